@@ -1,0 +1,390 @@
+"""Raw attention of image positions to the prompt's words, recorded beside the model's own.
+
+Only `scaled_dot_product_attention` inside an attention module is looked at, with the very queries,
+keys and masks that it is given: projections, norms and rotary embeddings are the model's own and are
+not computed a second time, and its output is passed on untouched. So one reader serves cross-attention
+(Stable Diffusion, PixArt) and the joint softmax of SD3, AuraFlow and FLUX (double and single blocks).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pipeline.errors import ModelError
+
+Kind = Literal["cross", "joint", "single", "self"]
+
+TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV")
+TEXT_LAST = ("JointAttn",)
+_HIDDEN = ("Sliced", "XFormers", "NPU", "XLA", "PAG", "Linear")
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """An attention module of a denoiser.
+
+    Attributes:
+        name: its path in the denoiser.
+        group: "down", "mid", "up", or the third of a transformer's blocks, such as "blocks 0-1".
+        kind: "cross" (image queries, text keys), "joint" (image and text in one softmax), "single"
+            (the same on an already joined sequence) or "self".
+        text_first: whether the text stands before the image in a joint sequence.
+    """
+
+    name: str
+    group: str
+    kind: Kind
+    module: nn.Module
+    text_first: bool = False
+
+
+def attention_layers(denoiser: nn.Module) -> list[AttentionLayer]:
+    """All attention layers of a denoiser, in the order of its modules.
+
+    Raises:
+        ModelError: a joint layer's processor is not known, so its text keys can't be told apart.
+    """
+    named = [
+        (name, module)
+        for name, module in denoiser.named_modules()
+        if hasattr(module, "to_q") and hasattr(module, "processor")
+    ]
+    blocks = _block_numbers([name for name, _ in named])
+    layers = []
+    for name, module in named:
+        kind = _kind(name, module)
+        first = kind in ("joint", "single") and _is_text_first(name, module)
+        layers.append(AttentionLayer(name, _group(name, blocks), kind, module, first))
+    return layers
+
+
+def text_layers(denoiser: nn.Module) -> list[AttentionLayer]:
+    """The layers through which image positions attend to text; empty if there are none."""
+    return [layer for layer in attention_layers(denoiser) if layer.kind != "self"]
+
+
+def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
+    """"all" and the groups of the layers, in order."""
+    return ["all", *dict.fromkeys(layer.group for layer in layers)]
+
+
+def _kind(name: str, module: Any) -> Kind:
+    if getattr(module, "add_k_proj", None) is not None:
+        return "joint"
+    if "single_transformer_blocks" in name:
+        return "single"
+    return "cross" if getattr(module, "is_cross_attention", False) else "self"
+
+
+def _is_text_first(name: str, module: Any) -> bool:
+    processor = type(module.processor).__name__.removeprefix("Fused")
+    if processor.startswith(TEXT_FIRST):
+        return True
+    if processor.startswith(TEXT_LAST):
+        return False
+    raise ModelError(
+        f"attention layer {name}: where {processor} keeps the text is not known, so attention to "
+        "words can't be read from this model. Leave out the attention and relevance measures."
+    )
+
+
+def _block_numbers(names: Sequence[str]) -> dict[str, int]:
+    """Consecutive numbers of a transformer's blocks: double-stream ones first, then single ones."""
+    blocks = dict.fromkeys(
+        ".".join(name.split(".")[:2]) for name in names if not _unet_group(name)
+    )
+    ordered = sorted(blocks, key=lambda block: "single" in block)
+    return {block: number for number, block in enumerate(ordered)}
+
+
+def _unet_group(name: str) -> str:
+    return {"down_blocks": "down", "mid_block": "mid", "up_blocks": "up"}.get(
+        name.split(".")[0], ""
+    )
+
+
+def _group(name: str, blocks: dict[str, int]) -> str:
+    if group := _unet_group(name):
+        return group
+    number, count = blocks[".".join(name.split(".")[:2])], len(blocks)
+    third = min(2, 3 * number // count)
+    members = [n for n in range(count) if min(2, 3 * n // count) == third]
+    return f"blocks {members[0]}-{members[-1]}"
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """What one attention layer was given in one call; `text` is the number of text positions."""
+
+    layer: AttentionLayer
+    query: Float[Tensor, "b head query d"]
+    key: Float[Tensor, "b head key d"]
+    value: Float[Tensor, "b head key e"]
+    mask: Tensor | None
+    scale: float
+    text: int
+
+    def weights(self) -> Float[Tensor, "b head query key"]:
+        """The softmax over all keys, in float32; sums to 1."""
+        return attention_weights(self.query, self.key, self.mask, self.scale)
+
+    def image_positions(self) -> slice:
+        """Where the image stands among the queries."""
+        if self.layer.kind in ("cross", "self"):
+            return slice(None)
+        return _image_part(self.query.shape[2], self._query_text(), self.layer.text_first)
+
+    def text_positions(self) -> slice:
+        """Where the text stands among the keys."""
+        if self.layer.kind == "cross":
+            return slice(None)
+        length = self.key.shape[2]
+        return slice(0, self.text) if self.layer.text_first else slice(length - self.text, length)
+
+    def _query_text(self) -> int:
+        """Text among the queries: none where text is an added key only (AttnAddedKV)."""
+        return self.text if self.query.shape[2] == self.key.shape[2] else 0
+
+
+def _image_part(length: int, text: int, text_first: bool) -> slice:
+    return slice(text, length) if text_first else slice(0, length - text)
+
+
+def attention_weights(
+    query: Float[Tensor, "b head query d"],
+    key: Float[Tensor, "b head key d"],
+    mask: Tensor | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "b head query key"]:
+    """softmax(q k^T scale + mask), as `scaled_dot_product_attention` has it; sums to 1 over keys.
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), equation 1.
+    """
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    logits = (query.float() * scale) @ key.float().transpose(-1, -2)
+    if mask is not None:
+        bias = logits.new_zeros(()).masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else mask
+        logits = logits + bias
+    return logits.softmax(-1)
+
+
+Handle = Callable[[AttentionCall, Callable[[], Tensor]], Tensor]
+"""Gets a call and a function that computes the model's own output; returns the output to use."""
+
+
+class AttentionTap:
+    """Context manager that shows each attention call of some layers to a function.
+
+    The tap looks into a layer only while that layer runs. With `handle` returning the model's own
+    output the denoiser computes what it computes without a tap, to the bit.
+    """
+
+    def __init__(self, layers: Sequence[AttentionLayer], handle: Handle) -> None:
+        self.layers = layers
+        self.handle = handle
+        self.active = True
+        self.text = 0
+        self._hooks = ExitStack()
+        self._modes: list[_Mode] = []
+
+    def __enter__(self) -> "AttentionTap":
+        for layer in self.layers:
+            refuse_hidden_weights(layer)
+            before = layer.module.register_forward_pre_hook(self._opener(layer), with_kwargs=True)
+            after = layer.module.register_forward_hook(self._close, always_call=True)
+            self._hooks.callback(before.remove)
+            self._hooks.callback(after.remove)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hooks.close()
+        while self._modes:
+            self._modes.pop().__exit__(None, None, None)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Looks away for a while, as when an explanation replays the denoiser."""
+        before, self.active = self.active, False
+        try:
+            yield
+        finally:
+            self.active = before
+
+    def _opener(self, layer: AttentionLayer) -> Callable[..., None]:
+        def open_(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            text = kwargs.get("encoder_hidden_states", args[1] if len(args) > 1 else None)
+            if layer.kind in ("cross", "joint") and text is not None:
+                self.text = text.shape[1]
+            if self.active:
+                mode = _Mode(layer, self.handle, self.text)
+                mode.__enter__()
+                self._modes.append(mode)
+
+        return open_
+
+    def _close(self, *_: object) -> None:
+        if self._modes:
+            self._modes.pop().__exit__(None, None, None)
+
+
+class _Mode(TorchFunctionMode):
+    """Redirects `scaled_dot_product_attention`, and nothing else."""
+
+    def __init__(self, layer: AttentionLayer, handle: Handle, text: int) -> None:
+        super().__init__()
+        self._layer, self._handle, self._text = layer, handle, text
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        call = _read_call(self._layer, self._text, *args, **kwargs)
+        return self._handle(call, lambda: func(*args, **kwargs))
+
+
+def _read_call(
+    layer: AttentionLayer,
+    text: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> AttentionCall:
+    """The arguments of `scaled_dot_product_attention`, by their names there."""
+    if is_causal:
+        square = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device)
+        attn_mask = square.tril()
+    if enable_gqa and key.shape[1] != query.shape[1]:
+        repeat = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(repeat, 1), value.repeat_interleave(repeat, 1)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    return AttentionCall(layer, query, key, value, attn_mask, scale, text)
+
+
+def refuse_hidden_weights(layer: AttentionLayer) -> None:
+    """Raises ModelError for a processor whose attention never passes through PyTorch's own."""
+    name = type(layer.module.processor).__name__
+    if name.startswith(_HIDDEN) or name == "AttnProcessor":
+        raise ModelError(
+            f"attention layer {layer.name}: {name} does not use PyTorch's attention, so its weights "
+            "can't be read. Use the default processor (pipeline.unet.set_default_attn_processor(), "
+            "no attention slicing, no xformers), or leave out attention and relevance."
+        )
+
+
+def grid_of(positions: int, height: int, width: int) -> tuple[int, int]:
+    """The grid (rows, columns) of image positions on latents of height x width.
+
+    Raises:
+        ModelError: no whole factor of the latents gives so many positions.
+    """
+    for factor in range(1, max(height, width) + 1):
+        rows, columns = math.ceil(height / factor), math.ceil(width / factor)
+        if rows * columns == positions:
+            return rows, columns
+        if rows * columns < positions:
+            break
+    raise ModelError(f"{positions} image positions fit no grid on latents of {height} x {width}.")
+
+
+@dataclass(frozen=True)
+class WordAttention:
+    """Attention to words at one step, for b items.
+
+    Attributes:
+        mass: per group, each word's share of the attention on words; the last column is the special
+            tokens' share of the attention on text. NaN for a word that the item does not have.
+        entropy: per group, of the word's map over space: 0 = one point, 1 = even. Same columns.
+        maps: mean over heads and layers on the finest grid; special tokens last.
+    """
+
+    groups: tuple[str, ...]
+    mass: Float[Tensor, "b group word"]
+    entropy: Float[Tensor, "b group word"]
+    maps: Float[Tensor, "b word h w"]
+
+
+@dataclass
+class WordAccumulator:
+    """Adds up attention per word over the layers of one denoiser call.
+
+    `average` (pipeline/words.py, `word_average`) has two columns more than there are words: special
+    tokens and all text.
+    """
+
+    average: Float[Tensor, "b token column"]
+    sums: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    counts: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def add(self, call: AttentionCall, rows: slice | Tensor) -> None:
+        """Adds one layer's attention, for the rows of the items that `average` describes."""
+        weights = self._weights(call, rows).mean(1)
+        per_word = weights @ self.average.to(weights)
+        key = (call.layer.group, per_word.shape[1])
+        self.sums[key] = self.sums[key] + per_word if key in self.sums else per_word
+        self.counts[key] = self.counts.get(key, 0) + 1
+
+    @staticmethod
+    def _weights(call: AttentionCall, rows: slice | Tensor) -> Tensor:
+        """Image queries over text keys; the softmax runs over all keys."""
+        query = call.query[rows][:, :, call.image_positions()]
+        mask = call.mask
+        if mask is not None and mask.ndim == 4:
+            mask = mask[rows] if mask.shape[0] > 1 else mask
+            mask = mask[:, :, call.image_positions()] if mask.shape[2] > 1 else mask
+        weights = attention_weights(query, call.key[rows], mask, call.scale)
+        return weights[..., call.text_positions()]
+
+    def finish(self, groups: Sequence[str], height: int, width: int) -> WordAttention:
+        """Brings the layers to one grid and reduces them to shares, entropies and maps."""
+        grids = {n: grid_of(n, height, width) for _, n in self.sums}
+        finest = grids[max(grids)]
+        members = {g: [key for key in self.sums if g in ("all", key[0])] for g in groups}
+        brought = {key: _bring(total, grids[key[1]], finest) for key, total in self.sums.items()}
+        maps, flat = [], []
+        for keys in members.values():
+            count = sum(self.counts[key] for key in keys)
+            maps.append(sum(brought[key] for key in keys) / count)
+            means = [self.sums[key].mean(1) * (self.counts[key] / self.counts[key]) for key in keys]
+            flat.append(sum(means) / count)
+        mass = _shares(torch.stack(flat, 1))
+        stacked = torch.stack(maps, 1)[:, :, :-1]
+        return WordAttention(tuple(groups), mass, spatial_entropy(stacked), stacked[:, 0])
+
+
+def _bring(total: Tensor, grid: tuple[int, int], finest: tuple[int, int]) -> Tensor:
+    maps = total.transpose(1, 2).unflatten(2, grid)
+    if grid == finest:
+        return maps
+    return F.interpolate(maps, finest, mode="bilinear", align_corners=False)
+
+
+def _shares(mean: Float[Tensor, "b group column"]) -> Float[Tensor, "b group word"]:
+    words, special, text = mean[..., :-2], mean[..., -2:-1], mean[..., -1:]
+    total = words.sum(-1, keepdim=True)
+    shares = torch.where(words > 0, words / total.clamp(min=1e-12), torch.nan)
+    return torch.cat([shares, special / text.clamp(min=1e-12)], -1)
+
+
+def spatial_entropy(maps: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b"]:
+    """Entropy of each map as a distribution over space, divided by that of an even one.
+
+    Returns: 0 (all in one position) to 1 (even); NaN for a map without any mass.
+    """
+    flat = maps.flatten(-2).clamp(min=0)
+    total = flat.sum(-1, keepdim=True)
+    share = flat / total
+    entropy = -torch.special.xlogy(share, share).sum(-1)
+    return entropy / math.log(max(2, flat.shape[-1]))

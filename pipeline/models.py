@@ -1,0 +1,306 @@
+"""Text-to-image models: checked before anything is loaded, loaded without pickle or remote code, and described.
+
+What differs between architectures is in one table, FAMILIES: which module denoises and where attention to words is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pipeline.errors import ModelError
+from pipeline.schedules import prediction_type
+from pipeline.study import ModelSpec
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
+MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
+UNWANTED = ("safety_checker",)  # would replace images by black ones and so spoil a study
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the tools need to know of an architecture.
+
+    Attributes:
+        name: stored in the `model` table.
+        denoiser: the pipeline's attribute that predicts noise.
+        attention: "cross" (image queries over text keys), "joint" (one softmax over both) or "none".
+    """
+
+    name: str
+    denoiser: str
+    attention: str
+
+
+# Denoiser class -> family. Adding an architecture is one entry here and one test.
+FAMILIES = {
+    "UNet2DConditionModel": Family("unet", "unet", "cross"),
+    "UNet2DModel": Family("unet-unconditional", "unet", "none"),
+    "SD3Transformer2DModel": Family("mmdit", "transformer", "joint"),
+}
+
+
+def denoiser_of(pipeline: Any) -> nn.Module:
+    """The module of a pipeline that predicts noise.
+
+    Raises:
+        ModelError: the pipeline has neither a UNet nor a transformer.
+    """
+    for name in ("unet", "transformer"):
+        module = getattr(pipeline, name, None)
+        if isinstance(module, nn.Module):
+            return module
+    raise ModelError(
+        f"{type(pipeline).__name__} has neither a 'unet' nor a 'transformer', so its steps cannot be watched. "
+        "Choose a diffusers text-to-image pipeline that has one of them."
+    )
+
+
+def family_of(pipeline: Any) -> Family:
+    """The architecture's entry in FAMILIES; an unknown one gets what needs only the scheduler and the decoder."""
+    module = denoiser_of(pipeline)
+    attribute = "unet" if getattr(pipeline, "unet", None) is module else "transformer"
+    return FAMILIES.get(type(module).__name__, Family("unknown", attribute, "none"))
+
+
+@torch.no_grad()
+def decode(pipeline: Any, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
+    """Latents to images in [0, 1], as the pipeline itself does at its end; pixel-space pipelines need no decoder."""
+    vae = getattr(pipeline, "vae", None)
+    if vae is None:
+        return (latents / 2 + 0.5).clamp(0, 1).float()
+    scale = getattr(vae.config, "scaling_factor", 1.0) or 1.0
+    shift = getattr(vae.config, "shift_factor", 0.0) or 0.0
+    images = vae.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0]
+    return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+def check_model(spec: ModelSpec) -> None:
+    """Everything about a model that can be known without loading weights.
+
+    Raises:
+        ModelError: the folder is missing or not a pipeline's, the class is unknown, weights are absent, truncated or
+            pickled, or the scheduler does not exist.
+    """
+    if spec.scheduler is not None:
+        scheduler_class(spec.scheduler)
+    folder = Path(spec.source)
+    if not folder.is_dir():
+        if _looks_like_folder(spec.source):
+            raise ModelError(
+                f"model {spec.name}: no folder {spec.source!r}. Give the path of a diffusers pipeline folder "
+                "(with model_index.json), or a Hub id such as 'owner/name'."
+            )
+        return
+    index = read_index(folder, spec.name)
+    check_index(index, folder, spec.name)
+    for component, entry in index.items():
+        if isinstance(entry, list) and entry[0] is not None and component not in UNWANTED:
+            _check_component(folder, component, spec.name)
+
+
+def read_index(folder: Path, name: str) -> dict[str, Any]:
+    """The pipeline's model_index.json."""
+    file = folder / "model_index.json"
+    if not file.is_file():
+        raise ModelError(
+            f"model {name}: {folder} has no model_index.json, so it is not a diffusers pipeline folder. Save the "
+            "pipeline with save_pretrained(..., safe_serialization=True)."
+        )
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"model {name}: {file} is not valid JSON ({error}). Save the model again.") from error
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise ModelError(f"model {name}: {file} has no '_class_name'. Save the pipeline again with diffusers.")
+    return index
+
+
+def check_index(index: dict[str, Any], folder: Path, name: str) -> None:
+    """The pipeline class must be diffusers' own, and every component must come from diffusers or transformers."""
+    wanted = index["_class_name"]
+    if not isinstance(wanted, str) or not hasattr(diffusers, wanted):
+        raise ModelError(
+            f"model {name}: {folder}/model_index.json asks for pipeline class {wanted!r}, which diffusers "
+            f"{diffusers.__version__} does not have. Remote code is never run; use a pipeline that diffusers ships."
+        )
+    for component, entry in index.items():
+        if not isinstance(entry, list) or entry[0] is None:
+            continue
+        if entry[0] not in ("diffusers", "transformers", "stable_diffusion"):
+            raise ModelError(
+                f"model {name}: component {component!r} of {folder}/model_index.json comes from {entry[0]!r}; only "
+                "diffusers and transformers are allowed, for remote code is never run."
+            )
+
+
+def _check_component(folder: Path, component: str, name: str) -> None:
+    path = folder / component
+    if not path.is_dir():
+        raise ModelError(
+            f"model {name}: {folder} lacks the component folder {component!r} that model_index.json names. "
+            "Download or save the model again."
+        )
+    if path.resolve().parent != folder.resolve():
+        raise ModelError(f"model {name}: {path} is a link out of the model's folder. Copy the component into it.")
+    if not (path / "config.json").is_file():
+        return  # a tokenizer, scheduler or processor: no weights
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        pickled = [file.name for file in sorted(path.iterdir()) if file.suffix in PICKLES]
+        found = f"only {', '.join(pickled)} (pickle, never loaded)" if pickled else "no weights"
+        raise ModelError(
+            f"model {name}: {path} has {found}. Convert it with save_pretrained(..., safe_serialization=True)."
+        )
+    for file in weights:
+        check_safetensors(file, name)
+
+
+def check_safetensors(file: Path, name: str) -> None:
+    """The header must be sane and the file as long as the header says."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+        if not 0 < length <= min(MAX_HEADER, size - 8):
+            raise ModelError(
+                f"model {name}: {file} is not a whole safetensors file (header of {length} bytes in a file of "
+                f"{size}). Download it again."
+            )
+        try:
+            header = json.loads(stream.read(length))
+            ends = [int(e["data_offsets"][1]) for k, e in header.items() if k != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+            raise ModelError(f"model {name}: the header of {file} is damaged. Download it again.") from error
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        raise ModelError(
+            f"model {name}: {file} has {size} bytes where its header says {expected}: it is truncated or damaged. "
+            "Download it again."
+        )
+
+
+def scheduler_class(name: str) -> type:
+    """A diffusers scheduler by its class name.
+
+    Raises:
+        ModelError: there is none of that name; close names are suggested.
+    """
+    known = [n for n in dir(diffusers) if n.endswith("Scheduler")]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise ModelError(
+            f"scheduler {name!r} does not exist in diffusers {diffusers.__version__}.{hint} Give a class name such as "
+            "DDIMScheduler, EulerDiscreteScheduler or DPMSolverMultistepScheduler."
+        )
+    return getattr(diffusers, name)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ModelError: CUDA is asked for and there is none.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device. Use --device cpu or auto.")
+    return torch.device(wanted)
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """`auto` is float16 on CUDA and float32 on the CPU."""
+    if wanted == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
+
+
+def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
+    """Load a diffusers pipeline from a folder or the Hub: safetensors only, no remote code, no safety checker.
+
+    Raises:
+        ModelError: as `check_model`, or the weights cannot be loaded.
+    """
+    check_model(spec)
+    try:
+        pipeline = _from_pretrained(spec, choose_dtype(spec.dtype, device))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name}: {spec.source!r} could not be loaded: {_one_line(error)}. If it is a Hub id, check the "
+            "name, your access and the network; if it is a folder, save it again with save_pretrained."
+        ) from error
+    if spec.scheduler is not None:
+        chosen = scheduler_class(spec.scheduler)
+        pipeline.scheduler = chosen.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    for component in pipeline.components.values():
+        if isinstance(component, nn.Module):
+            component.eval().requires_grad_(False)
+    return pipeline.to(device)
+
+
+def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:
+    index = DiffusionPipeline.load_config(spec.source, revision=_revision(spec))
+    check_index(index, Path(spec.source), spec.name)
+    # diffusers refuses a folder whose index has null components unless each is passed as None
+    absent = {k: None for k, v in index.items() if isinstance(v, list) and v[0] is None}
+    absent |= {k: None for k in UNWANTED if k in index}
+    options = {"requires_safety_checker": False} if "requires_safety_checker" in index else {}
+    return DiffusionPipeline.from_pretrained(
+        spec.source,
+        revision=_revision(spec),
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **absent,
+        **options,
+    )
+
+
+def _revision(spec: ModelSpec) -> str | None:
+    return None if Path(spec.source).is_dir() else spec.revision
+
+
+def folder_revision(folder: Path) -> str:
+    """A hash of a model folder: sha256 over the relative names and bytes of its files, 16 hex digits."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def describe(pipeline: Any, spec: ModelSpec) -> dict[str, Any]:
+    """What the `model` table says of a loaded model."""
+    module = denoiser_of(pipeline)
+    return {
+        "pipeline": type(pipeline).__name__,
+        "family": family_of(pipeline).name,
+        "prediction_type": prediction_type(pipeline.scheduler),
+        "scheduler": type(pipeline.scheduler).__name__,
+        "dtype": str(module.dtype).removeprefix("torch."),
+        "parameters": sum(p.numel() for p in module.parameters()),
+    }
+
+
+def _looks_like_folder(source: str) -> bool:
+    return source.startswith((".", "/", "~", "data/")) or source.count("/") != 1
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,316 @@
+"""Watches diffusers' own pipeline at every denoising step, without changing what it computes.
+
+`Watch` wraps `scheduler.step` (which sees x_t, the guided prediction and the timestep in every pipeline) and puts a forward
+pre-hook on the denoiser (which sees the call's arguments). Both come off again, also after an exception.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from pipeline import models
+from pipeline.denoiser import Denoiser, Guidance, latents_of
+from pipeline.prompts import Prompt
+from pipeline.schedules import NoiseLevel, denoise, noise_level, second_call
+from pipeline.scorer import Scorer
+from pipeline.study import Frames
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is being sampled: one pipeline call of b prompts with one seed."""
+
+    prompts: tuple[Prompt, ...]
+    seed: int
+    pipeline: Any
+    family: models.Family
+    scorer: Scorer
+    total_steps: int
+    guided: bool
+
+    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
+        """Latents to images in [0, 1]."""
+        return models.decode(self.pipeline, latents)
+
+
+@dataclass
+class StepView:
+    """One denoiser call of a batch of b items, step 0 being the noisiest.
+
+    Attributes:
+        call: 1, or 2 for the second evaluation of a second-order step (Heun, KDPM2).
+        latents: x_t, "b c h w". next_latents: what the scheduler made of it.
+        prediction: the guided prediction, "b c h w". denoised: the clean latents x0 it implies, "b c h w".
+    """
+
+    batch: Batch
+    step: int
+    total_steps: int
+    call: int
+    timestep: float
+    level: NoiseLevel
+    latents: Float[Tensor, "b c h w"]
+    next_latents: Float[Tensor, "b c h w"]
+    prediction: Float[Tensor, "b c h w"]
+    denoised: Float[Tensor, "b c h w"]
+    denoiser: Denoiser
+    _images: Tensor | None = field(default=None, repr=False)
+    _embeddings: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def alpha(self) -> float:
+        """Signal scale of x_t."""
+        return self.level.alpha
+
+    @property
+    def sigma(self) -> float:
+        """Noise scale of x_t."""
+        return self.level.sigma
+
+    def images(self) -> Float[Tensor, "b 3 H W"]:
+        """The predicted clean images, in [0, 1]; decoded once."""
+        if self._images is None:
+            self._images = self.batch.decode(self.denoised)
+        return self._images
+
+    def embeddings(self) -> Float[Tensor, "b d"]:
+        """Unit CLIP embeddings of the predicted clean images; computed once."""
+        if self._embeddings is None:
+            self._embeddings = self.batch.scorer.images(self.images())
+        return self._embeddings
+
+
+class Observer(Protocol):
+    """Looks at every step of a batch and afterwards gives columns of the shard (pipeline/shards.py) per item."""
+
+    def on_step(self, view: StepView) -> None:
+        """Called at each denoiser call, after the scheduler's step."""
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """What was seen of one item of the batch."""
+
+
+class Watch:
+    """Context manager that shows every step of a pipeline run to observers.
+
+    The first half of a step is the denoiser's call (its arguments are kept by reference), the second is `scheduler.step`.
+    Only one step is held at a time.
+    """
+
+    def __init__(self, batch: Batch, observers: Sequence[Observer]) -> None:
+        self.batch = batch
+        self.observers = observers
+        self.step = 0
+        self._call: tuple[tuple, dict] | None = None
+        self._silent = False
+
+    def __enter__(self) -> Watch:
+        self._scheduler = self.batch.pipeline.scheduler
+        self._original = self._scheduler.step
+        self._module = models.denoiser_of(self.batch.pipeline)
+        self._hook = self._module.register_forward_pre_hook(self._capture, with_kwargs=True)
+        self._scheduler.step = self._wrapped()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+        self._scheduler.__dict__.pop("step", None)
+        self._call = None
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Calls of the denoiser made by an observer are not taken for the pipeline's own."""
+        before, self._silent = self._silent, True
+        try:
+            yield
+        finally:
+            self._silent = before
+
+    def _capture(self, _module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        if not self._silent:
+            self._call = (args, kwargs)
+
+    def _wrapped(self) -> Callable[..., Any]:
+        @functools.wraps(self._original)  # pipelines look at the signature for `eta` and `generator`
+        def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any):
+            before = copy.copy(self._scheduler)
+            result = self._original(model_output, timestep, sample, *args, **kwargs)
+            following = result[0] if isinstance(result, tuple) else result.prev_sample
+            with torch.no_grad(), self.silent():
+                self._show(before, model_output, timestep, sample, following)
+            return result
+
+        return step
+
+    def _show(self, scheduler: Any, prediction: Tensor, timestep: Any, x: Tensor, following: Tensor) -> None:
+        level = noise_level(scheduler, timestep)
+        denoiser = self._denoiser(scheduler, level, prediction, timestep, x)
+        view = StepView(
+            batch=self.batch,
+            step=self.step,
+            total_steps=self.batch.total_steps,
+            call=2 if second_call(scheduler) else 1,
+            timestep=float(timestep),
+            level=level,
+            latents=x,
+            next_latents=following,
+            prediction=prediction,
+            denoised=denoise(scheduler, level, x, prediction),
+            denoiser=denoiser,
+        )
+        for observer in self.observers:
+            observer.on_step(view)
+        self.step += 1
+
+    def _denoiser(
+        self, scheduler: Any, level: NoiseLevel, prediction: Tensor, timestep: Any, x: Tensor
+    ) -> Denoiser:
+        if self._call is None:
+            raise RuntimeError("scheduler.step was called before the denoiser")
+        args, kwargs = self._call
+        model_input = latents_of(args, kwargs)
+        halves = max(1, model_input.shape[0] // x.shape[0])
+        pipeline = self.batch.pipeline
+        return Denoiser(
+            module=self._module,
+            args=args,
+            kwargs=kwargs,
+            latents=x,
+            prediction=prediction,
+            halves=halves,
+            guidance=_guidance(pipeline) if halves == 2 else None,
+            scheduler=scheduler,
+            scaled=hasattr(scheduler, "scale_model_input")
+            and not torch.equal(model_input[: x.shape[0]], x),
+            timestep=timestep,
+            level=level,
+            silence=self.silent,
+        )
+
+
+def _guidance(pipeline: Any) -> Guidance:
+    return Guidance(
+        scale=float(pipeline.guidance_scale),
+        rescale=float(getattr(pipeline, "guidance_rescale", 0.0) or 0.0),
+    )
+
+
+class StepObserver:
+    """Records where each step stands on the noise schedule: the shard's `steps`."""
+
+    def __init__(self) -> None:
+        self._steps: list[dict[str, Any]] = []
+
+    def on_step(self, view: StepView) -> None:
+        """Note timestep, alpha, sigma and log-SNR of this call."""
+        self._steps.append(
+            {
+                "step": view.step,
+                "timestep": view.timestep,
+                "alpha": view.alpha,
+                "sigma": view.sigma,
+                "log_snr": view.level.log_snr,
+                "call": view.call,
+            }
+        )
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """The same steps for every item."""
+        return {"steps": self._steps}
+
+
+class ConceptObserver:
+    """Similarity of every step's predicted clean image to every concept and to the item's whole prompt.
+
+    Source: METHODS, "Concept similarity": cos(CLIP_image(decode(x0_t)), CLIP_text(concept)), raw, in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        concepts: Float[Tensor, "k d"],
+        prompts: Float[Tensor, "b d"],
+        keep_embeddings: bool = False,
+    ) -> None:
+        self._names = names
+        self._concepts = concepts
+        self._prompts = prompts
+        self._concept_similarity: list[Tensor] = []
+        self._prompt_similarity: list[Tensor] = []
+        self._embeddings: list[Tensor] | None = [] if keep_embeddings else None
+
+    def on_step(self, view: StepView) -> None:
+        """Score this step's images; a NaN or infinite value stops the batch, for it would spoil every later step."""
+        if not torch.isfinite(view.denoised).all():
+            bad = [i for i, x in enumerate(view.denoised) if not torch.isfinite(x).all()]
+            raise FloatingPointError(f"NaN or infinite latents at step {view.step}, items {bad}")
+        embeddings = view.embeddings()
+        self._concept_similarity.append((embeddings @ self._concepts.T).cpu())
+        self._prompt_similarity.append((embeddings * self._prompts).sum(-1).cpu())
+        if self._embeddings is not None:
+            self._embeddings.append(embeddings.cpu())
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """`trajectories`, `prompt_similarity` and, if asked for, `embedding` of an item."""
+        curves = torch.stack(self._concept_similarity)[:, item].T.numpy()
+        embedding = (
+            [] if self._embeddings is None else torch.stack(self._embeddings)[:, item].numpy()
+        )
+        return {
+            "trajectories": [
+                {"concept": name, "similarity": curve}
+                for name, curve in zip(self._names, curves, strict=True)
+            ],
+            "prompt_similarity": torch.stack(self._prompt_similarity)[:, item].numpy(),
+            "embedding": list(embedding),
+        }
+
+
+class FrameObserver:
+    """Small WebP pictures of the predicted clean image, at a stride, the first and last step always."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._images: dict[int, list[bytes]] = {}
+
+    def on_step(self, view: StepView) -> None:
+        """Encode this step's pictures if the stride asks for it."""
+        if view.step in self._frames.at(view.total_steps):
+            self._images[view.step] = [
+                encode(image, self._frames.size, self._frames.quality) for image in view.images()
+            ]
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """`frames` of an item."""
+        return {
+            "frames": [
+                {"step": step, "image": images[item]} for step, images in self._images.items()
+            ]
+        }
+
+
+def encode(
+    image: Float[Tensor, "3 h w"], size: int | None = None, quality: int | None = None
+) -> bytes:
+    """An image with values in [0, 1] as WebP; `size` bounds the longer side in pixels; no quality means lossless."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(pixels)
+    if size is not None and max(picture.size) > size:
+        picture.thumbnail((size, size), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    if quality is None:
+        picture.save(buffer, "WEBP", lossless=True, quality=0, method=2)
+    else:
+        picture.save(buffer, "WEBP", quality=quality, method=2)
+    return buffer.getvalue()

@@ -1,0 +1,206 @@
+"""Cuts a study into work units, each named by a hash of all that decides its content.
+
+Ids are cheap: what a unit shares with others (the model and everything measured, the block of
+prompts) is hashed once. A plan of a million units is made in seconds and holds only the prompts.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+from pipeline.concepts import ConceptBank
+from pipeline.errors import StudyError
+from pipeline.prompts import Prompt
+from pipeline.study import ModelSpec, Study, measures_spec, model_spec
+
+CODE_SCHEMA_VERSION = 1  # raise it when the same study would now give other numbers or columns
+READ_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """What exactly stands behind the names of a study: hashes of folders, revisions of Hub ids."""
+
+    models: Mapping[str, str]
+    scorer: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkUnit:
+    """The smallest piece of work: one model, a block of prompts, one seed; one shard."""
+
+    unit_id: str
+    model: ModelSpec
+    prompts: tuple[Prompt, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def find_revisions(study: Study) -> Revisions:
+    """The revisions of a study's models and scorer, as they are on this machine now.
+
+    A folder's revision is a hash of its files. A Hub id's is the one in the study, "main" if none.
+    """
+    found: dict[tuple[str, str], str] = {}
+
+    def revision(source: str, default: str) -> str:
+        key = (source, default)
+        if key not in found:
+            folder = Path(source)
+            found[key] = folder_hash(folder) if folder.is_dir() else default
+        return found[key]
+
+    models = {m.name: revision(m.source, m.revision or "main") for m in study.models}
+    return Revisions(models, revision(study.scorer.source, study.scorer.pretrained))
+
+
+def folder_hash(folder: Path) -> str:
+    """A hash of the names and bytes of a folder's files; hidden files and notes (*.md) left out.
+
+    Returns: 16 hex digits of a sha256.
+
+    Raises:
+        StudyError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = file.relative_to(folder)
+            if not any(part.startswith(".") for part in name.parts) and file.suffix != ".md":
+                digest.update(name.as_posix().encode() + b"\0" + _file_hash(file))
+    except OSError as error:
+        raise StudyError(f"{folder}: cannot be read ({error}). Check its permissions.") from None
+    return digest.hexdigest()[:16]
+
+
+def _file_hash(file: Path) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+class Plan(Sequence[WorkUnit]):
+    """The work units of a study in order (model, block of prompts, seed), made when asked for."""
+
+    def __init__(
+        self,
+        study: Study,
+        revisions: Revisions,
+        prompts: Sequence[Prompt],
+        bank: ConceptBank,
+    ) -> None:
+        self.study, self.revisions = study, revisions
+        self.prompts, self.bank = tuple(prompts), bank
+
+    @property
+    def blocks(self) -> int:
+        """Number of prompt blocks; the last may be shorter."""
+        return -(-len(self.prompts) // self.study.run.unit_prompts)
+
+    @property
+    def samples(self) -> int:
+        """Number of images: models x prompts x seeds."""
+        return len(self.study.models) * len(self.prompts) * len(self.study.seeds)
+
+    def __len__(self) -> int:
+        return len(self.study.models) * self.blocks * len(self.study.seeds)
+
+    def __iter__(self) -> Iterator[WorkUnit]:
+        for model in self.study.models:
+            yield from self.of_model(model)
+
+    def of_model(self, model: ModelSpec) -> Iterator[WorkUnit]:
+        """The units of one model, the seeds of a block one after the other."""
+        shared = self._shared[model.name]
+        for block in range(self.blocks):
+            for seed in self.study.seeds:
+                yield self._unit(model, shared, block, seed)
+
+    @overload
+    def __getitem__(self, index: int) -> WorkUnit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[WorkUnit, ...]: ...
+    def __getitem__(self, index: int | slice) -> WorkUnit | tuple[WorkUnit, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        place = range(len(self))[index]
+        rest, seed = divmod(place, len(self.study.seeds))
+        number, block = divmod(rest, self.blocks)
+        model = self.study.models[number]
+        return self._unit(model, self._shared[model.name], block, self.study.seeds[seed])
+
+    def _unit(self, model: ModelSpec, shared: bytes, block: int, seed: int) -> WorkUnit:
+        digest = hashlib.sha256(b"%b %b %d" % (shared, self._block_hashes[block], seed))
+        return WorkUnit(digest.hexdigest()[:32], model, self._block(block), seed)
+
+    def _block(self, block: int) -> tuple[Prompt, ...]:
+        size = self.study.run.unit_prompts
+        return self.prompts[block * size : (block + 1) * size]
+
+    @cached_property
+    def _block_hashes(self) -> list[bytes]:
+        """One hash per block: texts, roles, and which tools see each prompt."""
+        limits = {name: tool.prompts for name, tool in self.study.measures.tools().items()}
+        return [
+            _hash([_prompt_spec(prompt, limits) for prompt in self._block(block)])
+            for block in range(self.blocks)
+        ]
+
+    @cached_property
+    def _shared(self) -> dict[str, bytes]:
+        """One hash per model: all that its units share."""
+        study = self.study
+        common = {
+            "version": CODE_SCHEMA_VERSION,
+            "scorer": [study.scorer.pretrained, self.revisions.scorer, *_hub(study.scorer.source)],
+            "concepts": [[c.family, c.name, *c.phrasings] for c in self.bank.concepts],
+            "measures": _unlimited(measures_spec(study.measures)),
+            "batch_size": study.run.batch_size,
+        }
+        return {model.name: _hash(common | {"model": self._model(model)}) for model in study.models}
+
+    def _model(self, model: ModelSpec) -> dict[str, Any]:
+        """The model entry without what changes no pixel: the label, and where a folder lies."""
+        spec = model_spec(model) | {"revision": self.revisions.models[model.name]}
+        spec["source"] = _hub(model.source)
+        del spec["label"]
+        return spec
+
+
+def plan(study: Study, revisions: Revisions, prompts: Sequence[Prompt], bank: ConceptBank) -> Plan:
+    """The work units of a study. Two plans hold the same ids exactly if their content is the same."""
+    return Plan(study, revisions, prompts, bank)
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _hash(value: Any) -> bytes:
+    return hashlib.sha256(canonical(value).encode()).hexdigest().encode()
+
+
+def _hub(source: str) -> list[str]:
+    """The source where it is a name that others host; a folder is known by its hash alone."""
+    return [] if Path(source).is_dir() else [source]
+
+
+def _prompt_spec(prompt: Prompt, limits: Mapping[str, int | None]) -> list[Any]:
+    left_out = [n for n, limit in limits.items() if limit is not None and prompt.position >= limit]
+    return [prompt.text, {role: list(words) for role, words in prompt.roles.items()}, left_out]
+
+
+def _unlimited(measures: dict[str, Any]) -> dict[str, Any]:
+    """The measures without `prompts`, which is in the hash of each block."""
+    return {
+        key: {k: v for k, v in value.items() if k != "prompts"}
+        if isinstance(value, dict)
+        else value
+        for key, value in measures.items()
+    }

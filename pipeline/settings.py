@@ -1,0 +1,200 @@
+"""Reads tables of settings with one clear error: file, key, value, what is allowed, what to do."""
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StepscopeError
+
+MAX_BYTES = 16 * 2**20  # a settings file beyond this is a mistake, not a study
+
+
+def read_toml(path: Path, error: type[StepscopeError]) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        error: the file is missing, too big, not UTF-8 or not TOML.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise error(f"{path}: {size:,} bytes is too big for settings (at most {MAX_BYTES:,}).")
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file. Give the path of a TOML file.") from None
+    except OSError as reason:
+        raise error(f"{path}: cannot be read ({reason.strerror}).") from None
+    except UnicodeDecodeError as reason:
+        raise error(f"{path}: not UTF-8 at byte {reason.start}. Save it as UTF-8.") from None
+    except tomllib.TOMLDecodeError as reason:
+        raise error(f"{path}: not TOML: {reason}.") from None
+    except RecursionError:
+        raise error(f"{path}: nested too deeply.") from None
+
+
+def show(value: object, width: int = 80) -> str:
+    """The value as an error message shows it: quoted, on one line, cut at `width`."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"
+
+
+def hint(value: object, allowed: Collection[str]) -> str:
+    """What is allowed, and the closest match to what was written."""
+    close = difflib.get_close_matches(str(value)[:100], list(allowed), n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"Allowed: {', '.join(allowed)}.{meant}"
+
+
+class Table:
+    """A table of settings; every `take_` method checks one key, `finish` refuses the others."""
+
+    def __init__(self, values: object, place: str, name: str, error: type[StepscopeError]) -> None:
+        """Wraps the values.
+
+        Args:
+            values: the table as tomllib or json gives it.
+            place: the file, for messages.
+            name: the table's own name, "" for the top.
+            error: class of the errors raised.
+        """
+        self.place, self.name, self.error = place, name, error
+        if not isinstance(values, Mapping):
+            raise error(f"{place}: [{name}] is {show(values)}, not a table. Write [{name}].")
+        self.values: Mapping[str, Any] = values
+        self.known: list[str] = []
+
+    def fail(self, key: str, problem: str) -> StepscopeError:
+        """The error about a key, to be raised."""
+        return self.error(f"{self.place}: {self.key_name(key)} {problem}")
+
+    def key_name(self, key: str) -> str:
+        """The key with its table, as a user would look for it."""
+        return f"{self.name}.{key}" if self.name else key
+
+    def has(self, key: str) -> bool:
+        """Whether the key is written; it then counts as known."""
+        self.known.append(key)
+        return key in self.values
+
+    def raw(self, key: str) -> Any:
+        """The value as it is written.
+
+        Raises:
+            StepscopeError: the key is absent.
+        """
+        if not self.has(key):
+            raise self.fail(key, "is missing. Add it.")
+        return self.values[key]
+
+    def take_text(self, key: str, default: str | None = None, *, empty: bool = True) -> str:
+        """A string without control characters; the default where the key is absent."""
+        if not self.has(key) and default is not None:
+            return default
+        value = self.raw(key)
+        if not isinstance(value, str):
+            raise self.fail(key, f"= {show(value)} is not text. Put it in quotes.")
+        if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
+            raise self.fail(key, f"= {show(value)} holds control characters. Remove them.")
+        if not empty and not value.strip():
+            raise self.fail(key, "is empty. Give it a value, or leave the key out.")
+        return value
+
+    def take_choice(self, key: str, allowed: Sequence[str], default: str | None = None) -> str:
+        """One of the allowed words."""
+        value = self.take_text(key, default)
+        if value not in allowed:
+            raise self.fail(key, f"= {show(value)} is unknown. {hint(value, allowed)}")
+        return value
+
+    def take_flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self.raw(key) if self.has(key) else default
+        if not isinstance(value, bool):
+            raise self.fail(key, f"= {show(value)} is not true or false.")
+        return value
+
+    def take_whole(self, key: str, default: int | None, low: int, high: int) -> int:
+        """A whole number from low to high."""
+        value = self.raw(key) if default is None or self.has(key) else default
+        return self.whole(key, value, low, high)
+
+    def take_optional_whole(self, key: str, low: int, high: int) -> int | None:
+        """A whole number from low to high, or None where the key is absent."""
+        return self.take_whole(key, None, low, high) if self.has(key) else None
+
+    def take_number(self, key: str, default: float | None, low: float, high: float) -> float:
+        """A finite number from low to high."""
+        value = self.raw(key) if default is None or self.has(key) else default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.fail(key, f"= {show(value)} is not a number.")
+        if not math.isfinite(value) or not low <= value <= high:
+            raise self.fail(key, f"= {show(value)} is out of range. Allowed: {low:g} to {high:g}.")
+        return float(value)
+
+    def take_list(self, key: str, default: Sequence[Any] | None = None) -> list[Any]:
+        """A list of anything."""
+        value = self.raw(key) if default is None or self.has(key) else list(default)
+        if not isinstance(value, list | tuple):
+            raise self.fail(key, f"= {show(value)} is not a list. Write it as [ ... ].")
+        return list(value)
+
+    def take_words(self, key: str, default: Sequence[str] | None = None) -> tuple[str, ...]:
+        """A list of different, non-empty strings."""
+        words = self.take_list(key, default)
+        for word in words:
+            if not isinstance(word, str) or not word.strip():
+                raise self.fail(key, f"holds {show(word)}, which is not text.")
+        self.refuse_twice(key, words)
+        return tuple(words)
+
+    def take_wholes(self, key: str, low: int, high: int) -> tuple[int, ...]:
+        """A non-empty list of different whole numbers from low to high."""
+        numbers = [self.whole(key, number, low, high) for number in self.take_list(key)]
+        if not numbers:
+            raise self.fail(key, "is an empty list. Give at least one number.")
+        self.refuse_twice(key, numbers)
+        return tuple(numbers)
+
+    def take_table(self, key: str, default: Mapping[str, Any] | None = None) -> "Table":
+        """A table inside this one."""
+        value = self.raw(key) if default is None or self.has(key) else default
+        return Table(value, self.place, self.key_name(key), self.error)
+
+    def take_tables(self, key: str) -> list["Table"]:
+        """A non-empty list of tables, written [[key]]."""
+        values = self.take_list(key)
+        if not values:
+            raise self.fail(key, f"is empty. Add at least one [[{key}]].")
+        return [
+            Table(value, self.place, f"{self.key_name(key)}[{index}]", self.error)
+            for index, value in enumerate(values)
+        ]
+
+    def whole(self, key: str, value: object, low: int, high: int) -> int:
+        """The value, if it is a whole number from low to high."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fail(key, f"= {show(value)} is not a whole number.")
+        if not low <= value <= high:
+            raise self.fail(key, f"= {show(value)} is out of range. Allowed: {low} to {high}.")
+        return value
+
+    def refuse_twice(self, key: str, values: Sequence[Any]) -> None:
+        """Refuses a list that says the same thing twice."""
+        for value in values:
+            if values.count(value) > 1:
+                raise self.fail(key, f"holds {show(value)} twice. Keep one of them.")
+
+    def finish(self) -> None:
+        """Refuses keys that nothing has asked for.
+
+        Raises:
+            StepscopeError: names the first of them and the keys that exist.
+        """
+        known = list(dict.fromkeys(self.known))
+        for key in self.values:
+            if key not in known:
+                raise self.fail(show(key)[1:-1], f"is an unknown key. {hint(key, known)}")

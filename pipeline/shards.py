@@ -1,0 +1,472 @@
+"""The truth on disk: one Parquet shard per work unit, a ledger of what was finished, and a lock.
+
+A shard appears whole or not at all: temp file, fsync, rename, fsync of the folder, and only then
+its ledger entry. A unit counts as done when the ledger says so and the file is still that file.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import StoreError
+
+MAX_TRIES = 3  # a unit with failures is run this often, then set aside
+_F32, _F64, _I32 = pa.float32(), pa.float64(), pa.int32()
+_CURVE = pa.list_(_F32)
+
+
+def _records(**columns: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.struct(list(columns.items())))
+
+
+SCHEMA = pa.schema(
+    {
+        "unit_id": pa.string(),
+        "model": pa.string(),
+        "prompt_key": pa.string(),
+        "prompt_position": _I32,
+        "seed": pa.int64(),
+        "status": pa.string(),  # done | failed
+        "error": pa.string(),
+        "notice": pa.string(),
+        "stage": pa.string(),
+        "seconds": _F64,
+        "width": _I32,
+        "height": _I32,
+        "clip_score": _F32,
+        "image": pa.binary(),
+        "steps": _records(
+            step=_I32, timestep=_F64, alpha=_F64, sigma=_F64, log_snr=_F64, calls=_I32
+        ),
+        "prompt_similarity": _CURVE,
+        "trajectories": _records(concept=pa.string(), similarity=_CURVE),
+        "frames": _records(step=_I32, image=pa.binary()),
+        "words": _records(
+            word_index=_I32,
+            word=pa.string(),
+            role=pa.string(),
+            source=pa.string(),
+            layer_group=pa.string(),
+            steps=pa.list_(_I32),
+            mass=_CURVE,
+            scaled=_CURVE,
+            entropy=_CURVE,
+        ),
+        "explanations": _records(
+            step=_I32,
+            method=pa.string(),
+            word=pa.string(),
+            height=_I32,
+            width=_I32,
+            low=_F32,
+            high=_F32,
+            map=pa.binary(),
+        ),
+        "faithfulness": _records(
+            step=_I32,
+            method=pa.string(),
+            game=pa.string(),
+            score=pa.string(),
+            curve=_CURVE,
+            auc=_F32,
+            auc_scaled=_F32,
+            auc_random=_F32,
+            auc_inverse=_F32,
+        ),
+        "agreement": _records(
+            step=_I32, method_a=pa.string(), method_b=pa.string(), spearman=_F32, iou=_F32
+        ),
+        "spectrum": _records(band=_I32, low=_F64, high=_F64, power=_CURVE),
+        "embedding": pa.list_(_CURVE),
+    }
+)
+ROW_HASH = "content_sha256"
+STORED = SCHEMA.append(pa.field(ROW_HASH, pa.string()))
+# Not content: where and how long it ran, where the prompt stands, and words that may hold addresses.
+NOT_CONTENT = ("unit_id", "prompt_position", "seconds", "error")
+CONTENT = tuple(name for name in SCHEMA.names if name not in NOT_CONTENT)
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What is known of a unit after a try. The last entry of a unit counts."""
+
+    unit_id: str
+    status: str  # done | failed (some items) | error (no shard) | damaged (found by verify)
+    rows: int = 0
+    failed: int = 0
+    bytes: int = 0
+    mtime_ns: int = 0
+    sha256: str = ""
+    content_sha256: str = ""
+    tries: int = 1
+    stage: str = ""
+    error: str = ""
+    finished_at: str = ""
+
+    @property
+    def has_shard(self) -> bool:
+        """Whether this try left a shard."""
+        return self.status in ("done", "failed")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The last entry of every unit, and lines that could not be read."""
+
+    entries: Mapping[str, LedgerEntry] = field(default_factory=dict)
+    damaged_lines: int = 0
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows as an Arrow table of `STORED`, each with the hash of its content.
+
+    Raises:
+        StoreError: a column is missing, unknown, or holds something of another type.
+    """
+    for row in rows:
+        if row.keys() != set(SCHEMA.names):
+            wrong = sorted(row.keys() ^ set(SCHEMA.names))
+            raise StoreError(f"a row of a shard has wrong or missing columns: {', '.join(wrong)}")
+    try:
+        table = pa.table(
+            {f.name: pa.array([row[f.name] for row in rows], f.type) for f in SCHEMA}, SCHEMA
+        )
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise StoreError(f"a row of a shard does not fit its columns: {error}") from error
+    return table.append_column(ROW_HASH, pa.array(row_hashes(table), pa.string()))
+
+
+def row_hashes(table: pa.Table) -> list[str]:
+    """A sha256 per row over its content: independent of timing, place, compression and chunks."""
+    columns = [table.column(name).combine_chunks() for name in CONTENT]
+    hashes = []
+    for index in range(len(table)):
+        digest = hashlib.sha256()
+        for name, column in zip(CONTENT, columns, strict=True):
+            digest.update(name.encode() + b"\0")
+            _feed(digest, column.slice(index, 1))
+        hashes.append(digest.hexdigest())
+    return hashes
+
+
+def _feed(digest: Any, array: Any) -> None:
+    """Feeds an Arrow array to a hash in one spelling: shape, then values without what nulls hide."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    digest.update(struct.pack("<qq", len(array), array.null_count))
+    if array.null_count:
+        digest.update(np.asarray(array.is_null()).tobytes())
+        array = array.drop_null()
+    kind = array.type
+    if pa.types.is_list(kind):
+        digest.update(_lengths(array).tobytes())
+        _feed(digest, array.flatten())
+    elif pa.types.is_struct(kind):
+        for child in array.flatten():
+            _feed(digest, child)
+    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+        digest.update(_lengths(array).tobytes())
+        _feed_bytes(digest, array)
+    else:
+        digest.update(_numbers(array).tobytes())
+
+
+def _lengths(array: pa.Array) -> np.ndarray:
+    offsets = np.frombuffer(array.buffers()[1], np.int32) if len(array) else np.zeros(1, np.int32)
+    return np.diff(offsets[array.offset : array.offset + len(array) + 1]).astype("<i4")
+
+
+def _feed_bytes(digest: Any, array: pa.Array) -> None:
+    if len(array):
+        offsets = np.frombuffer(array.buffers()[1], np.int32)
+        start, stop = int(offsets[array.offset]), int(offsets[array.offset + len(array)])
+        if stop > start:
+            digest.update(memoryview(array.buffers()[2])[start:stop])
+
+
+def _numbers(array: pa.Array) -> np.ndarray:
+    values = array.to_numpy(zero_copy_only=False)
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values) + 0.0
+    return values.astype(values.dtype.newbyteorder("<"))
+
+
+def unit_hash(hashes: Iterable[str]) -> str:
+    """The content hash of a unit from those of its rows."""
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def write_shard(folder: Path, unit_id: str, rows: Sequence[Mapping[str, Any]]) -> LedgerEntry:
+    """Writes a unit's shard, whole or not at all.
+
+    Returns: the unit's ledger entry, not yet in the ledger.
+
+    Raises:
+        StoreError: rows that do not fit, a full disk, a folder that cannot be written.
+    """
+    table = table_of(rows)
+    failed = sum(row["status"] != "done" for row in rows)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", version="2.6")
+    data = buffer.getvalue()
+    path = folder / f"{unit_id}.parquet"
+    write_whole(path, data)
+    return LedgerEntry(
+        unit_id=unit_id,
+        status="failed" if failed else "done",
+        rows=len(rows),
+        failed=failed,
+        bytes=len(data),
+        mtime_ns=path.stat().st_mtime_ns,
+        sha256=hashlib.sha256(data).hexdigest(),
+        content_sha256=unit_hash(table.column(ROW_HASH).to_pylist()),
+        finished_at=now(),
+    )
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A shard's rows, or some of its columns.
+
+    Raises:
+        StoreError: the file is missing, damaged, or has other columns.
+    """
+    try:
+        with path.open("rb") as file:
+            return parse_shard(file.read(), path, columns)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error.strerror}). Run the study again."
+        ) from None
+
+
+def parse_shard(data: bytes, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a shard's bytes; `path` is for messages.
+
+    Raises:
+        StoreError: the bytes are damaged, or have other columns.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(data), columns=list(columns or STORED.names))
+        wanted = pa.schema([STORED.field(name) for name in columns or STORED.names])
+        return table.select(wanted.names).cast(wanted)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise StoreError(f"{path}: damaged shard ({reason}). Run the study again.") from None
+
+
+def write_whole(path: Path, data: Any) -> None:
+    """Writes a file that appears whole or not at all, and is on the disk afterwards.
+
+    Raises:
+        StoreError: says what the system said.
+    """
+    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temp.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temp.replace(path)
+        fsync_folder(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+        raise StoreError(explain_os_error(path, error)) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def explain_os_error(path: Path, error: OSError) -> str:
+    """What an OSError on writing means for the user."""
+    advice = {
+        errno.ENOSPC: "The disk is full. Free some space",
+        errno.EDQUOT: "Your quota is used up. Free some space",
+        errno.EFBIG: "The file is too big for this file system or its limit. Raise it",
+        errno.EROFS: "The file system is read-only. Choose another folder with --out",
+        errno.EACCES: "No permission. Choose another folder with --out",
+    }.get(error.errno or 0, "Check the folder")
+    reason = error.strerror or str(error)
+    return f"{path}: cannot be written ({reason}). {advice}; then run again: finished work is kept."
+
+
+def now() -> str:
+    """The time in UTC, to the second, as ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Results:
+    """A results folder: where its files are, its ledger, its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.shards = folder / "shards"
+        self.snapshots = folder / "snapshots"
+        self.extra = folder / "extra"
+        self.study = folder / "study.json"
+        self.prompts = folder / "prompts.parquet"
+        self.workers = folder / "workers.json"
+        self.ledger = folder / "ledger.jsonl"
+        self.current = folder / "current.json"
+
+    def create(self) -> None:
+        """Makes the folders.
+
+        Raises:
+            StoreError: they cannot be made.
+        """
+        for path in (self.folder, self.shards, self.snapshots):
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(explain_os_error(path, error)) from error
+
+    def shard(self, unit_id: str) -> Path:
+        """The file of a unit."""
+        return self.shards / f"{unit_id}.parquet"
+
+    @contextmanager
+    def locked(self, name: str = "lock", doing: str = "a run") -> Iterator[None]:
+        """Holds the folder's lock; the system frees it when the process ends, however it ends.
+
+        Raises:
+            StoreError: another process holds it; says which.
+        """
+        path = self.folder / name
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(explain_os_error(path, error)) from error
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StoreError(self._refusal(path, doing)) from None
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps(_owner()).encode(), 0)
+            yield
+        finally:
+            os.close(handle)
+
+    def _refusal(self, path: Path, doing: str) -> str:
+        try:
+            owner = json.loads(path.read_text())
+            who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            who = "another process"
+        return (
+            f"{self.folder}: in use by {doing} ({who}). Wait for it, stop it, or choose another "
+            "folder with --out."
+        )
+
+    def remove_stale(self) -> int:
+        """Removes temp files that a killed run left, and cuts a half line off the ledger.
+
+        Only for the holder of the lock. Returns: how many files were removed.
+        """
+        stale = [path for path in self.shards.glob(".*.tmp") if path.is_file()]
+        stale += [path for path in self.folder.glob(".*.tmp") if path.is_file()]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        self._repair_ledger()
+        return len(stale)
+
+    def _repair_ledger(self) -> None:
+        if not self.ledger.exists():
+            return
+        with self.ledger.open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = max(0, size - 2**20)
+            file.seek(start)
+            tail = file.read()
+            if tail and not tail.endswith(b"\n"):
+                file.truncate(start + tail.rfind(b"\n") + 1)
+                os.fsync(file.fileno())
+
+    def append(self, entries: Sequence[LedgerEntry]) -> None:
+        """Adds entries to the ledger; they are on the disk afterwards.
+
+        Raises:
+            StoreError: they could not be written; what was written of them is taken back.
+        """
+        data = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode()
+        try:
+            with self.ledger.open("ab", buffering=0) as file:
+                before = file.seek(0, os.SEEK_END)
+                try:
+                    if file.write(data) != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(before)
+                    raise
+        except OSError as error:
+            raise StoreError(explain_os_error(self.ledger, error)) from error
+
+    def read_ledger(self) -> Ledger:
+        """The last entry of every unit. A cut or damaged line is counted, never fatal."""
+        entries: dict[str, LedgerEntry] = {}
+        damaged = 0
+        if self.ledger.exists():
+            with self.ledger.open("rb") as file:
+                for line in file:
+                    entry = _parse_entry(line)
+                    if entry is None:
+                        damaged += 1
+                    else:
+                        entries[entry.unit_id] = entry
+        return Ledger(entries, damaged)
+
+    def holds(self, entry: LedgerEntry) -> bool:
+        """Whether an entry's shard is there and is still the file that was written.
+
+        Size and time of change tell it cheaply; where the time differs, the sha256 decides.
+        """
+        try:
+            found = self.shard(entry.unit_id).stat()
+        except OSError:
+            return False
+        if not entry.has_shard or found.st_size != entry.bytes:
+            return False
+        if found.st_mtime_ns == entry.mtime_ns:
+            return True
+        with self.shard(entry.unit_id).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+
+
+def _owner() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
+
+
+_ENTRY_FIELDS = {f.name: f.type for f in fields(LedgerEntry)}
+
+
+def _parse_entry(line: bytes) -> LedgerEntry | None:
+    try:
+        values = json.loads(line)
+        entry = LedgerEntry(**{k: v for k, v in values.items() if k in _ENTRY_FIELDS})
+    except (ValueError, TypeError, AttributeError):
+        return None
+    whole = isinstance(entry.unit_id, str) and isinstance(entry.bytes, int)
+    return entry if whole and isinstance(entry.tries, int) else None

@@ -1,0 +1,131 @@
+"""Which text tokens belong to which word of a prompt, and which role a word plays."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+SPECIAL = -1
+"""Word index of tokens that belong to no word: start, end, padding, registers."""
+
+ROLES = ("subject", "relation", "object", "attribute")
+
+
+def split_words(text: str) -> list[str]:
+    """A prompt's words: what stands between white space, punctuation included."""
+    return text.split()
+
+
+def plain(word: str) -> str:
+    """A word as it is compared: lower case, without punctuation at its ends."""
+    return re.sub(r"^\W+|\W+$", "", word).lower()
+
+
+def word_roles(text: str, roles: Mapping[str, Sequence[str]]) -> list[str]:
+    """The role of every word: subject, relation, object, attribute, or '' for none.
+
+    A role's phrase takes its first place in the prompt that no other role has taken, whole if it
+    stands there as it is, word by word otherwise; so in `a cat near a cat` the object is the second.
+    """
+    words = [plain(word) for word in split_words(text)]
+    found = [""] * len(words)
+    for role in ROLES:
+        for phrase in roles.get(role, ()):
+            for place in _places(words, found, [plain(part) for part in phrase.split()]):
+                found[place] = role
+    return found
+
+
+def _places(words: list[str], taken: list[str], phrase: list[str]) -> list[int]:
+    size = len(phrase)
+    for start in range(len(words) - size + 1):
+        if words[start : start + size] == phrase and not any(taken[start : start + size]):
+            return list(range(start, start + size))
+    free = [next((i for i, w in enumerate(words) if w == p and not taken[i]), -1) for p in phrase]
+    return [place for place in free if place >= 0]
+
+
+def token_words(tokenizer: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """The word index of each of `length` token positions; -1 for special tokens and padding.
+
+    A token belongs to the word that it shares most characters with. Words beyond the window have
+    no position.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        return _token_words_one_by_one(tokenizer, text, length)
+    encoded = tokenizer(
+        text, truncation=True, max_length=length, return_offsets_mapping=True, verbose=False
+    )
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    found = np.full(length, SPECIAL)
+    for position, (start, end) in enumerate(encoded["offset_mapping"][:length]):
+        shared = [min(end, e) - max(start, s) for s, e in spans]
+        if end > start and shared and max(shared) > 0:
+            found[position] = int(np.argmax(shared))
+    return found
+
+
+def _token_words_one_by_one(tokenizer: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """For tokenizers without offsets: each word's tokens are counted by encoding it alone."""
+    before = tokenizer.build_inputs_with_special_tokens([0]).index(0)
+    window = length - (len(tokenizer.build_inputs_with_special_tokens([0])) - 1)
+    indices = [
+        index
+        for index, word in enumerate(split_words(text))
+        for _ in tokenizer(word, add_special_tokens=False).input_ids
+    ][:window]
+    found = np.full(length, SPECIAL)
+    found[before : before + len(indices)] = indices
+    return found
+
+
+def prompt_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """The word index of each text position that a pipeline's denoiser attends to.
+
+    Stable Diffusion (1, 2, XL): the CLIP window (both encoders of XL share their tokens). SD3: the
+    CLIP window (its two encoders side by side in the channels), then T5's, or zeros in its place.
+    FLUX: T5 only. AuraFlow: register tokens first. What is left over at the end is special.
+    """
+    name = type(pipeline).__name__
+    tokenizer = getattr(pipeline, "tokenizer", None)
+    if name.startswith("Flux"):
+        return _fit(token_words(pipeline.tokenizer_2, text, length), length)
+    if name.startswith("StableDiffusion3"):
+        clip = token_words(tokenizer, text, min(length, pipeline.tokenizer_max_length))
+        if pipeline.text_encoder_3 is None or length <= len(clip):
+            return _fit(clip, length)
+        return np.concatenate([clip, token_words(pipeline.tokenizer_3, text, length - len(clip))])
+    if tokenizer is None:
+        return np.full(length, SPECIAL)
+    if name.startswith("AuraFlow"):
+        registers = pipeline.transformer.register_tokens.shape[1]
+        return np.concatenate(
+            [np.full(registers, SPECIAL), token_words(tokenizer, text, length - registers)]
+        )
+    window = min(length, getattr(tokenizer, "model_max_length", length))
+    return _fit(token_words(tokenizer, text, window), length)
+
+
+def _fit(layout: Int[np.ndarray, " short"], length: int) -> Int[np.ndarray, " length"]:
+    return np.concatenate([layout, np.full(length - len(layout), SPECIAL)])
+
+
+def word_average(
+    layouts: Sequence[Int[np.ndarray, " token"]], words: int
+) -> Float[Tensor, "b token column"]:
+    """The matrix that turns attention per token into attention per word.
+
+    Columns: the mean over each word's tokens (0 for a word that has none), then the sum over the
+    special tokens, then the sum over all.
+    """
+    matrix = torch.zeros(len(layouts), len(layouts[0]), words + 2)
+    for item, layout in enumerate(layouts):
+        for position, word in enumerate(layout):
+            share = 1.0 if word == SPECIAL else 1.0 / int((layout == word).sum())
+            matrix[item, position, words if word == SPECIAL else int(word)] = share
+    matrix[:, :, -1] = 1.0
+    return matrix
