@@ -24,6 +24,7 @@ Kind = Literal["cross", "joint", "single", "self"]
 
 TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV")
 TEXT_LAST = ("JointAttn",)
+_UNET_ORDER = {"down": 0, "mid": 1, "up": 2}
 _HIDDEN = ("Sliced", "XFormers", "NPU", "XLA", "PAG", "Linear")
 
 
@@ -72,8 +73,9 @@ def text_layers(denoiser: nn.Module) -> list[AttentionLayer]:
 
 
 def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
-    """"all" and the groups of the layers, in order."""
-    return ["all", *dict.fromkeys(layer.group for layer in layers)]
+    """`all` and the groups of the layers, from the input of the denoiser to its output."""
+    found = dict.fromkeys(layer.group for layer in layers)
+    return ["all", *sorted(found, key=lambda group: _UNET_ORDER.get(group, 0))]
 
 
 def _kind(name: str, module: Any) -> Kind:
@@ -353,13 +355,12 @@ class WordAccumulator:
         finest = grids[max(grids)]
         members = {g: [key for key in self.sums if g in ("all", key[0])] for g in groups}
         brought = {key: _bring(total, grids[key[1]], finest) for key, total in self.sums.items()}
-        maps, flat = [], []
+        maps, means = [], []
         for keys in members.values():
             count = sum(self.counts[key] for key in keys)
             maps.append(sum(brought[key] for key in keys) / count)
-            means = [self.sums[key].mean(1) * (self.counts[key] / self.counts[key]) for key in keys]
-            flat.append(sum(means) / count)
-        mass = _shares(torch.stack(flat, 1))
+            means.append(sum(self.sums[key].mean(1) for key in keys) / count)
+        mass = _shares(torch.stack(means, 1))
         stacked = torch.stack(maps, 1)[:, :, :-1]
         return WordAttention(tuple(groups), mass, spatial_entropy(stacked), stacked[:, 0])
 

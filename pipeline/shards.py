@@ -50,7 +50,7 @@ SCHEMA = pa.schema(
         "clip_score": _F32,
         "image": pa.binary(),
         "steps": _records(
-            step=_I32, timestep=_F64, alpha=_F64, sigma=_F64, log_snr=_F64, calls=_I32
+            step=_I32, timestep=_F64, alpha=_F64, sigma=_F64, log_snr=_F64, call=_I32
         ),
         "prompt_similarity": _CURVE,
         "trajectories": _records(concept=pa.string(), similarity=_CURVE),

@@ -21,7 +21,8 @@ def test_a_grating_falls_into_its_band(band):
 def test_white_noise_has_power_one_in_every_band():
     noise = torch.randn(16, 1, 128, 128, generator=torch.Generator().manual_seed(0))
     power = 10 ** band_power(noise.expand(-1, 3, -1, -1))
-    assert torch.allclose(power.mean(0), torch.ones(len(BAND_EDGES) - 1), atol=0.15)
+    assert torch.allclose(power.mean(0)[1:], torch.ones(len(BAND_EDGES) - 2), atol=0.1)
+    assert 0.6 < float(power.mean(0)[0]) < 1.1  # taking the mean out costs the lowest band a little
 
 
 def test_a_flat_image_has_none_whatever_its_brightness():

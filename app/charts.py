@@ -1,0 +1,826 @@
+"""Charts: functions from a DataFrame to an Altair chart, without Streamlit and without SQL.
+
+A model keeps its colour, dash and shape wherever it is drawn (Okabe-Ito, by its place in the study). Means are lines,
+their 95 % intervals bands. Data frames carry the columns that each function names, and the model's label as `model`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import altair as alt
+import pandas as pd
+
+# Okabe and Ito 2008; the last two come after them for studies with more than six models.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#7F7F7F")
+DASHES = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (5, 1), (1, 3), (10, 4), (4, 4))
+SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+)
+SEQUENTIAL: Any = "viridis"
+# Heights are of the whole chart: what legend and horizontal axis take beside the rows.
+FRAME = 96
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a chart has to know of the page's theme.
+
+    Attributes:
+        dark: whether the page is dark.
+    """
+
+    dark: bool = False
+
+    @property
+    def ink(self) -> str:
+        """Colour of rules and labels that carry no series."""
+        return "#c9d3dc" if self.dark else "#3c4854"
+
+    @property
+    def quiet(self) -> str:
+        """Colour of guides that must not compete with the data."""
+        return "#4a5661" if self.dark else "#b8c2cb"
+
+    @property
+    def middle(self) -> str:
+        """Middle of a diverging scale: the page's own background, so that 'no difference' recedes."""
+        return "#1b232b" if self.dark else "#f6f7f8"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What the horizontal axis of a trajectory shows.
+
+    Attributes:
+        field: column: step, timestep, log_snr or progress.
+        title: with direction and unit.
+        reverse: whether values fall from left (noise) to right (image).
+    """
+
+    field: str
+    title: str
+    reverse: bool = False
+    format: str = "d"
+
+
+AXES = {
+    "Step": Axis("step", "Step  (noise → image)"),
+    "Timestep": Axis("timestep", "Timestep  (noise → image)", reverse=True),
+    "Log-SNR": Axis("log_snr", "Log-SNR ln(α²/σ²)  (noise → image)", format=".1~f"),
+}
+
+
+def model_scales(models: pd.DataFrame) -> dict[str, alt.Scale]:
+    """Colour, dash and shape of each model, by its place in the study.
+
+    Args:
+        models: model_id and label of the models in the chart.
+
+    Returns:
+        scales named color, dash and shape, with the labels as domain.
+    """
+    place = [int(i) - 1 for i in models["model_id"]]
+    labels = list(models["label"])
+    return {
+        "color": alt.Scale(domain=labels, range=[COLOURS[i % len(COLOURS)] for i in place]),
+        "dash": alt.Scale(domain=labels, range=[list(DASHES[i % len(DASHES)]) for i in place]),
+        "shape": alt.Scale(domain=labels, range=[SHAPES[i % len(SHAPES)] for i in place]),
+    }
+
+
+def model_colour(model_id: int) -> str:
+    """The colour of a model, by its place in the study."""
+    return COLOURS[(model_id - 1) % len(COLOURS)]
+
+
+def _layers(*charts: Any, height: float) -> alt.LayerChart:
+    return cast(alt.LayerChart, alt.layer(*charts).properties(height=height))
+
+
+def _legend(models: pd.DataFrame, *, show: bool = True) -> alt.Legend | None:
+    if not show or len(models) < 2:
+        return None
+    return alt.Legend(
+        orient="top",
+        title=None,
+        direction="horizontal",
+        symbolStrokeWidth=2.5,
+        symbolSize=120,
+        symbolOpacity=1,
+        offset=4,
+    )
+
+
+def _x(axis: Axis) -> alt.X:
+    scale = alt.Scale(reverse=axis.reverse, nice=False, zero=False, padding=2)
+    return alt.X(
+        f"{axis.field}:Q",
+        title=axis.title,
+        scale=scale,
+        axis=alt.Axis(
+            grid=False,
+            tickCount=8,
+            format=axis.format,
+            tickMinStep=1 if axis.format == "d" else alt.Undefined,
+        ),
+    )
+
+
+def curves(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    axis: Axis,
+    title: str,
+    *,
+    marker: float | None = None,
+    height: int = 260,
+    look: Look | None = None,
+    legend: bool = True,
+    domain: Sequence[float] | None = None,
+    format: str = ".3f",
+    spread: str = "prompts",
+) -> alt.LayerChart:
+    """Mean curves per model with their interval as a band.
+
+    Args:
+        data: model, the axis' field, step, mean, low, high, prompts.
+        models: model_id and label of the models drawn.
+        axis: the horizontal axis.
+        title: of the vertical axis, with unit and direction.
+        marker: place on the axis to mark (the chosen step).
+        height: in px.
+        look: the page's theme.
+        legend: whether to name the models.
+        domain: limits of the vertical axis.
+        format: of the values in the tooltip.
+        spread: what the band is over: prompts (a 95 % interval) or seeds (lowest to highest).
+    """
+    look = look or Look()
+    scales = model_scales(models)
+    low, high = (
+        ("95 % low", "95 % high") if spread == "prompts" else ("Lowest seed", "Highest seed")
+    )
+    vertical = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=False, nice=True)
+    tooltip = [
+        alt.Tooltip("model:N", title="Model"),
+        alt.Tooltip("step:Q", title="Step"),
+        alt.Tooltip("mean:Q", title="Mean", format=format),
+        alt.Tooltip("low:Q", title=low, format=format),
+        alt.Tooltip("high:Q", title=high, format=format),
+        alt.Tooltip("prompts:Q", title=spread.capitalize()),
+    ]
+    named = _legend(models, show=legend)
+    base = alt.Chart(data).encode(
+        x=_x(axis), color=alt.Color("model:N", scale=scales["color"], legend=named)
+    )
+    y_axis = alt.Axis(
+        format=format if "%" in format else format.replace("f", "~f"),
+        gridOpacity=0.5,
+        **({"values": [0, 0.5, 1]} if "%" in format else {"tickCount": 5}),
+    )
+    band = base.mark_area(opacity=0.16).encode(
+        y=alt.Y("low:Q", scale=vertical, title=title, axis=y_axis), y2="high:Q"
+    )
+    line = base.mark_line(strokeWidth=2.2, interpolate="monotone").encode(
+        y=alt.Y("mean:Q", scale=vertical, title=title, axis=y_axis),
+        strokeDash=alt.StrokeDash("model:N", scale=scales["dash"], legend=named),
+    )
+    points = base.mark_point(size=70, filled=True, opacity=0).encode(
+        y=alt.Y("mean:Q", scale=vertical), tooltip=tooltip
+    )
+    layers: list[Any] = [band, line, points]
+    if marker is not None:
+        layers.insert(0, _marker(axis, marker, look))
+    return _layers(*layers, height=height)
+
+
+def _marker(axis: Axis, place: float, look: Look) -> alt.Chart:
+    return (
+        alt.Chart(pd.DataFrame({axis.field: [place]}))
+        .mark_rule(color=look.quiet, strokeWidth=1.5)
+        .encode(x=_x(axis))
+    )
+
+
+def heat(
+    data: pd.DataFrame,
+    title: str,
+    *,
+    marker: int | None = None,
+    order: Sequence[str] | None = None,
+    domain: Sequence[float] | None = None,
+    row_height: int = 17,
+    look: Look | None = None,
+) -> alt.LayerChart:
+    """Concept x step heat map of a similarity or a correlation.
+
+    Args:
+        data: concept, family, step, value, prompts.
+        title: of the colour bar, with unit.
+        marker: the chosen step.
+        order: concepts from top to bottom.
+        domain: limits of the colour scale.
+        row_height: of a concept, in px.
+        look: the page's theme.
+    """
+    look = look or Look()
+    scale = (
+        alt.Scale(scheme=SEQUENTIAL, domain=list(domain))
+        if domain
+        else alt.Scale(scheme=SEQUENTIAL)
+    )
+    names = list(order) if order is not None else list(dict.fromkeys(data["concept"]))
+    cells = (
+        alt.Chart(data)
+        .mark_rect()
+        .encode(
+            x=_step_band(data["step"]),
+            y=_concepts(names),
+            color=alt.Color("value:Q", scale=scale, legend=_colour_bar(title)),
+            tooltip=[
+                alt.Tooltip("concept:N", title="Concept"),
+                alt.Tooltip("family:N", title="Family"),
+                alt.Tooltip("step:O", title="Step"),
+                alt.Tooltip("value:Q", title=title, format=".3f"),
+                alt.Tooltip("prompts:Q", title="Prompts"),
+            ],
+        )
+    )
+    layers: list[Any] = [cells]
+    if marker is not None:
+        layers.append(_step_frame(marker, names, look))
+    return _layers(*layers, height=row_height * len(names) + FRAME)
+
+
+def _step_band(steps: pd.Series) -> alt.X:
+    last = int(steps.max()) if len(steps) else 0
+    every = max(1, round(last / 10))
+    shown = [s for s in range(0, last + 1) if s % every == 0]
+    return alt.X(
+        "step:O",
+        title="Step  (noise → image)",
+        axis=alt.Axis(values=shown, labelAngle=0, ticks=False, domain=False),
+        scale=alt.Scale(paddingInner=0.0, paddingOuter=0),
+    )
+
+
+def _concepts(names: Sequence[str]) -> alt.Y:
+    return alt.Y(
+        "concept:N",
+        title=None,
+        sort=list(names),
+        axis=alt.Axis(ticks=False, domain=False, labelLimit=150, labelOverlap=False, grid=False),
+        scale=alt.Scale(paddingInner=0.06, paddingOuter=0),
+    )
+
+
+def _colour_bar(title: str) -> alt.Legend:
+    return alt.Legend(
+        title=title,
+        orient="top",
+        direction="horizontal",
+        gradientLength=220,
+        gradientThickness=8,
+        titleLimit=320,
+        offset=6,
+        tickCount=4,
+    )
+
+
+def _step_frame(step: int, names: Sequence[str], look: Look) -> alt.Chart:
+    frame = pd.DataFrame({"step": [step] * len(names), "concept": list(names)})
+    return (
+        alt.Chart(frame)
+        .mark_rect(fill="transparent", stroke=look.ink, strokeWidth=1, strokeOpacity=0.9)
+        .encode(x="step:O", y=alt.Y("concept:N", sort=list(names)))
+    )
+
+
+def emergence(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    row: str,
+    *,
+    last_step: int,
+    look: Look | None = None,
+    row_height: int = 34,
+    marker: float | None = None,
+) -> alt.LayerChart:
+    """When rows emerge: quartiles as a thin bar, the mean's interval as a thick one, the mean as a point.
+
+    Args:
+        data: model, the row's column, mean, low, high, q1, q3, emerged_share, n; in the order to draw.
+        models: model_id and label.
+        row: column of the rows (family or concept).
+        last_step: right end of the axis.
+        look: the page's theme.
+        row_height: per row, in px.
+        marker: the chosen step.
+    """
+    look = look or Look()
+    scales = model_scales(models)
+    order = list(dict.fromkeys(data[row]))
+    labels = list(models["label"])
+    axis = AXES["Step"]
+    base = alt.Chart(data).encode(
+        y=alt.Y(
+            f"{row}:N",
+            sort=order,
+            title=None,
+            axis=alt.Axis(ticks=False, domain=False, grid=True, gridOpacity=0.35, labelLimit=160),
+        ),
+        yOffset=alt.YOffset("model:N", scale=alt.Scale(domain=labels, paddingOuter=0.35)),
+        color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
+        tooltip=[
+            alt.Tooltip("model:N", title="Model"),
+            alt.Tooltip(f"{row}:N", title=row.capitalize()),
+            alt.Tooltip("mean:Q", title="Mean step", format=".1f"),
+            alt.Tooltip("low:Q", title="95 % low", format=".1f"),
+            alt.Tooltip("high:Q", title="95 % high", format=".1f"),
+            alt.Tooltip("q1:Q", title="First quartile", format=".1f"),
+            alt.Tooltip("q3:Q", title="Third quartile", format=".1f"),
+            alt.Tooltip("emerged_share:Q", title="Emerges in", format=".0%"),
+            alt.Tooltip("n:Q", title="Prompts"),
+        ],
+    )
+    x = alt.Scale(domain=[0, last_step], nice=False)
+    quartiles = base.mark_rule(strokeWidth=1.6, opacity=0.55).encode(
+        x=alt.X(
+            "q1:Q", scale=x, title=axis.title, axis=alt.Axis(grid=False, format="d", tickMinStep=1)
+        ),
+        x2="q3:Q",
+    )
+    interval = base.mark_bar(height=5, cornerRadius=2, opacity=0.55).encode(
+        x=alt.X("low:Q", scale=x), x2="high:Q"
+    )
+    mean = base.mark_point(size=58, filled=True, opacity=1).encode(
+        x=alt.X("mean:Q", scale=x),
+        shape=alt.Shape("model:N", scale=scales["shape"], legend=_legend(models)),
+    )
+    layers: list[Any] = [quartiles, interval, mean]
+    if marker is not None:
+        rule = alt.Chart(pd.DataFrame({"mean": [marker]})).mark_rule(
+            color=look.quiet, strokeWidth=1.5
+        )
+        layers.insert(0, rule.encode(x=alt.X("mean:Q", scale=x)))
+    per_row = max(row_height, 13 * len(labels) + 8)
+    return _layers(*layers, height=per_row * len(order) + FRAME)
+
+
+def predictability(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    axis: Axis,
+    *,
+    marker: float | None = None,
+    look: Look | None = None,
+) -> alt.LayerChart:
+    """Correlation with the final value per step and model, with the 0.9 line from which on the outcome is settled."""
+    look = look or Look()
+    rule = (
+        alt.Chart(pd.DataFrame({"mean": [0.9]}))
+        .mark_rule(color=look.ink, strokeDash=[2, 2])
+        .encode(y="mean:Q")
+    )
+    chart = curves(
+        data,
+        models,
+        axis,
+        "Correlation with the final value (r)  ↑",
+        marker=marker,
+        height=300,
+        look=look,
+        domain=(-0.4, 1),
+        format=".2f",
+    )
+    return _layers(rule, *chart.layer, height=300)
+
+
+def score_strip(
+    data: pd.DataFrame, means: pd.DataFrame, models: pd.DataFrame, title: str
+) -> alt.LayerChart:
+    """One tick per prompt, and the mean with its interval, per model.
+
+    Args:
+        data: model, score; one row per prompt.
+        means: model, mean, low, high, prompts.
+        models: model_id and label.
+        title: of the score's axis.
+    """
+    scales = model_scales(models)
+    y = alt.Y(
+        "model:N",
+        sort=list(models["label"]),
+        title=None,
+        axis=alt.Axis(ticks=False, domain=False, labelLimit=140),
+    )
+    colour = alt.Color("model:N", scale=scales["color"], legend=None)
+    x = alt.Scale(zero=False, nice=True)
+    ticks = (
+        alt.Chart(data)
+        .mark_tick(thickness=1.5, size=22, opacity=0.28)
+        .encode(
+            y=y,
+            x=alt.X("score:Q", scale=x, title=title, axis=alt.Axis(format=".2f", grid=False)),
+            color=colour,
+        )
+    )
+    interval = (
+        alt.Chart(means)
+        .mark_bar(height=7, cornerRadius=3, opacity=0.85)
+        .encode(y=y, x=alt.X("low:Q", scale=x), x2="high:Q", color=colour)
+    )
+    mean = (
+        alt.Chart(means)
+        .mark_point(size=90, filled=True, opacity=1, stroke="white", strokeWidth=1)
+        .encode(
+            y=y,
+            x=alt.X("mean:Q", scale=x),
+            color=colour,
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
+            tooltip=[
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("mean:Q", title="Mean", format=".4f"),
+                alt.Tooltip("low:Q", title="95 % low", format=".4f"),
+                alt.Tooltip("high:Q", title="95 % high", format=".4f"),
+                alt.Tooltip("prompts:Q", title="Prompts"),
+            ],
+        )
+    )
+    return _layers(ticks, interval, mean, height=34 * len(models) + FRAME - 30)
+
+
+def difference_curves(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    axis: Axis,
+    title: str,
+    *,
+    marker: float | None = None,
+    height: int = 260,
+    look: Look | None = None,
+) -> alt.LayerChart:
+    """Paired difference per step with its interval, around a line at zero."""
+    look = look or Look()
+    zero = (
+        alt.Chart(pd.DataFrame({"mean": [0.0]}))
+        .mark_rule(color=look.ink, strokeDash=[2, 2])
+        .encode(y="mean:Q")
+    )
+    chart = curves(
+        data, models, axis, title, marker=marker, height=height, look=look, format="+.3f"
+    )
+    return _layers(zero, *chart.layer, height=height)
+
+
+def difference_heat(
+    data: pd.DataFrame,
+    title: str,
+    *,
+    marker: int | None = None,
+    order: Sequence[str] | None = None,
+    row_height: int = 17,
+    look: Look | None = None,
+) -> alt.LayerChart:
+    """Concept x step heat map of a paired difference; a dot marks cells that stay significant after correction.
+
+    Args:
+        data: concept, family, step, mean, low, high, q, significant, prompts.
+        title: of the colour bar.
+        marker: the chosen step.
+        order: concepts from top to bottom.
+        row_height: in px.
+        look: the page's theme.
+    """
+    look = look or Look()
+    names = list(order) if order is not None else list(dict.fromkeys(data["concept"]))
+    most = float(data["mean"].abs().max()) if len(data) else 1.0
+    scale = alt.Scale(
+        domain=[-(most or 1), 0, most or 1],
+        range=["#D55E00", look.middle, "#0072B2"],
+        interpolate="rgb",
+    )
+    base = alt.Chart(data).encode(x=_step_band(data["step"]), y=_concepts(names))
+    cells = base.mark_rect().encode(
+        color=alt.Color("mean:Q", scale=scale, legend=_colour_bar(title)),
+        tooltip=[
+            alt.Tooltip("concept:N", title="Concept"),
+            alt.Tooltip("family:N", title="Family"),
+            alt.Tooltip("step:O", title="Step"),
+            alt.Tooltip("mean:Q", title="Difference", format="+.4f"),
+            alt.Tooltip("low:Q", title="95 % low", format="+.4f"),
+            alt.Tooltip("high:Q", title="95 % high", format="+.4f"),
+            alt.Tooltip("q:Q", title="p after correction", format=".2g"),
+            alt.Tooltip("prompts:Q", title="Prompts"),
+        ],
+    )
+    dots = base.transform_filter("datum.significant").mark_circle(
+        size=11, color=look.ink, opacity=0.9
+    )
+    layers: list[Any] = [cells, dots]
+    if marker is not None:
+        layers.append(_step_frame(marker, names, look))
+    return _layers(*layers, height=row_height * len(names) + FRAME)
+
+
+def forest(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    row: str,
+    title: str,
+    *,
+    look: Look | None = None,
+    row_height: int = 22,
+) -> alt.LayerChart:
+    """Differences with intervals, one row each, around zero; hollow where zero is inside after correction.
+
+    Args:
+        data: model, the row's column, mean, low, high, q, significant, prompts, win_rate, d_z.
+        models: model_id and label.
+        row: column of the rows.
+        title: of the horizontal axis, with direction.
+        look: the page's theme.
+        row_height: in px.
+    """
+    look = look or Look()
+    scales = model_scales(models)
+    order = list(dict.fromkeys(data[row]))
+    zero = (
+        alt.Chart(pd.DataFrame({"mean": [0.0]}))
+        .mark_rule(color=look.ink, strokeDash=[2, 2])
+        .encode(x="mean:Q")
+    )
+    base = alt.Chart(data).encode(
+        y=alt.Y(
+            f"{row}:N",
+            sort=order,
+            title=None,
+            axis=alt.Axis(ticks=False, domain=False, labelLimit=160, grid=True, gridOpacity=0.3),
+        ),
+        yOffset=alt.YOffset(
+            "model:N", scale=alt.Scale(domain=list(models["label"]), paddingOuter=0.3)
+        ),
+        color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
+        tooltip=[
+            alt.Tooltip("model:N", title="Candidate"),
+            alt.Tooltip(f"{row}:N", title=row.capitalize()),
+            alt.Tooltip("mean:Q", title="Difference", format="+.4f"),
+            alt.Tooltip("low:Q", title="95 % low", format="+.4f"),
+            alt.Tooltip("high:Q", title="95 % high", format="+.4f"),
+            alt.Tooltip("q:Q", title="p after correction", format=".2g"),
+            alt.Tooltip("win_rate:Q", title="Wins", format=".0%"),
+            alt.Tooltip("d_z:Q", title="Effect size d_z", format="+.2f"),
+            alt.Tooltip("prompts:Q", title="Prompts"),
+        ],
+    )
+    bar = base.mark_rule(strokeWidth=2.5, opacity=0.75).encode(
+        x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.3~f", grid=False, tickCount=6)),
+        x2="high:Q",
+    )
+    point = base.mark_point(size=60, filled=True, strokeWidth=2, opacity=1).encode(
+        x="mean:Q",
+        shape=alt.Shape("model:N", scale=scales["shape"], legend=_legend(models)),
+        fillOpacity=alt.condition("datum.significant", alt.value(1.0), alt.value(0.0)),
+        stroke=alt.Stroke("model:N", scale=scales["color"], legend=None),
+    )
+    per_row = max(row_height, 12 * len(models) + 8)
+    return _layers(zero, bar, point, height=per_row * len(order) + FRAME)
+
+
+def scatter(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    x_title: str,
+    y_title: str,
+    *,
+    look: Look | None = None,
+) -> alt.LayerChart:
+    """One point per prompt: baseline against candidate, with the line of equality.
+
+    Args:
+        data: model, prompt_id, text, baseline, candidate, difference.
+        models: model_id and label of the candidates.
+        x_title: of the baseline's axis.
+        y_title: of the candidate's axis.
+        look: the page's theme.
+    """
+    look = look or Look()
+    scales = model_scales(models)
+    both = pd.concat([data["baseline"], data["candidate"]])
+    pad = float((both.max() - both.min()) * 0.05) or 0.01
+    limits = [float(both.min()) - pad, float(both.max()) + pad]
+    scale = alt.Scale(domain=limits, nice=False)
+    equal = (
+        alt.Chart(pd.DataFrame({"baseline": limits, "candidate": limits}))
+        .mark_line(color=look.quiet, strokeDash=[3, 3])
+        .encode(x=alt.X("baseline:Q", scale=scale), y=alt.Y("candidate:Q", scale=scale))
+    )
+    pick = alt.selection_point(name="pick", fields=["prompt_key"], on="click", toggle=False)
+    points = (
+        alt.Chart(data)
+        .mark_point(size=58, filled=True, opacity=0.72, cursor="pointer")
+        .encode(
+            x=alt.X(
+                "baseline:Q",
+                scale=scale,
+                title=x_title,
+                axis=alt.Axis(format=".2f", gridOpacity=0.4),
+            ),
+            y=alt.Y(
+                "candidate:Q",
+                scale=scale,
+                title=y_title,
+                axis=alt.Axis(format=".2f", gridOpacity=0.4),
+            ),
+            color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=_legend(models)),
+            tooltip=[
+                alt.Tooltip("text:N", title="Prompt"),
+                alt.Tooltip("model:N", title="Candidate"),
+                alt.Tooltip("baseline:Q", title="Baseline", format=".3f"),
+                alt.Tooltip("candidate:Q", title="Candidate", format=".3f"),
+                alt.Tooltip("difference:Q", title="Difference", format="+.3f"),
+            ],
+        )
+        .add_params(pick)
+    )
+    return _layers(equal, points, height=380)
+
+
+def film_strip(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    *,
+    marker: int | None = None,
+    cell: int = 64,
+    look: Look | None = None,
+) -> alt.LayerChart:
+    """Frames over steps, one row per model; a click on a frame selects its step.
+
+    Args:
+        data: model, step, image (WebP or PNG bytes), similarity.
+        models: model_id and label, in the order of the rows.
+        marker: the chosen step; its nearest frame is outlined.
+        cell: about the height of a row in px.
+        look: the page's theme.
+    """
+    look = look or Look()
+    labels = [label for label in models["label"] if label in set(data["model"])]
+    frames = data.assign(url=[data_url(image) for image in data["image"]]).drop(columns="image")
+    steps = sorted(frames["step"].unique())
+    pick = alt.selection_point(name="frame", fields=["step"], on="click", toggle=False)
+    x = alt.X(
+        "step:O",
+        title="Step  (noise → image)",
+        axis=alt.Axis(orient="bottom", labelAngle=0, ticks=False, domain=False, grid=False),
+        scale=alt.Scale(paddingInner=0.06, paddingOuter=0.02),
+    )
+    y = alt.Y(
+        "model:N",
+        sort=labels,
+        title=None,
+        axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=120)
+        if len(labels) > 1
+        else None,
+        scale=alt.Scale(paddingInner=0.06, paddingOuter=0.02),
+    )
+    size: Any = {"expr": "min(bandwidth('x'), bandwidth('y'))"}
+    tooltip = [alt.Tooltip("model:N", title="Model"), alt.Tooltip("step:O", title="Step")]
+    if "similarity" in frames:
+        tooltip.append(alt.Tooltip("similarity:Q", title="Similarity to the prompt", format=".3f"))
+    images = (
+        alt.Chart(frames)
+        .mark_image(width=size, height=size, smooth=False, cursor="pointer")
+        .encode(x=x, y=y, url="url:N", tooltip=tooltip)
+        .add_params(pick)
+    )
+    layers: list[Any] = [images]
+    if marker is not None and steps:
+        nearest = min(steps, key=lambda s: abs(s - marker))
+        layers.append(_outline(nearest, labels, look, x, y))
+    return _layers(*layers, height=cell * len(labels) + FRAME - 24)
+
+
+def _outline(step: int, labels: Sequence[str], look: Look, x: alt.X, y: alt.Y) -> alt.Chart:
+    frame = pd.DataFrame({"step": [step] * len(labels), "model": list(labels)})
+    return (
+        alt.Chart(frame)
+        .mark_rect(fill="transparent", stroke="#E69F00", strokeWidth=3, cornerRadius=2)
+        .encode(x=x, y=y)
+    )
+
+
+def data_url(image: bytes) -> str:
+    """An image as a data URL, so that a chart can show it without a server."""
+    kind = "webp" if image[8:12] == b"WEBP" else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def thin(steps: Sequence[int], most: int) -> list[int]:
+    """At most `most` of the steps, evenly spread, the first and the last always among them."""
+    ordered = sorted(set(steps))
+    if len(ordered) <= most:
+        return ordered
+    places = {round(i * (len(ordered) - 1) / (most - 1)) for i in range(most)}
+    return [ordered[i] for i in sorted(places)]
+
+
+def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None) -> alt.Chart:
+    """Samples per state and model, stacked to the planned number.
+
+    Args:
+        data: model, state (done, failed, missing), samples.
+        models: model_id and label, in order.
+        height: in px.
+    """
+    states = alt.Scale(
+        domain=["done", "failed", "missing"], range=["#009E73", "#D55E00", "#9aa5b0"]
+    )
+    return (
+        alt.Chart(data)
+        .mark_bar(size=16, cornerRadius=2)
+        .encode(
+            y=alt.Y(
+                "model:N",
+                sort=list(models["label"]),
+                title=None,
+                axis=alt.Axis(ticks=False, domain=False),
+            ),
+            x=alt.X(
+                "samples:Q",
+                title="Samples",
+                stack="zero",
+                axis=alt.Axis(format="d", grid=False, tickMinStep=1),
+            ),
+            color=alt.Color(
+                "state:N", scale=states, legend=alt.Legend(orient="top", title=None, offset=2)
+            ),
+            order=alt.Order("place:Q"),
+            tooltip=["model:N", "state:N", "samples:Q"],
+        )
+        .properties(height=height or 30 * len(models) + FRAME)
+    )
+
+
+def contact_sheet(
+    data: pd.DataFrame,
+    models: pd.DataFrame,
+    *,
+    order: Sequence[int] | None = None,
+    cell: int = 104,
+    look: Look | None = None,
+) -> alt.Chart:
+    """Images side by side: a column per prompt, a row per model; a click selects the prompt.
+
+    Args:
+        data: model, prompt_id, prompt_key, text, score, image.
+        models: model_id and label, in the order of the rows.
+        order: prompt_id from left to right; ascending where none is given.
+        cell: about the height of a row in px.
+        look: the page's theme.
+    """
+    labels = [label for label in models["label"] if label in set(data["model"])]
+    images = data.assign(url=[data_url(image) for image in data["image"]]).drop(columns="image")
+    size: Any = {"expr": "min(bandwidth('x'), bandwidth('y'))"}
+    band = alt.Scale(paddingInner=0.05, paddingOuter=0.0)
+    return (
+        alt.Chart(images)
+        .mark_image(width=size, height=size, smooth=False, cursor="pointer")
+        .encode(
+            x=alt.X(
+                "prompt_id:O",
+                title=None,
+                axis=None,
+                scale=band,
+                sort=list(order) if order is not None else "ascending",
+            ),
+            y=alt.Y(
+                "model:N",
+                sort=labels,
+                title=None,
+                scale=band,
+                axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=120),
+            ),
+            url="url:N",
+            tooltip=[
+                alt.Tooltip("text:N", title="Prompt"),
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("score:Q", title="CLIP score", format=".3f"),
+            ],
+        )
+        .add_params(
+            alt.selection_point(name="prompt", fields=["prompt_key"], on="click", toggle=False)
+        )
+        .properties(height=cell * len(labels))
+    )

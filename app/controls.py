@@ -1,0 +1,511 @@
+"""What every view shares: the study and filters of the page, the step control, cards, pictures, downloads, empty states.
+
+Filters and the step are widgets bound to the query string, so that they live in the URL: they survive page changes and
+reloads, and a link shows what its sender saw. An empty filter means all.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import altair as alt
+import charts
+import pandas as pd
+import queries
+import streamlit as st
+import uncertainty
+from PIL import Image
+from queries import Scope, Snapshot, SnapshotError
+
+BIND: Any = "query-params"
+NO_CATEGORY = "(no category)"
+# Pictures below this side are enlarged without smoothing, so that a 64 px scene shows its pixels, not a blur.
+CRISP = 320
+# What the theme calls the charts' colours, in their order; it has no name for the sixth and the seventh.
+HUES = ("blue", "orange", "green", "violet", "yellow", "gray", "gray", "gray")
+
+
+# A page asks for the same tests on every rerun, and two dozen of them take a quarter of a second.
+compare = st.cache_data(max_entries=1024, show_spinner=False)(uncertainty.compare)
+bootstrap_limits = st.cache_data(max_entries=64, show_spinner=False)(uncertainty.bootstrap_limits)
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a view has to know: the snapshot, the filters' scope, and the chosen step.
+
+    Attributes:
+        place: results folder or file that the reader chose.
+        snapshot: the database version shown.
+        study: the study's row.
+        every_model: all models of the study; label is unique.
+        models: the models that the filter leaves, in the study's order.
+        concepts: concept_id, name and family of the concepts that the filter leaves.
+        scope: the filters as ids, for queries.
+        steps: model_id, step, timestep, log_snr, progress of the models shown.
+        step: the chosen step, of the model with the most steps.
+        last_step: that model's last step.
+        look: the page's theme.
+    """
+
+    place: Path
+    snapshot: Snapshot
+    study: pd.Series
+    every_model: pd.DataFrame
+    models: pd.DataFrame
+    concepts: pd.DataFrame
+    scope: Scope
+    steps: pd.DataFrame
+    step: int
+    last_step: int
+    look: charts.Look
+
+    @property
+    def progress(self) -> float:
+        """The chosen step as a share of the way from noise (0) to image (1)."""
+        return self.step / max(self.last_step, 1)
+
+    def label(self, model_id: int) -> str:
+        """The model's label."""
+        return str(self.every_model.set_index("model_id")["label"][model_id])
+
+    def labelled(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The rows with their model's label as `model`."""
+        return data.merge(self.every_model[["model_id", "label"]], on="model_id").rename(
+            columns={"label": "model"}
+        )
+
+    def placed(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The rows with their step's place on the noise schedule."""
+        return data.merge(
+            self.steps[["model_id", "step", "timestep", "log_snr", "progress"]],
+            on=["model_id", "step"],
+        )
+
+    def marker(self, axis: charts.Axis) -> float:
+        """Where the chosen step stands on an axis, by the first model shown."""
+        own = self.steps[self.steps["model_id"] == self.models["model_id"].iloc[0]]
+        nearest = (own["progress"] - self.progress).abs().idxmin()
+        return float(own.loc[nearest, axis.field])
+
+
+def current() -> Page:
+    """The page that `main.py` has set up for this rerun."""
+    return cast(Page, st.session_state["_page"])
+
+
+def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
+    """Choose the study, draw the sidebar and, where wanted, the step control; remember it all for the view.
+
+    Raises:
+        SnapshotError: there is no study to show.
+    """
+    place = _choose_study(queries.find_studies(arguments))
+    snapshot = queries.locate(place)
+    queries.check(snapshot)
+    _tell_if_new(place, snapshot)
+    every_model = _with_unique_labels(queries.ask(snapshot, "models"))
+    concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
+    scope, models = _filters(snapshot, every_model, concepts)
+    steps = queries.ask(snapshot, "steps", models=every_model["model_id"].tolist())
+    last_step = int(steps["step"].max()) if len(steps) else 0
+    step = _step_control(steps, last_step, shown=scrubber and last_step > 0)
+    page = Page(
+        place,
+        snapshot,
+        queries.ask(snapshot, "study").iloc[0],
+        every_model,
+        models,
+        concepts[concepts["concept_id"].isin(scope.concepts)],
+        scope,
+        steps[steps["model_id"].isin(scope.models)],
+        step,
+        last_step,
+        charts.Look(dark=st.context.theme.type == "dark"),
+    )
+    _sidebar_foot(page)
+    st.session_state["_page"] = page
+    return page
+
+
+def _choose_study(places: Sequence[Path]) -> Path:
+    if len(places) == 1:
+        return places[0]
+    names = _distinct([place.stem if place.suffix else place.name for place in places])
+    with st.sidebar:
+        chosen = st.selectbox("Study", names, key="study", bind=BIND, icon=":material/science:")
+    return places[names.index(chosen)] if chosen in names else places[0]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return out
+
+
+def _with_unique_labels(models: pd.DataFrame) -> pd.DataFrame:
+    shared = models["label"].duplicated(keep=False)
+    return models.assign(
+        label=models["label"].where(~shared, models["label"] + " (" + models["name"] + ")")
+    )
+
+
+def _tell_if_new(place: Path, snapshot: Snapshot) -> None:
+    before = st.session_state.get("_seen", {})
+    if before.get(str(place), snapshot) != snapshot:
+        st.toast(
+            "A new snapshot of this study was published: this is it.", icon=":material/update:"
+        )
+    st.session_state["_seen"] = {**before, str(place): snapshot}
+
+
+def _filters(
+    snapshot: Snapshot, models: pd.DataFrame, concepts: pd.DataFrame
+) -> tuple[Scope, pd.DataFrame]:
+    categories = queries.ask(snapshot, "categories")["category"].tolist()
+    seeds = [int(seed) for seed in queries.ask(snapshot, "study")["seeds"].iloc[0]]
+    families = list(dict.fromkeys(concepts["family"]))
+    named = {category or NO_CATEGORY: category for category in categories}
+    with st.sidebar:
+        chosen_models = _pick("Models", models["label"].tolist(), "models", ":material/neurology:")
+        chosen_families = _pick("Concept families", families, "families", ":material/category:")
+        chosen_categories = _pick("Prompt categories", list(named), "categories", ":material/sell:")
+        chosen_seeds = _pick("Seeds", seeds, "seeds", ":material/casino:")
+    shown = models[models["label"].isin(chosen_models)]
+    scope = Scope(
+        tuple(int(i) for i in shown["model_id"]),
+        tuple(int(i) for i in concepts[concepts["family"].isin(chosen_families)]["concept_id"]),
+        tuple(named[name] for name in chosen_categories),
+        tuple(chosen_seeds),
+        len(categories),
+        len(seeds),
+    )
+    return scope, shown
+
+
+def _pick(label: str, options: list[Any], key: str, icon: str) -> list[Any]:
+    """A filter in which nothing chosen means everything; hidden where there is nothing to choose."""
+    if len(options) < 2:
+        return options
+    chosen = st.multiselect(
+        f"{icon} {label}", options, key=key, placeholder=f"All {len(options)}", bind=BIND
+    )
+    return [option for option in options if option in chosen] if chosen else options
+
+
+def _step_control(steps: pd.DataFrame, last_step: int, *, shown: bool) -> int:
+    """The step shared by every picture and marker of a page, docked at the bottom."""
+    default = round(last_step * 0.4)
+    if "step" in st.session_state and not 0 <= st.session_state["step"] <= last_step:
+        st.session_state["step"] = default
+    if not shown:
+        return int(st.session_state.get("step", default))
+    with (
+        st.bottom,
+        st.container(horizontal=True, vertical_alignment="center", gap="small", key="scrubber"),
+    ):
+        back, forward = "Shift+Left", "Shift+Right"
+        st.button(
+            "Back",
+            icon=":material/chevron_left:",
+            key="step_back",
+            shortcut=back,
+            on_click=_move_step,
+            args=(-1, last_step),
+        )
+        step = st.slider(
+            "Denoising step",
+            0,
+            last_step,
+            default,
+            key="step",
+            bind=BIND,
+            help="Moves every picture and marker on the page. Step 0 is the noisiest; Shift with the arrow keys moves it.",
+        )
+        st.button(
+            "Forward",
+            icon=":material/chevron_right:",
+            key="step_forward",
+            shortcut=forward,
+            on_click=_move_step,
+            args=(1, last_step),
+        )
+    return int(step)
+
+
+def _move_step(by: int, last_step: int) -> None:
+    st.session_state["step"] = min(max(int(st.session_state["step"]) + by, 0), last_step)
+
+
+def go_to_step(step: int) -> None:
+    """Set the step control; only from a callback, before the control is drawn."""
+    st.session_state["step"] = int(step)
+
+
+def _sidebar_foot(page: Page) -> None:
+    study = page.study
+    with st.sidebar:
+        st.space("stretch")
+        st.caption(
+            f":material/database: Snapshot {int(study['snapshot'])}, {study['published_at']:%d %b %Y %H:%M} UTC  \n"
+            f":material/image: {int(study['done_samples']):,} of {int(study['planned_samples']):,} samples"
+        )
+
+
+def header(title: str, question: str) -> None:
+    """A view's title and the question that it answers."""
+    st.title(title, anchor=False)
+    st.caption(question)
+
+
+@contextmanager
+def card(
+    title: str,
+    *,
+    key: str,
+    data: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
+    help: str | None = None,
+) -> Iterator[None]:
+    """A bordered card with a title; its data can be downloaded as CSV.
+
+    Args:
+        title: sentence case.
+        key: unique on the page; names the CSV file too.
+        data: what is shown, or a function that makes it when the button is clicked.
+        help: what the measure means and which way is better.
+    """
+    with st.container(border=True, key=f"card_{key}", height="stretch"):
+        with st.container(
+            horizontal=True,
+            vertical_alignment="center",
+            horizontal_alignment="distribute",
+            wrap=False,
+        ):
+            st.subheader(title, anchor=False, help=help)
+            if data is not None:
+                download(data, key)
+        yield
+
+
+def download(data: pd.DataFrame | Callable[[], pd.DataFrame], name: str) -> None:
+    """A quiet button that gives the rows as CSV, written when it is clicked."""
+    st.download_button(
+        "CSV",
+        data=lambda: csv(data() if callable(data) else data),
+        file_name=f"stepscope-{name}.csv",
+        mime="text/csv",
+        key=f"csv_{name}",
+        help="Download the data of this card as CSV",
+        on_click="ignore",
+        type="tertiary",
+        icon=":material/download:",
+    )
+
+
+def csv(data: pd.DataFrame) -> bytes:
+    """The rows as CSV in UTF-8; images are left out."""
+    drawn = [column for column in data.columns if column in {"image", "url"}]
+    return data.drop(columns=drawn).to_csv(index=False).encode("utf-8")
+
+
+def figure(
+    title: str,
+    chart: alt.TopLevelMixin,
+    data: pd.DataFrame,
+    caption: str,
+    *,
+    key: str,
+    help: str | None = None,
+    on_select: Any = "ignore",
+    width: Any = None,
+) -> Any:
+    """A card with one chart, its caption and its CSV.
+
+    Args:
+        title: sentence case.
+        chart: an Altair chart.
+        data: the chart's rows.
+        caption: n, interval and method.
+        key: unique on the page.
+        help: what the measure means and which way is better.
+        on_select: "rerun" or a callback, where the chart has a selection.
+        width: of the chart, where it must not stretch.
+    """
+    with card(title, key=key, data=data, help=help):
+        event = draw(chart, key=key, on_select=on_select, width=width, alt=title)
+        st.caption(caption)
+    return event
+
+
+def draw(
+    chart: Any, *, key: str, on_select: Any = "ignore", width: Any = None, alt: str | None = None
+) -> Any:
+    """A chart in the page's theme."""
+    return st.altair_chart(chart, key=f"chart_{key}", on_select=on_select, width=width, alt=alt)
+
+
+def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") -> None:
+    """An empty state: what is not there, and what to do."""
+    with st.container(
+        border=True, horizontal_alignment="center", key=f"empty_{abs(hash(what)) % 10**8}"
+    ):
+        st.space("small")
+        st.markdown(f"{icon} **{what}**", text_alignment="center")
+        st.caption(advice, text_alignment="center")
+        if any(
+            st.session_state.get(key)
+            for key in ("models", "families", "categories", "seeds", "search")
+        ):
+            st.button(
+                "Clear the filters",
+                icon=":material/restart_alt:",
+                on_click=clear_filters,
+                key=f"clear_{abs(hash(what)) % 10**8}",
+            )
+        st.space("small")
+
+
+def clear_filters() -> None:
+    """Let every filter show everything again."""
+    for key in ("models", "families", "categories", "seeds"):
+        if key in st.session_state:
+            st.session_state[key] = []
+    if "search" in st.session_state:
+        st.session_state["search"] = ""
+
+
+def trouble(error: SnapshotError) -> None:
+    """A page for a study that can't be shown: what is wrong, and what to do."""
+    st.space("large")
+    _, middle, _ = st.columns([1, 3, 1])
+    with middle, st.container(border=True, key="trouble"):
+        st.subheader(f":material/database_off: {plain(error.title)}", anchor=False)
+        st.text(error.detail)
+        if error.advice:
+            st.caption("What to do, in the project's folder:")
+            st.code("\n".join(error.advice), language="bash")
+        st.button("Look again", icon=":material/refresh:", key="look_again")
+
+
+def plain(text: str) -> str:
+    """Text from a study, escaped for a place that reads Markdown: one line, nothing interpreted."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>$:~&])", r"\\\1", " ".join(str(text).split()))
+
+
+def shorten(text: str, length: int = 90) -> str:
+    """Text on one line, cut with an ellipsis; it stays text."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def count(number: int, noun: str) -> str:
+    """'1 prompt', '12 prompts'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@st.cache_data(max_entries=2000, max_size="64MB", show_spinner=False)
+def enlarge(image: bytes, side: int = CRISP) -> bytes:
+    """A small picture enlarged by a whole factor without smoothing, as PNG; others as they are.
+
+    Args:
+        image: WebP or PNG.
+        side: the least longest side in px to reach.
+    """
+    with Image.open(io.BytesIO(image)) as picture:
+        factor = -(-side // max(picture.size))
+        if factor <= 1:
+            return image
+        big = picture.convert("RGB").resize(
+            (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+        )
+    out = io.BytesIO()
+    big.save(out, "PNG", optimize=False, compress_level=1)
+    return out.getvalue()
+
+
+def is_image(value: Any) -> bool:
+    """Whether a database value holds an image; a failed sample has none."""
+    return isinstance(value, bytes | bytearray | memoryview)
+
+
+def picture(image: bytes | None, alt_text: str, *, width: Any = "stretch") -> None:
+    """One picture, crisp; a quiet placeholder where there is none."""
+    if not is_image(image):
+        st.caption(":material/image_not_supported: no image")
+        return
+    st.image(enlarge(bytes(cast(bytes, image))), width=width, alt=alt_text)
+
+
+def strip(page: Page, frames: pd.DataFrame, *, key: str) -> None:
+    """A film strip of every model over the steps; a click on a frame sets the step."""
+    steps = charts.thin([int(s) for s in frames["step"]], 12)
+    table = page.labelled(frames[frames["step"].isin(steps)])
+    event = f"chart_{key}"
+    draw(
+        charts.film_strip(table, page.models, marker=page.step, look=page.look),
+        key=key,
+        on_select=lambda: _take_step(event),
+        alt="Predicted clean image per model and step",
+    )
+
+
+def _take_step(event: str) -> None:
+    picked = st.session_state[event].selection.get("frame", [])
+    if picked:
+        go_to_step(int(picked[0]["step"]))
+
+
+def place(page: Page) -> str:
+    """Where the chosen step stands, for a caption."""
+    own = page.steps[page.steps["model_id"] == page.models["model_id"].iloc[0]]
+    if own.empty:
+        return f"Step {page.step}"
+    row = own.loc[(own["progress"] - page.progress).abs().idxmin()]
+    return f"Step {page.step} of 0 to {page.last_step} (timestep {row['timestep']:.0f}, log-SNR {row['log_snr']:+.1f})"
+
+
+def choose_model(page: Page, key: str) -> int:
+    """One of the models shown."""
+    labels = dict(zip(page.models["label"], page.models["model_id"].astype(int), strict=True))
+    if len(labels) == 1:
+        return next(iter(labels.values()))
+    chosen = st.selectbox("Model", list(labels), key=key, bind=BIND, width=240)
+    return labels.get(chosen, next(iter(labels.values())))
+
+
+def model_hue(model_id: int) -> Any:
+    """The theme's name for the model's colour (see .streamlit/config.toml)."""
+    return HUES[(model_id - 1) % len(HUES)]
+
+
+def model_mark(model_id: int) -> str:
+    """A dot in the model's colour, as Markdown."""
+    return f":{model_hue(model_id)}[●]"
+
+
+def model_name(model_id: int, label: str) -> None:
+    """A model's name beside its colour."""
+    st.markdown(f"{model_mark(model_id)} **{plain(label)}**")
+
+
+def legend(page: Page) -> None:
+    """The models' colours in one line, for a grid of charts without a legend each."""
+    if len(page.models) > 1:
+        names = zip(page.models["model_id"].astype(int), page.models["label"], strict=True)
+        st.markdown("&emsp;".join(f"{model_mark(i)} {plain(label)}" for i, label in names))
+
+
+def open_prompt(event: Any, name: str) -> None:
+    """Go to the prompt that was clicked in a chart, if one was."""
+    picked = event.selection.get(name, []) if event else []
+    if picked:
+        st.switch_page("views/prompts.py", query_params={"prompt": str(picked[0]["prompt_key"])})

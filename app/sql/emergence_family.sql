@@ -1,0 +1,30 @@
+-- One row per (model, family): when the family's concepts emerge; concepts and seeds averaged within a prompt first.
+WITH mention AS (
+    SELECT p.prompt_id, c.concept_id, c.family,
+           contains(' ' || regexp_replace(lower(p.text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ',
+                    ' ' || trim(regexp_replace(lower(c.name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ') AS named
+    FROM prompt AS p CROSS JOIN concept AS c
+    WHERE p.category IN $categories AND c.concept_id IN $concepts
+),
+chosen AS (
+    SELECT t.model_id, m.family, t.prompt_id, t.emergence_step
+    FROM trajectory AS t JOIN mention AS m USING (prompt_id, concept_id)
+    WHERE t.model_id IN $models AND t.seed IN $seeds AND (m.named OR NOT $named)
+),
+sampled AS (
+    SELECT model_id, family, count(*) AS samples, count(emergence_step) AS emerged,
+           median(emergence_step) AS median,
+           quantile_cont(emergence_step, 0.25) AS q1, quantile_cont(emergence_step, 0.75) AS q3
+    FROM chosen GROUP BY ALL
+),
+unit AS (
+    SELECT model_id, family, prompt_id, avg(emergence_step) AS value FROM chosen GROUP BY ALL
+),
+prompted AS (
+    SELECT model_id, family, count(*) AS prompts, count(value) AS n, avg(value) AS mean, stddev_samp(value) AS sd
+    FROM unit GROUP BY ALL
+)
+SELECT model_id, family, prompts::INTEGER AS prompts, n::INTEGER AS n, mean, sd,
+       samples::INTEGER AS samples, emerged / samples AS emerged_share, median, q1, q3
+FROM sampled JOIN prompted USING (model_id, family)
+ORDER BY model_id, family

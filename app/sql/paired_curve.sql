@@ -1,0 +1,21 @@
+-- One row per (candidate, prompt): the paired difference curve of one concept, seeds averaged; step is the baseline's.
+WITH side AS (
+    SELECT t.model_id, t.prompt_id, t.seed, t.similarity, len(t.similarity) AS steps
+    FROM trajectory AS t JOIN prompt AS p USING (prompt_id)
+    WHERE (t.model_id = $baseline OR t.model_id IN $candidates) AND t.concept_id = $concept
+      AND p.category IN $categories AND t.seed IN $seeds
+),
+matched AS (
+    SELECT b.model_id AS model_id, a.prompt_id,
+           unnest(range(a.steps)) AS step,
+           unnest(list_transform(range(a.steps), lambda i:
+               b.similarity[1 + round(i * (b.steps - 1) / greatest(a.steps - 1, 1))::BIGINT] - a.similarity[i + 1]))
+               AS difference
+    FROM side AS a JOIN side AS b USING (prompt_id, seed)
+    WHERE a.model_id = $baseline AND b.model_id IN $candidates
+),
+unit AS (
+    SELECT model_id, prompt_id, step, avg(difference) AS difference FROM matched GROUP BY ALL
+)
+SELECT model_id, prompt_id, list(difference ORDER BY step) AS difference
+FROM unit GROUP BY ALL ORDER BY model_id, prompt_id

@@ -1,0 +1,2 @@
+-- One row: the schema that the snapshot was published with.
+SELECT schema_version FROM study

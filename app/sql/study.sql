@@ -1,0 +1,2 @@
+-- One row: what was studied.
+SELECT * FROM study

@@ -1,0 +1,507 @@
+"""Models: is a candidate better than the baseline, where, and how sure is that?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import charts
+import controls
+import numpy as np
+import pandas as pd
+import queries
+import streamlit as st
+import uncertainty
+from controls import BIND, Page
+
+SCORE_HELP = "CLIP score of the final image: cosine to its prompt, -1 to 1; higher is better."
+MOST_ROWS = 14
+MOST_PROMPTS = 5
+
+
+def show(page: Page) -> None:
+    """The whole view."""
+    controls.header(
+        "Models", "Is a candidate better than the baseline, where, and how sure is that?"
+    )
+    if len(page.models) < 2:
+        _needs_two(page)
+        return
+    baseline, candidates = sides(page)
+    scores = queries.ask_scope(page.snapshot, "scores", page.scope)
+    pairs = paired_scores(page, scores, baseline, candidates)
+    if pairs.empty:
+        controls.empty(
+            "These models share no finished prompt.",
+            "A paired comparison needs prompts that both have done. Clear a filter, or run the rest of the study.",
+        )
+        return
+    shown = page.models[page.models["model_id"].isin(candidates)]
+    verdicts(page, pairs, baseline, candidates)
+    measures(page, pairs, baseline, candidates)
+    grid = difference_grid(page, baseline, candidates)
+    if len(grid):
+        heat_map(page, grid, shown, baseline)
+        left, right = st.columns(2)
+        with left:
+            at_the_step(page, grid, shown, baseline)
+        with right:
+            over_the_steps(page, shown, baseline, candidates)
+    left, right = st.columns(2)
+    with left:
+        per_prompt(page, pairs, shown, baseline)
+    with right:
+        most_different(page, pairs, shown, baseline)
+
+
+def _needs_two(page: Page) -> None:
+    if len(page.every_model) < 2:
+        controls.empty(
+            "A comparison needs two models.",
+            "This study has one. Add another [[model]] to the study file (another checkpoint, scheduler, schedule or guidance counts) and run it again: what is done is kept.".replace(
+                "[", "\\["
+            ),
+            icon=":material/compare_arrows:",
+        )
+    else:
+        controls.empty(
+            "A comparison needs two models.",
+            "The filter shows one: clear it in the sidebar.",
+            icon=":material/compare_arrows:",
+        )
+
+
+def sides(page: Page) -> tuple[int, list[int]]:
+    """The baseline and the candidates compared with it."""
+    labels = dict(zip(page.models["label"], page.models["model_id"].astype(int), strict=True))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        baseline = st.selectbox("Baseline", list(labels), key="baseline", bind=BIND, width=260)
+        others = [label for label in labels if label != baseline]
+        chosen = st.multiselect(
+            "Candidates",
+            others,
+            key="candidates",
+            bind=BIND,
+            placeholder="All others" if len(others) > 1 else others[0],
+        )
+    names = [label for label in others if label in chosen] or others
+    return labels.get(baseline, next(iter(labels.values()))), [labels[name] for name in names]
+
+
+def paired_scores(
+    page: Page, scores: pd.DataFrame, baseline: int, candidates: list[int]
+) -> pd.DataFrame:
+    """One row per (candidate, prompt) that both models have done."""
+    own = scores[scores["model_id"] == baseline][["prompt_id", "score"]].rename(
+        columns={"score": "baseline"}
+    )
+    rest = scores[scores["model_id"].isin(candidates)].rename(columns={"score": "candidate"})
+    both = rest.merge(own, on="prompt_id")
+    return page.labelled(both.assign(difference=both["candidate"] - both["baseline"]))
+
+
+def verdicts(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[int]) -> None:
+    """A card per candidate: paired difference of the CLIP score, and whether it is separable from none."""
+    results = {
+        c: controls.compare(own["baseline"], own["candidate"])
+        for c, own in pairs.groupby("model_id")
+    }
+    corrected = dict(zip(results, uncertainty.holm([r.p for r in results.values()]), strict=True))
+    grid = st.grid(min(len(results), 3), min_column_width=300)
+    for candidate in candidates:
+        if candidate in results:
+            result, p = results[candidate], float(corrected[candidate])
+            gap = result.difference
+            sure = gap.excludes_zero and p < 0.05
+            grid.metric(
+                f"{controls.model_mark(candidate)} {controls.plain(page.label(candidate))} vs {controls.plain(page.label(baseline))}",
+                f"{gap.estimate:+.3f}",
+                f"{_word(gap.estimate) if sure else 'not separable'} [{gap.low:+.3f}, {gap.high:+.3f}]",
+                delta_color=("green" if gap.estimate > 0 else "red") if sure else "gray",
+                delta_arrow=("up" if gap.estimate > 0 else "down") if sure else "off",
+                delta_description=f"{result.win_rate:.0%} wins, {uncertainty.p_text(p)}",
+                border=True,
+                help=SCORE_HELP
+                + " Mean paired difference over shared prompts, percentile bootstrap (B = 2000); Wilcoxon p, Holm-corrected.",
+            )
+
+
+def _word(gap: float) -> str:
+    return "better" if gap > 0 else "worse"
+
+
+def measures(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[int]) -> None:
+    """Every headline measure, candidate by candidate, with its test."""
+    table = measure_table(page, pairs, baseline, candidates)
+    with controls.card(
+        "What differs",
+        key="measures",
+        data=table,
+        help="Paired over shared prompts, seeds averaged within a prompt. d_z: mean difference over its standard deviation. Cliff's delta: probability that a candidate's value is the higher of two drawn at random, minus that it is the lower.",
+    ):
+        st.dataframe(
+            table.drop(columns="model_id"),
+            hide_index=True,
+            alt="Paired differences per measure",
+            column_config={
+                "model": st.column_config.TextColumn("Candidate", pinned=True),
+                "measure": st.column_config.TextColumn("Measure", pinned=True),
+                "better": st.column_config.TextColumn("Verdict"),
+                "difference": st.column_config.NumberColumn("Difference", format="%+.4f"),
+                "low": st.column_config.NumberColumn("95 % low", format="%+.4f"),
+                "high": st.column_config.NumberColumn("95 % high", format="%+.4f"),
+                "p": st.column_config.NumberColumn("p (Holm)", format="%.3g"),
+                "d_z": st.column_config.NumberColumn("d_z", format="%+.2f"),
+                "cliffs_delta": st.column_config.NumberColumn("Cliff's delta", format="%+.2f"),
+                "win_rate": st.column_config.NumberColumn("Candidate higher", format="percent"),
+                "prompts": "Prompts",
+            },
+        )
+        st.caption(
+            f"Candidate minus {controls.plain(page.label(baseline))}. Similarity and area are means over a family's concepts; emergence is in steps (lower is earlier). "
+            "95 % percentile bootstrap over prompts (B = 2000), Wilcoxon signed-rank, Holm over the table."
+        )
+
+
+def measure_table(
+    page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[int]
+) -> pd.DataFrame:
+    """One row per (candidate, measure)."""
+    final = queries.ask_scope(
+        page.snapshot, "paired_final", page.scope, baseline=baseline, candidates=candidates
+    )
+    final = final.merge(page.concepts[["concept_id", "family"]], on="concept_id")
+    sets: list[tuple[str, pd.DataFrame]] = [("CLIP score", _wide(pairs, baseline))]
+    for family, own in final.groupby("family", sort=False):
+        sets.append(
+            (
+                f"Final similarity: {family}",
+                own.pivot_table(index="prompt_id", columns="model_id", values="final"),
+            )
+        )
+    for family, own in final.groupby("family", sort=False):
+        sets.append(
+            (
+                f"Emergence step: {family}",
+                own.pivot_table(index="prompt_id", columns="model_id", values="emergence"),
+            )
+        )
+    rows = [
+        _measure_row(page, name, wide, baseline, c)
+        for c in candidates
+        for name, wide in sets
+        if {baseline, c} <= set(wide.columns)
+    ]
+    table = pd.DataFrame([row for row in rows if row["prompts"]])
+    table["p"] = uncertainty.holm(table["p"])
+    table["better"] = [_verdict(row) for row in table.to_dict("records")]
+    return table[
+        [
+            "model_id",
+            "model",
+            "measure",
+            "better",
+            "difference",
+            "low",
+            "high",
+            "p",
+            "d_z",
+            "cliffs_delta",
+            "win_rate",
+            "prompts",
+        ]
+    ]
+
+
+def _wide(pairs: pd.DataFrame, baseline: int) -> pd.DataFrame:
+    wide = pairs.pivot(index="prompt_id", columns="model_id", values="candidate")
+    wide[baseline] = pairs.groupby("prompt_id")["baseline"].first()
+    return wide
+
+
+def _measure_row(
+    page: Page, name: str, wide: pd.DataFrame, baseline: int, candidate: int
+) -> dict[str, Any]:
+    result = controls.compare(wide[baseline], wide[candidate])
+    return {
+        "model_id": candidate,
+        "model": page.label(candidate),
+        "measure": name,
+        "difference": result.difference.estimate,
+        "low": result.difference.low,
+        "high": result.difference.high,
+        "p": result.p,
+        "d_z": result.d_z,
+        "cliffs_delta": result.cliffs_delta,
+        "win_rate": result.win_rate,
+        "prompts": result.difference.n,
+    }
+
+
+def _verdict(row: dict[Any, Any]) -> str:
+    sure = (row["low"] > 0 or row["high"] < 0) and row["p"] < 0.05
+    if not sure:
+        return "not separable"
+    if row["measure"].startswith("Emergence"):
+        return "later" if row["difference"] > 0 else "earlier"
+    return "higher" if row["difference"] > 0 else "lower"
+
+
+def difference_grid(page: Page, baseline: int, candidates: list[int]) -> pd.DataFrame:
+    """One row per (candidate, concept, step): paired difference, t interval, p corrected over each candidate's grid."""
+    data = queries.ask_scope(
+        page.snapshot, "paired_grid", page.scope, baseline=baseline, candidates=candidates
+    )
+    if data.empty:
+        return data
+    low, high = uncertainty.t_limits(data["mean"], data["sd"], data["prompts"])
+    p = uncertainty.paired_t_p(data["mean"], data["sd"], data["prompts"])
+    table = page.labelled(data.assign(low=low, high=high, p=p)).merge(
+        page.concepts.rename(columns={"name": "concept"}), on="concept_id"
+    )
+    table["q"] = np.nan
+    for candidate in table["model_id"].unique():
+        mask = table["model_id"] == candidate
+        table.loc[mask, "q"] = uncertainty.benjamini_hochberg(table.loc[mask, "p"])
+    table["d_z"] = table["mean"] / table["sd"].where(table["sd"] > 0)
+    return table.assign(significant=table["q"] < 0.05)
+
+
+def heat_map(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:
+    """Where on the concept x step grid a candidate differs, as one picture."""
+    with controls.card(
+        "Where they differ",
+        key="difference",
+        data=grid,
+        help="Blue: the candidate's images are closer to the concept; orange: the baseline's are. Dots stay significant after correction.",
+    ):
+        candidate = _candidate(shown, "difference_model")
+        own = grid[grid["model_id"] == candidate]
+        order = own.groupby(["family", "concept"], sort=False)["mean"].mean().reset_index()
+        order = order.sort_values(["family", "mean"], ascending=[True, False])["concept"].tolist()
+        controls.draw(
+            charts.difference_heat(
+                own,
+                f"Similarity, {page.label(candidate)} minus {page.label(baseline)}",
+                marker=page.step,
+                order=order,
+                look=page.look,
+            ),
+            key="difference",
+            alt="Paired difference per concept and step",
+        )
+        share = own["significant"].mean()
+        st.caption(
+            f"{share:.0%} of {len(own):,} cells differ (dots: paired t test, Benjamini-Hochberg, q < 0.05). "
+            f"{controls.count(int(own['prompts'].max()), 'prompt')} × {controls.count(len(page.scope.seeds), 'seed')}; models with other numbers of steps are matched by progress."
+        )
+
+
+def _candidate(shown: pd.DataFrame, key: str) -> int:
+    labels = dict(zip(shown["label"], shown["model_id"].astype(int), strict=True))
+    if len(labels) == 1:
+        return next(iter(labels.values()))
+    chosen = st.segmented_control(
+        "Candidate",
+        list(labels),
+        format_func=controls.plain,
+        default=next(iter(labels)),
+        required=True,
+        key=key,
+    )
+    return labels.get(chosen or "", next(iter(labels.values())))
+
+
+def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:
+    """The largest differences at the chosen step."""
+    nearest = round(page.progress * int(grid["step"].max()))
+    own = grid[grid["step"] == nearest]
+    order = (
+        own.groupby("concept")["mean"]
+        .apply(lambda gap: gap.abs().max())
+        .sort_values(ascending=False)
+        .index[:MOST_ROWS]
+    )
+    own = own[own["concept"].isin(order)].copy()
+    own["place"] = own["concept"].map(own.groupby("concept")["mean"].mean())
+    own = own.sort_values(["place", "model_id"], ascending=[False, True])
+    controls.figure(
+        f"At step {nearest}",
+        charts.forest(
+            own,
+            shown,
+            "concept",
+            f"Similarity minus that of {page.label(baseline)}  (right: candidate higher →)",
+            look=page.look,
+        ),
+        own,
+        f"The {len(order)} concepts that differ most at the chosen step; 95 % t interval over {controls.count(int(own['prompts'].max()), 'prompt')}. "
+        "Hollow: not significant after Benjamini-Hochberg over the whole grid.",
+        key="forest",
+    )
+
+
+def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: list[int]) -> None:
+    """The paired difference of one concept over the steps."""
+    labels = {
+        0: "(whole prompt)",
+        **dict(zip(page.concepts["concept_id"].astype(int), page.concepts["name"], strict=True)),
+    }
+    with controls.card("Over the steps", key="over", data=lambda: table):
+        concept = st.selectbox(
+            "Concept",
+            list(labels),
+            format_func=lambda i: labels[i],
+            key="concept",
+            bind=BIND,
+            label_visibility="collapsed",
+        )
+        concept = int(concept) if concept is not None else 0
+        data = queries.ask_scope(
+            page.snapshot,
+            "paired_curve",
+            page.scope,
+            baseline=baseline,
+            candidates=candidates,
+            concept=concept,
+        )
+        table = difference_curve(page, data, baseline) if len(data) else data
+        if table.empty:
+            st.caption("The models share no trajectory of this concept: choose another.")
+            return
+        axis = charts.AXES["Step"]
+        controls.draw(
+            charts.difference_curves(
+                table,
+                shown,
+                axis,
+                f"Similarity minus that of {page.label(baseline)}",
+                marker=page.marker(axis),
+                look=page.look,
+                height=330,
+            ),
+            key="over",
+            alt="Paired difference over the steps",
+        )
+        st.caption(
+            f"Mean paired difference over {controls.count(int(table['prompts'].max()), 'prompt')}; band: 95 % percentile bootstrap over prompts "
+            "(B = 2000), a prompt's steps kept together. Above zero the candidate is closer to the concept."
+        )
+
+
+def difference_curve(page: Page, data: pd.DataFrame, baseline: int) -> pd.DataFrame:
+    """One row per (candidate, step): mean paired difference with its bootstrap interval."""
+    out = []
+    for candidate, own in data.groupby("model_id"):
+        matrix = np.stack(own["difference"].tolist())
+        low, high = controls.bootstrap_limits(matrix)
+        out.append(
+            pd.DataFrame(
+                {
+                    "model_id": candidate,
+                    "step": range(matrix.shape[1]),
+                    "mean": matrix.mean(axis=0),
+                    "low": low,
+                    "high": high,
+                    "prompts": len(own),
+                }
+            )
+        )
+    return page.labelled(pd.concat(out, ignore_index=True))
+
+
+def per_prompt(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:
+    """Every prompt: baseline against candidate; a click opens it."""
+    texts = queries.ask(page.snapshot, "prompt_texts", prompts=pairs["prompt_id"].unique().tolist())
+    table = pairs.merge(texts[["prompt_id", "prompt_key", "text"]], on="prompt_id")
+    table["text"] = [controls.shorten(text) for text in table["text"]]
+    drawn = table if len(table) <= 4000 else table.sample(4000, random_state=0)
+    event = controls.figure(
+        "Prompt by prompt",
+        charts.scatter(
+            drawn,
+            shown,
+            f"CLIP score, {page.label(baseline)}  →",
+            "CLIP score, candidate  →",
+            look=page.look,
+        ),
+        table,
+        f"{controls.count(int(pairs['prompt_id'].nunique()), 'prompt')}, seeds averaged"
+        + (f" ({len(drawn):,} of {len(table):,} points drawn)" if len(drawn) < len(table) else "")
+        + "; above the line the candidate is better. Click a point to open its prompt.",
+        key="scatter",
+        help=SCORE_HELP,
+        on_select="rerun",
+    )
+    controls.open_prompt(event, "pick")
+
+
+def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:
+    """The prompts that differ most, with both models' images."""
+    with controls.card("The prompts that differ most", key="most"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            candidate = _candidate(shown, "most_model")
+            side = st.segmented_control(
+                "Where",
+                ["Candidate better", "Baseline better"],
+                default="Candidate better",
+                required=True,
+                key="side",
+                bind=BIND,
+            )
+        own = pairs[pairs["model_id"] == candidate].sort_values(
+            "difference", ascending=side != "Candidate better"
+        )
+        own = (
+            own[own["difference"] > 0] if side == "Candidate better" else own[own["difference"] < 0]
+        )
+        top = own.head(MOST_PROMPTS)
+        images = queries.ask(
+            page.snapshot,
+            "final_images",
+            prompts=top["prompt_id"].tolist(),
+            models=[baseline, candidate],
+            seed=page.scope.seeds[0],
+        )
+        if images.empty:
+            st.caption("There is no such prompt within these filters.")
+            return
+        sheet = page.labelled(images.drop(columns="model"))
+        sheet["text"] = [controls.shorten(text) for text in sheet["text"]]
+        pair = page.models[page.models["model_id"].isin([baseline, candidate])]
+        event = controls.draw(
+            charts.contact_sheet(
+                sheet, pair, order=top["prompt_id"].tolist(), cell=72, look=page.look
+            ),
+            key="most",
+            on_select="rerun",
+            alt="Final images of the prompts that differ most",
+        )
+        _listing(top, images)
+        st.caption(
+            f"Largest difference on the left; images of seed {page.scope.seeds[0]}, scores over all seeds shown. Click an image to open its prompt."
+        )
+        controls.open_prompt(event, "prompt")
+
+
+def _listing(top: pd.DataFrame, images: pd.DataFrame) -> None:
+    texts = images.drop_duplicates("prompt_id").set_index("prompt_id")["text"]
+    table = top.assign(
+        text=[controls.shorten(str(texts.get(i, "")), 200) for i in top["prompt_id"]]
+    )
+    st.dataframe(
+        table[["text", "baseline", "candidate", "difference"]],
+        hide_index=True,
+        alt="The prompts that differ most",
+        column_config={
+            "text": st.column_config.TextColumn("Prompt", width="medium"),
+            **{
+                name: st.column_config.NumberColumn(
+                    name.capitalize(), format="%+.3f" if name == "difference" else "%.3f"
+                )
+                for name in ("baseline", "candidate", "difference")
+            },
+        },
+    )
+
+
+show(controls.current())

@@ -1,0 +1,163 @@
+"""Trains the demo's models from nothing: python -m pipeline demo train --out FOLDER.
+
+The stages, in the order in which they need each other: the autoencoder; scenes-clip; the judge; a
+text encoder that can read captions; then the UNet and the transformer, on the autoencoder's
+latents and from that text encoder. Each stage is a checkpoint in the folder, and resumes from it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from pipeline.demo.autoencoder import autoencoder_stage, build_autoencoder
+from pipeline.demo.clip import build_clip, clip_config, clip_stage, tokenize
+from pipeline.demo.corpus import compose_corpus
+from pipeline.demo.denoisers import (
+    TransformerModel,
+    UNetModel,
+    build_transformer,
+    build_unet,
+    transformer_stage,
+    unet_stage,
+)
+from pipeline.demo.judge import Judge, judge_stage
+from pipeline.demo.latents import encoded_corpus
+from pipeline.demo.scenes import CATEGORIES, sample_scene
+from pipeline.demo.text import (
+    CaptionReader,
+    build_text_encoder,
+    reading_stage,
+    without_projection,
+)
+from pipeline.demo.tokenizer import build_tokenizer
+from pipeline.demo.training import Budget, Progress, Stage, fit, load_average
+
+TEXT_PAIR_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one stage is trained.
+
+    Attributes:
+        scenes: how many are composed for it.
+        seed: of those scenes.
+        batch_size: scenes a step.
+        learning_rate: the peak.
+        budget: steps and minutes.
+    """
+
+    scenes: int
+    seed: int
+    batch_size: int
+    learning_rate: float
+    budget: Budget
+
+
+RECIPES = {
+    "autoencoder": Recipe(24_000, 1, 16, 2e-3, Budget(4_000)),
+    "clip": Recipe(30_000, 11, 64, 1e-3, Budget(2_000)),
+    "judge": Recipe(30_000, 41, 64, 1e-3, Budget(2_000)),
+    "text": Recipe(40_000, 21, 64, 1e-3, Budget(2_500)),
+    "unet": Recipe(40_000, 31, 16, 1e-3, Budget(16_000)),
+    "dit": Recipe(40_000, 31, 32, 1e-3, Budget(12_000)),
+}
+
+
+def train(
+    folder: Path,
+    stages: tuple[str, ...] = tuple(RECIPES),
+    *,
+    recipes: dict[str, Recipe] | None = None,
+    minutes: float = float("inf"),
+    quiet: bool = False,
+) -> dict[str, Progress]:
+    """Trains the stages named, in order, from their checkpoints in a folder if there are any.
+
+    Args:
+        folder: of the checkpoints.
+        stages: names among `RECIPES`.
+        recipes: other settings than the published ones.
+        minutes: a limit for each stage; its learning rate falls in time for it.
+        quiet: no progress bars.
+    """
+    finished = {}
+    for name in stages:
+        recipe = (recipes or RECIPES)[name]
+        budget = replace(recipe.budget, minutes=min(minutes, recipe.budget.minutes))
+        finished[name] = fit(build_stage(name, folder, recipe), budget, folder, quiet=quiet)
+    return finished
+
+
+def build_stage(name: str, folder: Path, recipe: Recipe) -> Stage:
+    """A stage with its untrained model and scenes; later ones read the folder's checkpoints."""
+    torch.manual_seed(recipe.seed)
+    builders: dict[str, Callable[[Path, Recipe], Stage]] = {
+        "autoencoder": _autoencoder,
+        "clip": _clip,
+        "judge": _judge,
+        "text": _text,
+        "unet": _unet,
+        "dit": _transformer,
+    }
+    stage = builders[name](folder, recipe)
+    return replace(stage, learning_rate=recipe.learning_rate)
+
+
+def _autoencoder(folder: Path, recipe: Recipe) -> Stage:
+    corpus = compose_corpus(recipe.scenes, recipe.seed)
+    return autoencoder_stage(build_autoencoder(), corpus, batch_size=recipe.batch_size)
+
+
+def _clip(folder: Path, recipe: Recipe) -> Stage:
+    tokenizer = build_tokenizer()
+    clip = build_clip(clip_config(len(tokenizer)))
+    corpus = compose_corpus(recipe.scenes, recipe.seed)
+    return clip_stage(clip, tokenizer, corpus, batch_size=recipe.batch_size)
+
+
+def _judge(folder: Path, recipe: Recipe) -> Stage:
+    corpus = compose_corpus(recipe.scenes, recipe.seed)
+    return judge_stage(Judge(), corpus, batch_size=recipe.batch_size)
+
+
+def _text(folder: Path, recipe: Recipe) -> Stage:
+    tokenizer = build_tokenizer()
+    reader = CaptionReader(build_text_encoder(tokenizer))
+    rng = np.random.default_rng(recipe.seed)
+    scenes = [
+        sample_scene(rng, (CATEGORIES[int(rng.random() < TEXT_PAIR_SHARE)],))
+        for _ in range(recipe.scenes)
+    ]
+    return reading_stage(reader, tokenizer, scenes, batch_size=recipe.batch_size)
+
+
+def _unet(folder: Path, recipe: Recipe) -> Stage:
+    autoencoder, latents, tokens = encoded_corpus(folder, recipe.scenes, recipe.seed)
+    tokenizer = build_tokenizer()
+    model = UNetModel(build_unet(), without_projection(_trained_reader(folder, tokenizer)))
+    scaled = latents * autoencoder.config.scaling_factor
+    empty = tokenize(tokenizer, [""])[0]
+    return unet_stage(model, scaled, tokens, empty, batch_size=recipe.batch_size)
+
+
+def _transformer(folder: Path, recipe: Recipe) -> Stage:
+    autoencoder, latents, tokens = encoded_corpus(folder, recipe.scenes, recipe.seed)
+    tokenizer = build_tokenizer()
+    encoders = [_trained_reader(folder, tokenizer) for _ in range(2)]
+    model = TransformerModel(build_transformer(), *encoders)
+    config = autoencoder.config
+    scaled = (latents - config.shift_factor) * config.scaling_factor
+    empty = tokenize(tokenizer, [""])[0]
+    return transformer_stage(model, scaled, tokens, empty, batch_size=recipe.batch_size)
+
+
+def _trained_reader(folder: Path, tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
+    """The text encoder that can already read captions."""
+    reader = CaptionReader(build_text_encoder(tokenizer))
+    load_average(folder / "text.safetensors", reader)
+    return reader.encoder

@@ -1,0 +1,404 @@
+"""Every SQL file against a real snapshot; the sandbox; pointers; databases that can't be shown."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+import queries
+import uncertainty
+from queries import Scope, Snapshot, SnapshotError
+
+APP = Path(queries.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def snapshot(results: Path) -> Snapshot:
+    return queries.locate(results)
+
+
+@pytest.fixture(scope="module")
+def direct(snapshot: Snapshot) -> duckdb.DuckDBPyConnection:
+    """The same file, read without the app's queries."""
+    copy = Path(snapshot.path).with_suffix(".copy.duckdb")
+    shutil.copyfile(snapshot.path, copy)
+    return duckdb.connect(str(copy), read_only=True)
+
+
+@pytest.fixture(scope="module")
+def scope(snapshot: Snapshot) -> Scope:
+    categories = tuple(queries.ask(snapshot, "categories")["category"])
+    seeds = tuple(int(s) for s in queries.ask(snapshot, "study")["seeds"].iloc[0])
+    return Scope(
+        tuple(queries.ask(snapshot, "models")["model_id"].tolist()),
+        tuple(queries.ask(snapshot, "concepts").query("concept_id > 0")["concept_id"].tolist()),
+        categories,
+        seeds,
+        len(categories),
+        len(seeds),
+    )
+
+
+EVERYTHING: dict[str, Any] = {
+    "named": False,
+    "category": "",
+    "baseline": 1,
+    "candidate": 2,
+    "candidates": [2, 3],
+    "concept": 0,
+    "prompts": [1, 2, 3],
+    "prompt": 1,
+    "seed": 0,
+    "progress": 0.5,
+    "number": 4,
+    "sort": "difference",
+    "direction": -1,
+    "size": 10,
+    "start": 0,
+    "search": "",
+    "key": "no such key",
+}
+SQL_FILES = sorted(path.stem for path in queries.SQL.glob("*.sql"))
+
+
+@pytest.mark.parametrize("name", SQL_FILES)
+def test_every_query_runs_says_what_a_row_is_and_survives_empty_filters(
+    name: str, snapshot: Snapshot, scope: Scope
+) -> None:
+    text = (queries.SQL / f"{name}.sql").read_text()
+    assert text.startswith("-- One row")
+    rows = queries.ask_scope(snapshot, name, scope, **EVERYTHING)
+    assert len(rows) or name in {"failures", "notices", "prompt"}
+    nothing = Scope((), (), (), (), scope.total_categories, scope.total_seeds)
+    queries.ask_scope(snapshot, name, nothing, **{**EVERYTHING, "candidates": [], "prompts": []})
+
+
+def test_curves_from_rollups_and_from_trajectories_agree(snapshot: Snapshot, scope: Scope) -> None:
+    wide = queries.curves(snapshot, scope, [0, 1, 2])
+    narrow = Scope(
+        scope.models, scope.concepts, scope.categories, scope.seeds, 99, scope.total_seeds
+    )
+    assert narrow.rolled_up is None
+    computed = queries.curves(snapshot, narrow, [0, 1, 2])
+    both = wide.merge(computed, on=["model_id", "concept_id", "step"], suffixes=("", "_computed"))
+    assert len(both) == len(wide) == len(computed)
+    assert np.allclose(both["mean"], both["mean_computed"], atol=1e-5)
+    assert (both["prompts"] == both["prompts_computed"]).all()
+
+
+def test_a_curve_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -> None:
+    rows = direct.execute(
+        "SELECT prompt_id, avg(similarity[4]) FROM trajectory WHERE model_id = 2 AND concept_id = 3 GROUP BY 1"
+    ).fetchall()
+    values = [value for _, value in rows]
+    one_category = Scope(
+        scope.models, scope.concepts, scope.categories, scope.seeds, 99, scope.total_seeds
+    )
+    curve = queries.curves(snapshot, one_category, [3]).query("model_id == 2 and step == 3").iloc[0]
+    interval = uncertainty.t_interval(values)
+    assert curve["mean"] == pytest.approx(interval.estimate)
+    assert (curve["low"], curve["high"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_rolled_up_category(scope: Scope) -> None:
+    assert scope.rolled_up == ""
+    one = Scope(scope.models, scope.concepts, ("x",), scope.seeds, 3, scope.total_seeds)
+    assert one.rolled_up == "x"
+    fewer = Scope(scope.models, scope.concepts, scope.categories, (0,), scope.total_categories, 2)
+    assert fewer.rolled_up is None
+
+
+def test_filters_filter(snapshot: Snapshot, scope: Scope) -> None:
+    one = Scope((2,), scope.concepts[:1], scope.categories[:1], scope.seeds[:1], 3, 2)
+    assert set(queries.ask_scope(snapshot, "scores", one)["model_id"]) == {2}
+    assert set(queries.ask_scope(snapshot, "scores", one)["category"]) == set(scope.categories[:1])
+    assert queries.ask_scope(snapshot, "scores", one)["seeds"].max() == 1
+
+
+def test_paired_moments_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -> None:
+    grid = queries.ask_scope(snapshot, "paired_grid", scope, baseline=1, candidates=[2])
+    gaps = [
+        gap
+        for (gap,) in direct.execute(
+            "SELECT avg(b.similarity[6] - a.similarity[6]) FROM trajectory a JOIN trajectory b "
+            "USING (concept_id, prompt_id, seed) WHERE a.model_id = 1 AND b.model_id = 2 AND concept_id = 2 "
+            "GROUP BY prompt_id"
+        ).fetchall()
+    ]
+    cell = grid.query("concept_id == 2 and step == 5").iloc[0]
+    assert cell["prompts"] == len(gaps)
+    assert cell["mean"] == pytest.approx(np.mean(gaps))
+    assert cell["sd"] == pytest.approx(np.std(gaps, ddof=1))
+    curve = queries.ask_scope(
+        snapshot, "paired_curve", scope, baseline=1, candidates=[2], concept=2
+    )
+    assert np.stack(curve["difference"])[:, 5].mean() == pytest.approx(np.mean(gaps))
+
+
+def test_models_with_other_numbers_of_steps_are_matched_by_progress(
+    altered: Callable[..., Path], scope: Scope
+) -> None:
+    shorter = altered("UPDATE trajectory SET similarity = similarity[1:6] WHERE model_id = 2")
+    grid = queries.ask_scope(
+        queries.locate(shorter), "paired_grid", scope, baseline=1, candidates=[2]
+    )
+    assert grid["step"].max() == 11
+    assert grid["mean"].notna().all()
+
+
+def test_pages_of_the_table_cover_every_prompt_once_in_order(
+    snapshot: Snapshot, scope: Scope
+) -> None:
+    question = {**EVERYTHING, "sort": "score", "direction": 1, "size": 5}
+    pages = [
+        queries.ask_scope(snapshot, "prompt_page", scope, **{**question, "start": start})
+        for start in range(0, 30, 5)
+    ]
+    ids = [i for page in pages for i in page["prompt_id"]]
+    scores = [s for page in pages for s in page["score"].dropna()]
+    assert sorted(ids) == list(range(1, 25))
+    assert scores == sorted(scores)
+
+
+@pytest.mark.parametrize(
+    "search", ["%", "_", "'; DROP TABLE prompt; --", "\\", "CAT", "\x00", "🦊"]
+)
+def test_searches_are_taken_literally(search: str, snapshot: Snapshot, scope: Scope) -> None:
+    found = queries.ask_scope(
+        snapshot, "prompt_page", scope, **{**EVERYTHING, "search": search, "size": 99}
+    )
+    texts = queries.ask_scope(snapshot, "prompt_options", scope)["text"]
+    assert len(found) == sum(search.lower() in text.lower() for text in texts)
+
+
+def test_emergence_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -> None:
+    rows = queries.ask_scope(snapshot, "emergence", scope, named=False)
+    median, share = direct.execute(
+        "SELECT median(emergence_step), count(emergence_step) / count(*) FROM trajectory "
+        "WHERE model_id = 1 AND concept_id = 1"
+    ).fetchone()
+    row = rows.query("model_id == 1 and concept_id == 1").iloc[0]
+    assert row["emerged_share"] == pytest.approx(share)
+    assert row["median"] == pytest.approx(median) if median is not None else np.isnan(row["median"])
+
+
+def test_emerged_shares_never_fall(snapshot: Snapshot, scope: Scope) -> None:
+    rows = queries.ask_scope(snapshot, "emerged_share", scope, named=False)
+    for _, own in rows.sort_values("step").groupby(["model_id", "family"]):
+        assert own["mean"].is_monotonic_increasing
+        assert own["mean"].between(0, 1).all()
+
+
+def test_named_prompts_are_those_whose_words_are_the_concepts(
+    snapshot: Snapshot, scope: Scope
+) -> None:
+    concepts = queries.ask(snapshot, "concepts")
+    texts = queries.ask_scope(snapshot, "prompt_options", scope)
+    rows = queries.ask_scope(snapshot, "emergence", scope, named=True)
+    for row in rows.head(6).itertuples():
+        name = concepts.set_index("concept_id")["name"][row.concept_id]
+        pattern = rf"\b{re.escape(name)}\b"
+        assert row.prompts <= sum(bool(re.search(pattern, text.lower())) for text in texts["text"])
+
+
+FORBIDDEN = (
+    "SELECT * FROM read_csv('/etc/passwd')",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT * FROM glob('/*')",
+    "COPY (SELECT 1) TO '/tmp/out.csv'",
+    "ATTACH '/tmp/other.duckdb'",
+    "INSTALL httpfs",
+    "SET enable_external_access = true",
+    "SET memory_limit = '64GB'",
+    "SELECT * FROM scores_in_python",
+    "UPDATE study SET name = 'mine'",
+    "DROP TABLE sample",
+)
+
+
+@pytest.mark.parametrize("sql", FORBIDDEN)
+def test_the_connection_reads_the_snapshot_and_nothing_else(sql: str, snapshot: Snapshot) -> None:
+    scores_in_python = queries.ask(snapshot, "study")
+    assert len(scores_in_python)
+    connection, _ = queries._connect(snapshot.path)
+    with pytest.raises(duckdb.Error):
+        connection.cursor().execute(sql).fetchall()
+
+
+def test_a_new_snapshot_is_followed(results: Path, tmp_path: Path) -> None:
+    pointer = json.loads((results / "current.json").read_text())
+    folder = tmp_path / "demo"
+    (folder / "snapshots").mkdir(parents=True)
+    for number in (1, 2):
+        file = folder / "snapshots" / f"demo-{number:06d}.duckdb"
+        shutil.copyfile(results / pointer["snapshot"], file)
+        with duckdb.connect(str(file)) as connection:
+            connection.execute("UPDATE study SET snapshot = ?", [number])
+        (folder / "next.json").write_text(json.dumps({"snapshot": f"snapshots/{file.name}"}))
+        os.replace(folder / "next.json", folder / "current.json")
+        found = queries.locate(folder)
+        assert queries.ask(found, "study")["snapshot"].iloc[0] == number
+
+
+def test_a_file_replaced_in_place_is_read_anew(results: Path, tmp_path: Path) -> None:
+    file = tmp_path / "study.duckdb"
+    for number in (1, 2):
+        beside = tmp_path / "beside.duckdb"
+        shutil.copyfile(queries.locate(results).path, beside)
+        with duckdb.connect(str(beside)) as connection:
+            connection.execute("UPDATE study SET snapshot = ?", [number])
+        os.replace(beside, file)
+        assert queries.ask(queries.locate(file), "study")["snapshot"].iloc[0] == number
+
+
+def test_studies_to_choose_from(results: Path, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="No study has been published"):
+        queries.find_studies([], tmp_path)
+    assert queries.find_studies([str(results)]) == (results,)
+    assert queries.find_studies([str(results.parent)]) == (results,)
+    published = tmp_path / "data" / "results"
+    for age, name in enumerate(("new", "old")):
+        (published / name).mkdir(parents=True)
+        (published / name / "current.json").write_text("{}")
+        os.utime(published / name / "current.json", (1e9 - age, 1e9 - age))
+    assert [place.name for place in queries.find_studies([], tmp_path)] == ["new", "old"]
+
+
+def bad_pointer(folder: Path) -> Path:
+    (folder / "current.json").write_text("{not json")
+    return folder
+
+
+def list_pointer(folder: Path) -> Path:
+    (folder / "current.json").write_text("[1]")
+    return folder
+
+
+def lost_snapshot(folder: Path) -> Path:
+    (folder / "current.json").write_text('{"snapshot": "snapshots/gone.duckdb"}')
+    return folder
+
+
+def garbage(folder: Path) -> Path:
+    (folder / "garbage.duckdb").write_bytes(b"no database at all" * 1000)
+    return folder / "garbage.duckdb"
+
+
+def empty_file(folder: Path) -> Path:
+    (folder / "empty.duckdb").touch()
+    return folder / "empty.duckdb"
+
+
+def other_database(folder: Path) -> Path:
+    with duckdb.connect(str(folder / "other.duckdb")) as connection:
+        connection.execute("CREATE TABLE cats (name VARCHAR)")
+    return folder / "other.duckdb"
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda folder: folder / "nowhere", "nothing at this path"),
+    "unpublished": (lambda folder: folder, "no published snapshot"),
+    "bad pointer": (bad_pointer, "pointer"),
+    "list as pointer": (list_pointer, "pointer"),
+    "lost snapshot": (lost_snapshot, "is gone"),
+    "garbage": (garbage, "not a readable DuckDB database"),
+    "empty file": (empty_file, "not a"),
+    "other database": (other_database, "not a Stepscope study"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_can_not_be_shown_says_why_and_what_to_do(kind: str, tmp_path: Path) -> None:
+    make, words = BROKEN[kind]
+    with pytest.raises(SnapshotError, match=words) as raised:
+        queries.check(queries.locate(make(tmp_path)))
+    assert raised.value.advice
+    assert str(tmp_path) in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (("UPDATE study SET schema_version = 0",), "older"),
+        (("UPDATE study SET schema_version = 999",), "newer"),
+        (("DROP TABLE rollup_step",), "rollup_step"),
+        (("DELETE FROM study",), "empty"),
+    ],
+)
+def test_other_schemas(
+    statements: tuple[str, ...], words: str, altered: Callable[..., Path]
+) -> None:
+    with pytest.raises(SnapshotError, match=words):
+        queries.check(queries.locate(altered(*statements)))
+
+
+def test_a_database_that_is_being_written_is_locked(
+    altered: Callable[..., Path], tmp_path: Path
+) -> None:
+    import subprocess
+    import sys
+
+    path = queries.locate(altered("SELECT 1")).path
+    writer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import duckdb, sys\n"
+            "with duckdb.connect(sys.argv[1]) as c:\n    print('open', flush=True)\n    sys.stdin.read()",
+            path,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert writer.stdout is not None and writer.stdout.readline() == "open\n"
+        with pytest.raises(SnapshotError, match="Another program is writing"):
+            queries.check(queries.locate(Path(path)))
+    finally:
+        writer.communicate()
+
+
+def test_a_query_that_takes_too_long_is_stopped(snapshot: Snapshot) -> None:
+    assert queries.SANDBOX["max_execution_time"] == "20000"
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {
+        alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    return found | {
+        (node.module or "").split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+    }
+
+
+def test_the_app_shares_nothing_with_the_pipeline_but_the_database() -> None:
+    heavy = {"pipeline", "torch", "diffusers", "transformers", "open_clip", "ray"}
+    for path in APP.rglob("*.py"):
+        assert not imported(path) & heavy, path
+
+
+def test_sql_is_never_put_together_and_nothing_from_outside_is_run() -> None:
+    for path in APP.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(
+            r"unsafe_allow_html|allow_javascript|\beval\(|\bexec\(|pickle|st\.html\(", text
+        ), path
+        executed = re.findall(r"\.execute\(([^)]*)", text)
+        assert all(call.startswith("text") for call in executed), path

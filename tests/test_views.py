@@ -1,0 +1,302 @@
+"""Every view in AppTest: a full study, one model, hostile texts, failures only, nothing, and databases that can't be shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import HOSTILE
+from streamlit.testing.v1 import AppTest
+
+MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
+VIEWS = sorted(path.stem for path in (MAIN.parent / "views").glob("*.py"))
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def open_view(monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Opens a view of the app on a place, with query parameters."""
+
+    def run(view: str, *places: Path, **parameters: str | list[str]) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["app/main.py", *map(str, places)])
+        app = AppTest.from_file(str(MAIN), default_timeout=60)
+        for key, value in parameters.items():
+            app.query_params[key] = value
+        app.run()
+        if view != "overview":
+            app.switch_page(f"views/{view}.py").run()
+        return app
+
+    return run
+
+
+def shown(app: AppTest) -> str:
+    """All prose of a page."""
+    kinds = (app.title, app.subheader, app.markdown, app.caption, app.text, app.code)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def charts_of(app: AppTest) -> list[dict]:
+    return [json.loads(element.proto.spec) for element in app.get("vega_lite_chart")]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_full_study(view: str, open_view: Open, results: Path) -> None:
+    app = open_view(view, results)
+    assert not app.exception
+    assert app.title
+    assert charts_of(app) or app.dataframe
+    assert "95 %" in shown(app) or view == "prompts"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_one_model(view: str, open_view: Open, one_model: Path) -> None:
+    app = open_view(view, one_model)
+    assert not app.exception
+    assert ("needs two models" in shown(app)) == (view == "models")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_failures_only(view: str, open_view: Open, failed_only: Path) -> None:
+    app = open_view(view, failed_only)
+    assert not app.exception
+    if view == "overview":
+        assert any("out of memory" in str(table.value.to_dict()) for table in app.dataframe)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_study_without_samples(view: str, open_view: Open, nothing_yet: Path) -> None:
+    app = open_view(view, nothing_yet)
+    assert not app.exception
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_filtered_to_nothing(view: str, open_view: Open, altered: Callable[..., Path]) -> None:
+    place = altered("DELETE FROM trajectory WHERE seed = 1", "DELETE FROM sample WHERE seed = 1")
+    app = open_view(view, place, seeds="1")
+    assert not app.exception
+    assert any(button.label == "Clear the filters" for button in app.button) or view == "prompts"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_hostile_texts_are_only_ever_text(view: str, open_view: Open, hostile: Path) -> None:
+    app = open_view(view, hostile)
+    assert not app.exception
+    _nothing_interpreted(app)
+
+
+def test_hostile_prompts_can_be_opened(open_view: Open, hostile: Path) -> None:
+    import queries
+
+    snapshot = queries.locate(hostile)
+    prompts = queries.ask(snapshot, "prompt_texts", prompts=list(range(1, len(HOSTILE) + 1)))
+    assert tuple(prompts["text"]) == HOSTILE
+    for key, text in zip(prompts["prompt_key"], HOSTILE, strict=True):
+        app = open_view("prompts", hostile, prompt=key)
+        assert not app.exception
+        assert any(element.value.rstrip("…") in " ".join(text.split()) for element in app.text)
+        _nothing_interpreted(app)
+
+
+def _nothing_interpreted(app: AppTest) -> None:
+    for element in [*app.markdown, *app.caption, *app.title, *app.subheader]:
+        body = str(element.value)
+        assert not getattr(element.proto, "allow_html", False)
+        for raw in (
+            "<script>",
+            "**bold**",
+            "[click]",
+            ":red[x]",
+            "<b>UNet</b>",
+            ":red[y]",
+            "javascript:alert",
+        ):
+            assert raw not in body, body[:200]
+    assert not app.get("html")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("UPDATE study SET schema_version = 0",), "older Stepscope"),
+        (("UPDATE study SET schema_version = 999",), "newer Stepscope"),
+        (("DROP TABLE trajectory",), "trajectory"),
+    ],
+)
+def test_other_schemas_say_what_to_do(
+    view: str, change: tuple[str, ...], words: str, open_view: Open, altered: Callable[..., Path]
+) -> None:
+    app = open_view(view, altered(*change))
+    assert not app.exception
+    assert words in shown(app)
+    assert app.code
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_missing_study_says_what_to_do(view: str, open_view: Open, tmp_path: Path) -> None:
+    app = open_view(view, tmp_path / "nowhere")
+    assert not app.exception
+    assert "nothing at this path" in shown(app)
+
+
+def test_a_corrupt_database_says_what_to_do(open_view: Open, tmp_path: Path) -> None:
+    (tmp_path / "corrupt.duckdb").write_bytes(b"DUCK" * 5000)
+    app = open_view("overview", tmp_path / "corrupt.duckdb")
+    assert not app.exception
+    assert "not a readable DuckDB database" in shown(app)
+    assert "pipeline publish" in app.code[0].value
+
+
+def test_an_unpublished_folder_says_what_to_do(open_view: Open, tmp_path: Path) -> None:
+    app = open_view("overview", tmp_path)
+    assert "no published snapshot" in shown(app)
+
+
+def test_filters_come_from_the_url_and_narrow_every_chart(open_view: Open, results: Path) -> None:
+    app = open_view("overview", results)
+    label = app.multiselect(key="models").options[0]
+    narrowed = open_view("overview", results, models=label)
+    assert narrowed.multiselect(key="models").value == [label]
+    assert len(narrowed.metric) == 1 < len(app.metric)
+    assert "Only one model is shown" in shown(narrowed)
+
+
+def test_a_link_with_a_filter_of_another_study_is_not_an_error(
+    open_view: Open, results: Path
+) -> None:
+    app = open_view(
+        "timesteps", results, models="no such model", step="9999", axis="Nonsense", seeds="77"
+    )
+    assert not app.exception
+
+
+def test_filters_survive_a_page_change(open_view: Open, results: Path) -> None:
+    app = open_view("overview", results)
+    family = app.multiselect(key="families").options[0]
+    app.multiselect(key="families").select(family).run()
+    for view in ("timesteps", "prompts", "models"):
+        app.switch_page(f"views/{view}.py").run()
+        assert app.multiselect(key="families").value == [family]
+        assert not app.exception
+
+
+def test_clearing_the_filters(open_view: Open, altered: Callable[..., Path]) -> None:
+    app = open_view("timesteps", altered("DELETE FROM trajectory WHERE seed = 1"), seeds="1")
+    next(button for button in app.button if button.label == "Clear the filters").click().run()
+    assert app.multiselect(key="seeds").value == []
+    assert charts_of(app)
+
+
+def test_the_step_moves_pictures_and_markers(open_view: Open, results: Path) -> None:
+    app = open_view("timesteps", results)
+    first = next(c.value for c in app.caption if c.value.startswith("Step "))
+    app.slider(key="step").set_value(11).run()
+    assert app.slider(key="step").value == 11
+    second = next(c.value for c in app.caption if c.value.startswith("Step "))
+    assert first != second
+    assert second.startswith("Step 11 of 0 to 11")
+    app.button(key="step_forward").click().run()
+    assert app.slider(key="step").value == 11
+    app.button(key="step_back").click().run()
+    assert app.slider(key="step").value == 10
+
+
+@pytest.mark.parametrize("axis", ["Timestep", "Log-SNR"])
+def test_the_axis_can_be_switched(axis: str, open_view: Open, results: Path) -> None:
+    app = open_view("timesteps", results, axis=axis)
+    assert not app.exception
+    assert any(axis.lower() in json.dumps(spec).lower() for spec in charts_of(app))
+
+
+def test_prompts_are_searched_sorted_and_paged(open_view: Open, results: Path) -> None:
+    app = open_view("prompts", results)
+    table = app.dataframe[0].value
+    assert len(table) == 12
+    app.selectbox(key="sort").select("CLIP score, lowest first").run()
+    word = table["text"].iloc[0].split()[1]
+    app.text_input(key="search").set_value(word).run()
+    assert all(word in text for text in app.dataframe[0].value["text"])
+    app.text_input(key="search").set_value("no prompt has this").run()
+    assert "No prompt matches" in shown(app)
+
+
+def test_a_prompt_opens_from_its_link_and_closes(open_view: Open, results: Path) -> None:
+    app = open_view("prompts", results)
+    key = app.dataframe[0].value["prompt_key"].iloc[3]
+    text = app.dataframe[0].value["text"].iloc[3]
+    opened = open_view("prompts", results, prompt=key)
+    assert not opened.exception
+    assert text in [element.value for element in opened.text]
+    opened.button(key="back").click().run()
+    assert "prompt" not in opened.query_params
+    assert len(opened.dataframe[0].value) == 12
+
+
+def test_a_link_to_a_prompt_that_is_not_there_shows_the_table(
+    open_view: Open, results: Path
+) -> None:
+    app = open_view("prompts", results, prompt="0" * 16)
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 12
+
+
+def test_models_compares_with_the_chosen_baseline(open_view: Open, results: Path) -> None:
+    app = open_view("models", results)
+    assert len(app.metric) == 2
+    last = app.selectbox(key="baseline").options[-1]
+    app.selectbox(key="baseline").select(last).run()
+    assert not app.exception
+    assert all(metric.label.endswith(f"vs {last}") for metric in app.metric)
+
+
+def test_several_studies_get_a_picker(open_view: Open, results: Path, one_model: Path) -> None:
+    app = open_view("overview", results, one_model)
+    assert app.selectbox(key="study").options == ["demo", "single"]
+    app.selectbox(key="study").select("single").run()
+    assert not app.exception
+    assert len(app.metric) == 1
+
+
+def test_every_chart_can_be_downloaded_as_csv(open_view: Open, results: Path) -> None:
+    for view in ("overview", "timesteps", "models"):
+        app = open_view(view, results)
+        assert len(app.get("download_button")) >= 4
+
+
+def test_csv_holds_the_rows_without_the_images() -> None:
+    import controls
+    import pandas as pd
+
+    data = pd.DataFrame({"model": ['ü, "x"'], "score": [0.25], "image": [b"123"]})
+    assert controls.csv(data) == 'model,score\n"ü, ""x""",0.25\n'.encode()
+
+
+def test_small_pictures_are_enlarged_without_smoothing() -> None:
+    import io
+
+    import controls
+    from PIL import Image
+
+    small = Image.new("RGB", (64, 64), "red")
+    small.putpixel((0, 0), (0, 0, 255))
+    raw = io.BytesIO()
+    small.save(raw, "WEBP", lossless=True)
+    big = Image.open(io.BytesIO(controls.enlarge(raw.getvalue())))
+    assert big.size == (320, 320)
+    assert len(big.getcolors()) == 2
+    large = io.BytesIO()
+    Image.new("RGB", (512, 512)).save(large, "PNG")
+    assert controls.enlarge(large.getvalue()) == large.getvalue()
+
+
+def test_text_is_escaped_for_markdown() -> None:
+    import controls
+
+    escaped = controls.plain(":red[x] **b** <i> $1$ [a](b) :material/home:\n# h `c` | ~~s~~ &amp;")
+    assert "\n" not in escaped
+    for character in "*[]<>$`|~&":
+        assert all(escaped[i - 1] == "\\" for i, c in enumerate(escaped) if c == character)
