@@ -100,9 +100,7 @@ def _is_text_first(name: str, module: Any) -> bool:
 
 def _block_numbers(names: Sequence[str]) -> dict[str, int]:
     """Consecutive numbers of a transformer's blocks: double-stream ones first, then single ones."""
-    blocks = dict.fromkeys(
-        ".".join(name.split(".")[:2]) for name in names if not _unet_group(name)
-    )
+    blocks = dict.fromkeys(".".join(name.split(".")[:2]) for name in names if not _unet_group(name))
     ordered = sorted(blocks, key=lambda block: "single" in block)
     return {block: number for number, block in enumerate(ordered)}
 
@@ -173,7 +171,9 @@ def attention_weights(
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     logits = (query.float() * scale) @ key.float().transpose(-1, -2)
     if mask is not None:
-        bias = logits.new_zeros(()).masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else mask
+        bias = (
+            logits.new_zeros(()).masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else mask
+        )
         logits = logits + bias
     return logits.softmax(-1)
 

@@ -18,12 +18,15 @@ from pipeline.prompts import Prompt
 from pipeline.study import ModelSpec, Study, measures_spec, model_spec
 
 CODE_SCHEMA_VERSION = 1  # raise it when the same study would now give other numbers or columns
-READ_BYTES = 2**20
+FOLDER = "sha256:"  # marks the revision of a folder
 
 
 @dataclass(frozen=True)
 class Revisions:
-    """What exactly stands behind the names of a study: hashes of folders, revisions of Hub ids."""
+    """What exactly stands behind the names of a study.
+
+    Each is "sha256:..." of a folder's files, or the revision of a name that others host.
+    """
 
     models: Mapping[str, str]
     scorer: str
@@ -53,7 +56,7 @@ def find_revisions(study: Study) -> Revisions:
         key = (source, default)
         if key not in found:
             folder = Path(source)
-            found[key] = folder_hash(folder) if folder.is_dir() else default
+            found[key] = FOLDER + folder_hash(folder) if folder.is_dir() else default
         return found[key]
 
     models = {m.name: revision(m.source, m.revision or "main") for m in study.models}
@@ -157,7 +160,11 @@ class Plan(Sequence[WorkUnit]):
         study = self.study
         common = {
             "version": CODE_SCHEMA_VERSION,
-            "scorer": [study.scorer.pretrained, self.revisions.scorer, *_hub(study.scorer.source)],
+            "scorer": [
+                study.scorer.pretrained,
+                self.revisions.scorer,
+                *_hub(study.scorer.source, self.revisions.scorer),
+            ],
             "concepts": [[c.family, c.name, *c.phrasings] for c in self.bank.concepts],
             "measures": _unlimited(measures_spec(study.measures)),
             "batch_size": study.run.batch_size,
@@ -166,14 +173,14 @@ class Plan(Sequence[WorkUnit]):
 
     def _model(self, model: ModelSpec) -> dict[str, Any]:
         """The model entry without what changes no pixel: the label, and where a folder lies."""
-        spec = model_spec(model) | {"revision": self.revisions.models[model.name]}
-        spec["source"] = _hub(model.source)
+        revision = self.revisions.models[model.name]
+        spec = model_spec(model) | {"revision": revision, "source": _hub(model.source, revision)}
         del spec["label"]
         return spec
 
 
 def plan(study: Study, revisions: Revisions, prompts: Sequence[Prompt], bank: ConceptBank) -> Plan:
-    """The work units of a study. Two plans hold the same ids exactly if their content is the same."""
+    """The work units of a study; two plans share an id exactly where the content is the same."""
     return Plan(study, revisions, prompts, bank)
 
 
@@ -186,9 +193,9 @@ def _hash(value: Any) -> bytes:
     return hashlib.sha256(canonical(value).encode()).hexdigest().encode()
 
 
-def _hub(source: str) -> list[str]:
+def _hub(source: str, revision: str) -> list[str]:
     """The source where it is a name that others host; a folder is known by its hash alone."""
-    return [] if Path(source).is_dir() else [source]
+    return [] if revision.startswith(FOLDER) else [source]
 
 
 def _prompt_spec(prompt: Prompt, limits: Mapping[str, int | None]) -> list[Any]:

@@ -96,7 +96,7 @@ SCHEMA = pa.schema(
 )
 ROW_HASH = "content_sha256"
 STORED = SCHEMA.append(pa.field(ROW_HASH, pa.string()))
-# Not content: where and how long it ran, where the prompt stands, and words that may hold addresses.
+# Not content: where and how long it ran, the place of the prompt, texts that may hold addresses.
 NOT_CONTENT = ("unit_id", "prompt_position", "seconds", "error")
 CONTENT = tuple(name for name in SCHEMA.names if name not in NOT_CONTENT)
 
@@ -165,7 +165,7 @@ def row_hashes(table: pa.Table) -> list[str]:
 
 
 def _feed(digest: Any, array: Any) -> None:
-    """Feeds an Arrow array to a hash in one spelling: shape, then values without what nulls hide."""
+    """Feeds an array to a hash in one spelling: shape, then values without what nulls hide."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     digest.update(struct.pack("<qq", len(array), array.null_count))

@@ -1,5 +1,7 @@
 """How much of each spatial frequency a predicted clean image holds, step by step."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -42,7 +44,5 @@ def _hann(length: int, like: Tensor) -> Float[Tensor, " length"]:
 def _rings(height: int, width: int, edges: tuple[float, ...]) -> Float[Tensor, "band h w"]:
     """Which frequencies belong to which band; the mean (frequency 0) belongs to none."""
     radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None])
-    bands = [
-        (radius >= low) & (radius < high) for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    bands = [(radius >= low) & (radius < high) for low, high in pairwise(edges)]
     return (torch.stack(bands) & (radius > 0)).float()

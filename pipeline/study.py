@@ -268,8 +268,10 @@ def resolve(given: str, study: Path) -> Path:
 
 def _file(table: Table, key: str, study: Path, check: bool, advice: str) -> Path:
     given = table.take_text(key, empty=False)
+    if not check:
+        return Path(given)
     path = resolve(given, study)
-    if check and not path.is_file():
+    if not path.is_file():
         problem = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise table.fail(key, f"= {show(given)} {problem}. {advice}")
     return path
@@ -319,11 +321,13 @@ def _columns(table: Table) -> Mapping[str, str]:
 def _source(table: Table, study: Path, check: bool) -> str:
     """A folder that exists, or a name that something else looks up; never a missing folder."""
     given = table.take_text("source", empty=False)
+    if not check:
+        return given
     path = resolve(given, study)
     if path.is_dir():
         return str(path)
     looks_like_folder = given.count("/") > 1 or given.startswith((".", "/", "~", "data/"))
-    if check and (path.exists() or looks_like_folder) and ":" not in given:
+    if (path.exists() or looks_like_folder) and ":" not in given:
         problem = "is a file" if path.exists() else "does not exist"
         raise table.fail(
             "source", f"= {show(given)} {problem}. Give the folder of a model, or its Hub id."

@@ -1,4 +1,4 @@
-"""Which timesteps a model is sampled at: exponential sampling, and the spacings that diffusers knows.
+"""Which timesteps a model is sampled at: exponential sampling, and the spacings of diffusers.
 
 A schedule's name belongs to a model's entry in a study. `apply_schedule` turns it into a scheduler
 and the keyword arguments of the pipeline's call; `check_timesteps` says whether the scheduler
@@ -129,9 +129,7 @@ def check_timesteps(scheduler: Any, call: Mapping[str, Any]) -> None:
     if asked is None:
         return
     used = [t for i, t in enumerate(used) if i == 0 or t != used[i - 1]]
-    if len(used) != len(asked) or any(
-        abs(a - b) > 1e-3 for a, b in zip(used, asked, strict=True)
-    ):
+    if len(used) != len(asked) or any(abs(a - b) > 1e-3 for a, b in zip(used, asked, strict=True)):
         raise ModelError(
             f"{type(scheduler).__name__} used the timesteps {_short(used)} in place of "
             f"{_short(asked)}: choose another scheduler for exponential sampling."
@@ -156,7 +154,7 @@ def _with_timesteps(
         call = {"sigmas": [timestep / total for timestep in timesteps]}
     if pipeline_class is not None:
         _check_call(pipeline_class, schedule, call)
-    plain = {flag: False for flag in SIGMAS.values()} | (_NO_SHIFT if flow else {})
+    plain = dict.fromkeys(SIGMAS.values(), False) | (_NO_SHIFT if flow else {})
     return _reconfigured(scheduler, plain), call
 
 

@@ -25,11 +25,21 @@ def plain(word: str) -> str:
     return re.sub(r"^\W+|\W+$", "", word).lower()
 
 
+def word_labels(text: str) -> list[str]:
+    """The words, a repeated one numbered from its second place on: a, cat, near, a (2), dog."""
+    seen: dict[str, int] = {}
+    labels = []
+    for word in split_words(text):
+        seen[word] = seen.get(word, 0) + 1
+        labels.append(word if seen[word] == 1 else f"{word} ({seen[word]})")
+    return labels
+
+
 def word_roles(text: str, roles: Mapping[str, Sequence[str]]) -> list[str]:
     """The role of every word: subject, relation, object, attribute, or '' for none.
 
     A role's phrase takes its first place in the prompt that no other role has taken, whole if it
-    stands there as it is, word by word otherwise; so in `a cat near a cat` the object is the second.
+    stands there as it is, word by word otherwise: in `a cat near a cat` the object is the second.
     """
     words = [plain(word) for word in split_words(text)]
     found = [""] * len(words)

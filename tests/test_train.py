@@ -68,7 +68,7 @@ def interrupted(stage: Stage, at: int) -> Stage:
 
 @pytest.mark.parametrize("name", TINY)
 def test_two_steps_and_two_resumed_are_four(name, checkpoints, tmp_path):
-    for needed in ("autoencoder", "text", "latents"):
+    for needed in ("autoencoder", "text", "latents", "unet"):
         for folder in ("straight", "resumed"):
             (tmp_path / folder).mkdir(exist_ok=True)
             if needed != name:

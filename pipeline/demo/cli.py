@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "data" / "models"
-_STAGES = ("autoencoder", "clip", "judge", "text", "unet", "dit")
+_STAGES = ("autoencoder", "clip", "judge", "text", "unet", "relations", "dit")
 
 
 def add_arguments(subparsers: argparse._SubParsersAction) -> None:

@@ -114,7 +114,7 @@ def export_models(checkpoints: Path, models: Path) -> list[Path]:
     writers = {
         "clip.safetensors": ("scenes-clip", _clip_writer),
         "judge.safetensors": ("scenes-judge", _judge_writer),
-        "unet.safetensors": ("scenes-unet", _unet_writer),
+        "relations.safetensors": ("scenes-unet", _unet_writer),
         f"unet-{SHORT_SHARE:g}.safetensors": ("scenes-unet-short", _unet_writer),
         "dit.safetensors": ("scenes-dit", _transformer_writer),
     }

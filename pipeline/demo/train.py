@@ -1,8 +1,9 @@
 """Trains the demo's models from nothing: python -m pipeline demo train --out FOLDER.
 
 The stages, in the order in which they need each other: the autoencoder; scenes-clip; the judge; a
-text encoder that can read captions; then the UNet and the transformer, on the autoencoder's
-latents and from that text encoder. Each stage is a checkpoint in the folder, and resumes from it.
+text encoder that can read captions; then the UNet, some more of the UNet where layouts are decided,
+and the transformer, on the autoencoder's latents and from that text encoder. Each stage is a
+checkpoint in the folder, and resumes from it.
 """
 
 from collections.abc import Callable
@@ -21,12 +22,13 @@ from pipeline.demo.denoisers import (
     UNetModel,
     build_transformer,
     build_unet,
+    relations_stage,
     transformer_stage,
     unet_stage,
 )
 from pipeline.demo.judge import Judge, judge_stage
 from pipeline.demo.latents import encoded_corpus
-from pipeline.demo.scenes import CATEGORIES, sample_scene
+from pipeline.demo.scenes import CATEGORIES, SIZES, sample_scene
 from pipeline.demo.text import (
     CaptionReader,
     build_text_encoder,
@@ -64,6 +66,7 @@ RECIPES = {
     "judge": Recipe(30_000, 41, 64, 1e-3, Budget(2_000)),
     "text": Recipe(40_000, 21, 64, 1e-3, Budget(2_500)),
     "unet": Recipe(40_000, 31, 16, 1e-3, Budget(16_000)),
+    "relations": Recipe(40_000, 31, 24, 6e-4, Budget(2_000)),
     "dit": Recipe(40_000, 31, 32, 1e-3, Budget(12_000)),
 }
 
@@ -102,6 +105,7 @@ def build_stage(name: str, folder: Path, recipe: Recipe) -> Stage:
         "judge": _judge,
         "text": _text,
         "unet": _unet,
+        "relations": _relations,
         "dit": _transformer,
     }
     stage = builders[name](folder, recipe)
@@ -143,6 +147,20 @@ def _unet(folder: Path, recipe: Recipe) -> Stage:
     scaled = latents * autoencoder.config.scaling_factor
     empty = tokenize(tokenizer, [""])[0]
     return unet_stage(model, scaled, tokens, empty, batch_size=recipe.batch_size)
+
+
+def _relations(folder: Path, recipe: Recipe) -> Stage:
+    """The trained UNet, mostly on pairs: every third of the scenes with one object is kept."""
+    autoencoder, latents, tokens = encoded_corpus(folder, recipe.scenes, recipe.seed)
+    tokenizer = build_tokenizer()
+    model = UNetModel(build_unet(), without_projection(build_text_encoder(tokenizer)))
+    load_average(folder / "unet.safetensors", model)
+    sizes = torch.tensor(tokenizer.convert_tokens_to_ids([f"{size}</w>" for size in SIZES]))
+    single = torch.isin(tokens, sizes).any(1)
+    kept = ~single | (torch.arange(len(tokens)) % 3 == 0)
+    scaled = (latents * autoencoder.config.scaling_factor)[kept]
+    empty = tokenize(tokenizer, [""])[0]
+    return relations_stage(model, scaled, tokens[kept], empty, batch_size=recipe.batch_size)
 
 
 def _transformer(folder: Path, recipe: Recipe) -> Stage:

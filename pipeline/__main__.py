@@ -1,0 +1,175 @@
+"""The command line: python -m pipeline run | publish | status | verify | demo."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import StepscopeError
+
+RESULTS = Path("data/results")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 well, 1 something failed, 2 a user's mistake, 130 stopped by Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.handler(options) or 0)
+    except StepscopeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="sample, observe and explain a study, then publish it")
+    run.add_argument("study", type=Path, metavar="STUDY.toml")
+    run.add_argument("--out", type=Path, metavar="DIR", help="results folder; data/results/<study> by default")
+    run.add_argument("--limit", type=_positive, metavar="N", help="only the first N prompts")
+    run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    run.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="in place of the study's seeds")
+    run.add_argument("--plan", action="store_true", help="only say what it would cost")
+    run.add_argument("--no-publish", action="store_true", help="leave the snapshot as it is")
+    run.set_defaults(handler=_run)
+
+    publish = commands.add_parser("publish", help="build a new snapshot of what is finished")
+    publish.add_argument("folder", type=Path, metavar="DIR", help="results folder, or the study file")
+    publish.set_defaults(handler=_publish)
+
+    status = commands.add_parser("status", help="count samples by state")
+    status.add_argument("folder", type=Path, metavar="DIR")
+    status.add_argument("--json", action="store_true", help="for scripts")
+    status.set_defaults(handler=_status)
+
+    verify = commands.add_parser("verify", help="compute every hash of a results folder again")
+    verify.add_argument("folder", type=Path, metavar="DIR")
+    verify.set_defaults(handler=_verify)
+
+    demo = commands.add_parser("demo", help="the bundled models: train, evaluate, ...")
+    from pipeline.demo.cli import add_arguments
+
+    add_arguments(demo.add_subparsers(required=True, metavar="COMMAND"))
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1")
+    return value
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline import engine
+    from pipeline.concepts import read_concepts
+    from pipeline.plan import find_revisions, plan
+    from pipeline.prompts import read_prompts
+    from pipeline.study import load_study
+
+    study = load_study(options.study, options.seeds, options.limit)
+    prompts = read_prompts(study.prompts)
+    bank = read_concepts(study.concepts)
+    made = plan(study, find_revisions(study), prompts.prompts, bank)
+    repeats = f", {prompts.duplicates} repeated prompts left out" if prompts.duplicates else ""
+    print(
+        f"{study.name}: {len(study.models)} models x {len(prompts)} prompts x {len(study.seeds)} seeds = "
+        f"{made.samples:,} images in {len(made):,} work units{repeats}"
+    )
+    if options.plan:
+        from pipeline import estimate
+
+        print(estimate.show(estimate.estimate(made, options.device)))
+        return 0
+    from pipeline.models import check_model
+
+    for model in study.models:
+        check_model(model)
+    folder = options.out or RESULTS / study.name
+    outcome = engine.run(made, folder, options.device)
+    _report(outcome, folder)
+    if outcome.interrupted:
+        print(f"Stopped. Finished work is kept in {folder}; the same command goes on from there.")
+        return 130
+    if not options.no_publish:
+        _publish_and_show(folder)
+    return 1 if outcome.errors or outcome.failed else 0
+
+
+def _report(outcome, folder: Path) -> None:
+    print(f"{outcome.units} work units run in {outcome.seconds:.0f} s, {outcome.kept} were there already")
+    if outcome.failed:
+        print(f"{outcome.failed} samples failed: `python -m pipeline status {folder}`; running again retries them")
+    for error in outcome.errors:
+        print(f"failed unit: {error}", file=sys.stderr)
+
+
+def _publish(options: argparse.Namespace) -> int:
+    folder = options.folder
+    if folder.suffix == ".toml":
+        from pipeline.study import load_study
+
+        folder = RESULTS / load_study(folder).name
+    _publish_and_show(folder)
+    return 0
+
+
+def _publish_and_show(folder: Path) -> None:
+    from pipeline.database.publish import publish
+    from pipeline.findings import findings
+
+    path = publish(folder)
+    print(f"published {path}\n")
+    print(findings(path))
+
+
+def _status(options: argparse.Namespace) -> int:
+    from pipeline.results import count_states, load_plan
+    from pipeline.shards import Results
+
+    results = Results(options.folder)
+    made = load_plan(results)
+    states = count_states(results, made, results.read_ledger())
+    snapshot = None
+    if results.current.is_file():
+        snapshot = str(results.folder / json.loads(results.current.read_text())["snapshot"])
+    if options.json:
+        print(json.dumps({"study": made.study.name, **states, "snapshot": snapshot}))
+        return 0
+    share = 100 * states["done"] / max(states["planned"], 1)
+    print(
+        f"{made.study.name}: {states['done']:,} of {states['planned']:,} samples done ({share:.1f} %), "
+        f"{states['failed']:,} failed, {states['missing']:,} missing; {states['units_stored']:,} of "
+        f"{states['units']:,} work units stored"
+    )
+    print(f"snapshot: {snapshot or 'none yet; publish makes one'}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from pipeline.shards import Results
+    from pipeline.verify import mark_damaged, verify
+
+    problems = verify(options.folder)
+    if not problems:
+        print(f"{options.folder}: every shard and the snapshot are as they were written")
+        return 0
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    with Results(options.folder).locked():
+        count = mark_damaged(options.folder)
+    print(f"{count} damaged units are marked; running the study again makes them anew.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+-- One row per (sample, concept) of one model, in the order of the shards; becomes `trajectory`.
+CREATE OR REPLACE TEMP TABLE staged (
+    model_id INTEGER,
+    concept_id INTEGER,
+    prompt_id INTEGER,
+    seed BIGINT,
+    sample_id BIGINT,
+    similarity FLOAT[],
+    final FLOAT,
+    rise FLOAT,
+    spearman FLOAT,
+    auc FLOAT,
+    half_step INTEGER                     -- emergence step, were there no seed noise
+);

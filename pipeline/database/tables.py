@@ -1,0 +1,221 @@
+"""Turns the rows of shards into rows of the database's tables, column by column through Arrow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from pipeline import correlation
+from pipeline.errors import StoreError
+from pipeline.plan import Plan
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The database's keys, all given by the plan: no look-up table is needed."""
+
+    plan: Plan
+
+    def model(self, name: str) -> int:
+        """model_id, from 1 in the order of the study file."""
+        return [m.name for m in self.plan.study.models].index(name) + 1
+
+    def samples(
+        self, model_id: int, positions: Int[ndarray, " n"], seeds: Int[ndarray, " n"]
+    ) -> Int[ndarray, " n"]:
+        """sample_id, from 1 in the order (model, prompt, seed); a gap where one is missing."""
+        order = np.argsort(self.plan.study.seeds)
+        place = order[np.searchsorted(np.asarray(self.plan.study.seeds)[order], seeds)]
+        block = (model_id - 1) * len(self.plan.prompts) + positions
+        return block * len(self.plan.study.seeds) + place + 1
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some samples of one model: their shard columns and their keys, in the order of sample_id."""
+
+    table: pa.Table
+    model_id: int
+    prompt_id: Int[ndarray, " n"]
+    seed: Int[ndarray, " n"]
+    sample_id: Int[ndarray, " n"]
+
+    def done(self) -> "Chunk":
+        """Only the samples that ended well."""
+        keep = pc.equal(self.table["status"], "done").to_numpy()
+        return self if keep.all() else self.take(np.flatnonzero(keep))
+
+    def take(self, rows: Int[ndarray, " k"]) -> "Chunk":
+        """Some of the samples."""
+        return Chunk(
+            self.table.take(pa.array(rows)),
+            self.model_id,
+            self.prompt_id[rows],
+            self.seed[rows],
+            self.sample_id[rows],
+        )
+
+
+def chunk_of(table: pa.Table, keys: Keys, model_id: int, positions: Int[ndarray, " n"]) -> Chunk:
+    """Gives the rows of shards their keys and puts them in order."""
+    seeds = table["seed"].to_numpy()
+    sample_id = keys.samples(model_id, positions, seeds)
+    chunk = Chunk(table, model_id, positions + 1, seeds, sample_id)
+    ordered = bool((np.diff(sample_id) > 0).all())
+    return chunk if ordered else chunk.take(np.argsort(sample_id, kind="stable"))
+
+
+def sample_rows(chunk: Chunk) -> pa.Table:
+    """Rows of `sample`."""
+    table = chunk.table
+    done = pc.equal(table["status"], "done")
+    return pa.table(
+        {
+            **_keys(chunk, "sample_id", "model_id", "prompt_id", "seed"),
+            "status": table["status"],
+            "error": pc.if_else(done, "", table["error"]),
+            **{name: table[name] for name in ("notice", "seconds", "clip_score")},
+            **{name: table[name] for name in ("width", "height", "image")},
+        }
+    )
+
+
+def failure_rows(chunk: Chunk, tries: Int[ndarray, " n"]) -> pa.Table:
+    """Rows of `failure`: the samples of a chunk that failed."""
+    failed = np.flatnonzero(pc.not_equal(chunk.table["status"], "done").to_numpy())
+    part = chunk.take(failed)
+    return pa.table(
+        {
+            **_keys(part, "model_id", "prompt_id", "seed"),
+            "stage": part.table["stage"],
+            "error": part.table["error"],
+            "tries": pa.array(tries[failed], pa.int32()),
+        }
+    )
+
+
+def step_rows(chunk: Chunk) -> pa.Table | None:
+    """Rows of `step`, from the first sample that has any; None when none has."""
+    for row in range(len(chunk.table)):
+        steps = chunk.table["steps"][row].values
+        if steps is not None and len(steps):
+            columns = dict(zip(steps.type.names, steps.flatten(), strict=True))
+            model = pa.array(np.full(len(steps), chunk.model_id), pa.int32())
+            calls = pc.fill_null(columns.pop("calls"), 1)
+            return pa.table({"model_id": model, **columns, "calls": calls})
+    return None
+
+
+def curves_of(chunk: Chunk, concepts: tuple[str, ...]) -> Float[ndarray, "n k s"]:
+    """Similarity of every sample of a chunk to the whole prompt and to every concept, per step.
+
+    Raises:
+        StoreError: a sample has other concepts, or another number of steps, than the others.
+    """
+    whole = _matrix(chunk, chunk.table["prompt_similarity"], len(chunk.table), "prompt_similarity")
+    parts = _flat(chunk.table["trajectories"])
+    names = parts.field("concept")
+    expected = pa.array(list(concepts) * len(chunk.table), pa.string())
+    if not names.equals(expected):
+        raise StoreError(f"{_where(chunk)}: other concepts than the study's. Run the study again.")
+    curves = _matrix(chunk, parts.field("similarity"), len(names), "trajectories")
+    steps = whole.shape[1]
+    if curves.shape[1] not in (steps, 0):
+        raise StoreError(f"{_where(chunk)}: {curves.shape[1]} steps of concepts, {steps} of prompts")
+    return np.concatenate([whole[:, None], curves.reshape(len(whole), -1, steps)], axis=1)
+
+
+def _matrix(chunk: Chunk, lists: Any, rows: int, column: str) -> Float[ndarray, "n s"]:
+    lists = _whole(lists)
+    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    if rows and len(np.unique(lengths)) > 1:
+        found = f"{int(np.min(lengths))} and {int(np.max(lengths))}"
+        raise StoreError(f"{_where(chunk)}: {column} of {found} steps in one model")
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(rows, -1 if rows else 0)
+
+
+def trajectory_rows(chunk: Chunk, curves: Float[ndarray, "n k s"]) -> pa.Table:
+    """Rows of the staging table: a curve and its figures. `half_step` needs the seed noise yet."""
+    n, k, s = curves.shape
+    flat = np.ascontiguousarray(curves).reshape(n * k, s)
+    return pa.table(
+        {
+            "model_id": pa.array(np.full(n * k, chunk.model_id), pa.int32()),
+            "concept_id": pa.array(np.tile(np.arange(k), n), pa.int32()),
+            "prompt_id": pa.array(np.repeat(chunk.prompt_id, k), pa.int32()),
+            "seed": pa.array(np.repeat(chunk.seed, k), pa.int64()),
+            "sample_id": pa.array(np.repeat(chunk.sample_id, k), pa.int64()),
+            "similarity": lists_of(flat),
+            "final": floats(flat[:, -1]),
+            "rise": floats(flat[:, -1] - flat[:, 0]),
+            "spearman": floats(correlation.spearman_with_step(flat)),
+            "auc": floats(correlation.area(flat)),
+            "half_step": wholes(correlation.emergence_step(flat)),
+        }
+    )
+
+
+# Tables that are a list of records in the shard: table -> (shard column, keys before its fields).
+EXPLODED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "frame": ("frames", ("sample_id",)),
+    "token_attention": ("words", ("sample_id", "model_id", "prompt_id")),
+    "explanation": ("explanations", ("sample_id",)),
+    "faithfulness": ("faithfulness", ("sample_id", "model_id", "prompt_id")),
+    "agreement": ("agreement", ("sample_id", "model_id", "prompt_id")),
+    "spectrum": ("spectrum", ("sample_id", "model_id", "prompt_id")),
+}
+
+
+def exploded_rows(chunk: Chunk, column: str, keys: tuple[str, ...]) -> pa.Table:
+    """One row per record of a list column, with the keys of its sample."""
+    lists = _whole(chunk.table[column])
+    parents = np.asarray(pc.list_parent_indices(lists))
+    records = pc.list_flatten(lists)
+    fields = dict(zip(records.type.names, records.flatten(), strict=True))
+    return pa.table({**_keys(chunk, *keys, rows=parents), **fields})
+
+
+def _keys(
+    chunk: Chunk, *names: str, rows: Int[ndarray, " k"] | slice = slice(None)
+) -> dict[str, pa.Array]:
+    """Key columns of a chunk, or of its rows taken in some order."""
+    kinds = {"sample_id": pa.int64(), "seed": pa.int64()}
+    model_id = np.full(len(chunk.sample_id), chunk.model_id)
+    columns = {name: model_id if name == "model_id" else getattr(chunk, name) for name in names}
+    return {n: pa.array(values[rows], kinds.get(n, pa.int32())) for n, values in columns.items()}
+
+
+def _where(chunk: Chunk) -> str:
+    return f"shards of model {chunk.table['model'][0].as_py()!r}"
+
+
+def _whole(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _flat(column: Any) -> Any:
+    return pc.list_flatten(_whole(column))
+
+
+def lists_of(matrix: Float[ndarray, "n s"]) -> pa.Array:
+    """A matrix as an Arrow list column, one row a list."""
+    n, s = matrix.shape
+    offsets = pa.array(np.arange(n + 1) * s, pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.reshape(-1), pa.float32()))
+
+
+def floats(values: Float[ndarray, " n"]) -> pa.Array:
+    """Numbers as a FLOAT column; NaN becomes NULL."""
+    values = np.asarray(values, np.float64)
+    return pa.array(values.astype(np.float32), pa.float32(), mask=~np.isfinite(values))
+
+
+def wholes(values: Float[ndarray, " n"]) -> pa.Array:
+    """Whole numbers as an INTEGER column; NaN becomes NULL."""
+    missing = np.isnan(values)
+    return pa.array(np.where(missing, 0, values).astype(np.int32), pa.int32(), mask=missing)

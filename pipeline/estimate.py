@@ -1,0 +1,120 @@
+"""What a study will cost: counted from the plan, and timed by a short calibration where the model is at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.errors import StepscopeError
+from pipeline.plan import Plan
+from pipeline.study import ModelSpec, ToolSpec
+
+CALIBRATION_PROMPTS = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one model's part of a study; time and disk are None where it could not be calibrated."""
+
+    model: str
+    units: int
+    images: int
+    calls: int  # denoiser calls, counted per image (both guidance halves = one call)
+    seconds: float | None
+    bytes: int | None
+    note: str = ""
+
+
+def estimate(made: Plan, device: str = "auto") -> list[Cost]:
+    """The cost of each model, from one short unit per model where its weights are here."""
+    return [_cost(made, model, device) for model in made.study.models]
+
+
+def denoiser_calls(made: Plan, model: ModelSpec) -> int:
+    """Denoiser calls per image of sampling and of every tool, over all images of a model."""
+    images = len(made.prompts) * len(made.study.seeds)
+    calls = images * model.steps
+    for name, tool in made.study.measures.tools().items():
+        explained = min(tool.prompts or len(made.prompts), len(made.prompts)) * len(made.study.seeds)
+        calls += explained * len(tool.at(model.steps)) * _calls_per_step(name, tool, made)
+    return calls
+
+
+def _calls_per_step(name: str, tool: ToolSpec, made: Plan) -> int:
+    """Denoiser calls of a tool at one step: a gradient counts as two more calls."""
+    if name == "df-rise":
+        return int(str(tool.options.get("masks", 500)))
+    if name == "lime":
+        return int(str(tool.options.get("perturbations", 1000)))
+    if name in ("df-cam", "relevance"):
+        return 3
+    if name == "faithfulness":
+        methods = tool.options.get("methods")
+        count = len(methods) if isinstance(methods, tuple) else 1
+        return 2 * 3 * count * 17  # games x (map, random, inverse) x points on a 16-pixel grid
+    return 0
+
+
+def _cost(made: Plan, model: ModelSpec, device: str) -> Cost:
+    images = len(made.prompts) * len(made.study.seeds)
+    units = made.blocks * len(made.study.seeds)
+    calls = denoiser_calls(made, model)
+    if not Path(model.source).is_dir():
+        return Cost(model.name, units, images, calls, None, None, "weights not here: counts only")
+    try:
+        seconds, size, sample_calls = _calibrate(made, model, device)
+    except StepscopeError as error:
+        return Cost(model.name, units, images, calls, None, None, str(error))
+    return Cost(
+        model.name, units, images, calls, seconds * calls / sample_calls, int(size * images), "calibrated"
+    )
+
+
+def _calibrate(made: Plan, model: ModelSpec, device: str) -> tuple[float, float, int]:
+    """(seconds, bytes of shard per image, denoiser calls) of a few images of a model with all its measures."""
+    from pipeline.sampling import Worker
+    from pipeline.shards import table_of
+
+    unit = next(made.of_model(model))
+    short = replace(unit, prompts=unit.prompts[:CALIBRATION_PROMPTS])
+    part = Plan(
+        replace(made.study, seeds=made.study.seeds[:1]), made.revisions, short.prompts, made.bank
+    )
+    with Worker(made.study, model, made.bank, device) as worker:
+        started = time.perf_counter()
+        rows = worker.run(short)
+        seconds = time.perf_counter() - started
+    return seconds, table_of(rows).nbytes / len(rows), denoiser_calls(part, model)
+
+
+def show(costs: Sequence[Cost]) -> str:
+    """The estimate as a table."""
+    lines = [f"{'model':24} {'units':>8} {'images':>10} {'denoiser calls':>16} {'time':>10} {'disk':>10}"]
+    for cost in costs:
+        lines.append(
+            f"{cost.model[:24]:24} {cost.units:8,} {cost.images:10,} {cost.calls:16,} "
+            f"{_duration(cost.seconds):>10} {_size(cost.bytes):>10}  {cost.note}"
+        )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return "unknown"
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+

@@ -1,0 +1,184 @@
+"""DF-CAM: which region the features inside a denoiser stand for, by Grad-CAM over all layers at once."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pipeline.errors import StudyError
+from pipeline.explain.maps import resize_map, scale_map
+
+_UNET = re.compile(
+    r"(down_blocks\.\d+|mid_block|up_blocks\.\d+)\.(resnets|attentions|downsamplers|upsamplers)\.\d+"
+)
+_TRANSFORMER = re.compile(
+    r"(transformer_blocks|single_transformer_blocks|joint_transformer_blocks|blocks|layers)\.\d+"
+)
+
+
+def cam_layers(denoiser: nn.Module) -> list[str]:
+    """The layers DF-CAM looks at: a UNet's resnets, attentions, down- and upsamplers; else blocks."""
+    names = [name for name, _ in denoiser.named_modules()]
+    found = [name for name in names if _UNET.fullmatch(name)]
+    return found or [name for name in names if _TRANSFORMER.fullmatch(name)]
+
+
+def choose_layers(known: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The known layers that any of the patterns names: "mid_block.*", "up_blocks.1.resnets.0".
+
+    Raises:
+        StudyError: a pattern names no layer.
+    """
+    for pattern in wanted:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise StudyError(
+                f"df-cam.layers: no layer {pattern!r}. The model has {len(known)}: "
+                f"{', '.join(known[:6])}{', ...' if len(known) > 6 else ''}."
+            )
+    return [name for name in known if any(fnmatchcase(name, p) for p in wanted)] or list(known)
+
+
+def patch_size_of(denoiser: nn.Module, channels: int) -> int:
+    """Latents along one side of a transformer's token; packing in the pipeline (FLUX) counts.
+
+    Args:
+        denoiser: a diffusers transformer.
+        channels: of the latents.
+    """
+    config = getattr(denoiser, "config", {})
+    packed = 2 if config.get("in_channels") == 4 * channels else 1
+    return packed * (config.get("patch_size") or 1)
+
+
+@dataclass
+class Activations:
+    """Context manager that keeps the outputs of some layers while the denoiser runs."""
+
+    denoiser: nn.Module
+    names: Sequence[str]
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    def __enter__(self) -> "Activations":
+        self._hooks = ExitStack()
+        for name in self.names:
+            module = self.denoiser.get_submodule(name)
+            hook = module.register_forward_hook(self._keeper(name))
+            self._hooks.callback(hook.remove)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hooks.close()
+
+    def _keeper(self, name: str) -> Callable[..., None]:
+        def keep(_module: nn.Module, _args: tuple, output: Any) -> None:
+            self.kept[name] = image_features(output)
+
+        return keep
+
+
+def image_features(output: Any) -> Tensor:
+    """The image's features out of a layer's output; joint blocks return (text, image)."""
+    if isinstance(output, Tensor):
+        return output
+    if hasattr(output, "sample"):
+        return output.sample
+    return [part for part in output if isinstance(part, Tensor)][-1]
+
+
+def df_cam(
+    forward: Callable[[], Float[Tensor, "b c h w"]],
+    denoiser: nn.Module,
+    size: tuple[int, int],
+    halves: int = 1,
+    guidance: float = 1.0,
+    layers: Sequence[str] | None = None,
+    patch: int = 1,
+) -> Float[Tensor, "b h w"]:
+    """Saliency of each item: Grad-CAM of all layers, from one forward and one backward pass.
+
+    Each layer's map is brought to the latents' size and min-max scaled; their sum is scaled again.
+
+    Source: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2; for denoisers Park et al.
+    2024. The target is the sum over all elements of the guided prediction.
+
+    Args:
+        forward: computes the guided prediction of the batch, with gradients; calls `denoiser` once.
+        denoiser: the UNet or transformer.
+        size: of the latents.
+        halves: 2 when unconditional items stand before conditional ones in the denoiser's batch.
+        guidance: the guidance scale that combines the halves of gradients and activations.
+        layers: names; all of `cam_layers` if None.
+        patch: latents along one side of a transformer's token (`patch_size_of`).
+
+    Returns: [0, 1], high = salient.
+    """
+    maps = layer_cams(forward, denoiser, size, halves, guidance, layers, patch)
+    scaled = [scale_map(resize_map(one, size)) for one in maps.values()]
+    return scale_map(torch.stack(scaled).sum(0))
+
+
+def layer_cams(
+    forward: Callable[[], Float[Tensor, "b c h w"]],
+    denoiser: nn.Module,
+    size: tuple[int, int],
+    halves: int = 1,
+    guidance: float = 1.0,
+    layers: Sequence[str] | None = None,
+    patch: int = 1,
+) -> dict[str, Float[Tensor, "b u v"]]:
+    """Grad-CAM of every layer at its own size, unscaled: ReLU(sum_k mean(dT/dA_k) A_k)."""
+    names = cam_layers(denoiser) if layers is None else layers
+    with torch.enable_grad(), Activations(denoiser, names) as seen:
+        target = forward().float().sum()
+    features = list(seen.kept.values())
+    gradients = torch.autograd.grad(target, features, allow_unused=True)
+    return {
+        name: _one_cam(feature, gradient, size, halves, guidance, patch)
+        for (name, feature), gradient in zip(seen.kept.items(), gradients, strict=True)
+        if gradient is not None
+    }
+
+
+@torch.no_grad()
+def _one_cam(
+    feature: Tensor,
+    gradient: Tensor,
+    size: tuple[int, int],
+    halves: int,
+    guidance: float,
+    patch: int,
+) -> Float[Tensor, "b u v"]:
+    feature, gradient = (
+        as_grid(part.detach().float(), size, patch) for part in (feature, gradient)
+    )
+    if halves == 2:
+        feature, gradient = (combine(part, guidance) for part in (feature, gradient))
+    weights = gradient.mean((2, 3), keepdim=True)
+    return (weights * feature).sum(1).relu()
+
+
+def combine(both: Float[Tensor, "b2 k u v"], guidance: float) -> Float[Tensor, "b k u v"]:
+    """u + w (c - u) of the unconditional (first) and conditional halves."""
+    unconditional, conditional = both.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+def as_grid(
+    features: Float[Tensor, "b *rest"], size: tuple[int, int], patch: int = 1
+) -> Float[Tensor, "b k u v"]:
+    """Features as channels over space; tokens (b n k) are laid out on the patch grid.
+
+    In a joined sequence the image's tokens are the last ones (FLUX and AuraFlow single blocks).
+    """
+    if features.ndim == 4:
+        return features
+    rows, columns = math.ceil(size[0] / patch), math.ceil(size[1] / patch)
+    image = features[:, features.shape[1] - rows * columns :]
+    return image.transpose(1, 2).unflatten(2, (rows, columns))

@@ -1,0 +1,161 @@
+"""What can be said about a study's measures before any sampling."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import psutil
+import torch
+from torch import nn
+
+from pipeline import models
+from pipeline.attention import text_layers
+from pipeline.errors import ModelError, StudyError
+from pipeline.explain.cam import cam_layers, choose_layers
+from pipeline.explain.explainer import lime_options, rise_options
+from pipeline.study import Measures, ModelSpec
+from pipeline.words import plain, split_words
+
+NEED_WORDS = ("attention", "relevance")
+MEMORY_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the tools need to know of a model before it is loaded.
+
+    Attributes:
+        steps: denoising steps of its entry.
+        attention: "cross", "joint" or "none"; "unknown" when the model isn't on this machine.
+        layers: those DF-CAM can look at; empty when unknown.
+        latents: channels, height, width; None when unknown.
+        prompts: the texts of the study.
+        memory: free bytes.
+    """
+
+    name: str
+    steps: int
+    attention: str = "unknown"
+    layers: tuple[str, ...] = ()
+    latents: tuple[int, int, int] | None = None
+    prompts: tuple[str, ...] = ()
+    memory: int | None = None
+
+
+def check_measures(measures: Measures, facts: ModelFacts) -> list[str]:
+    """Raises what cannot be run, and returns what is left out, with the reason.
+
+    Raises:
+        StudyError: a step beyond the schedule, a layer that does not exist, a word that is in no
+            prompt, or more masks than memory.
+    """
+    for name, tool in measures.tools().items():
+        _check_steps(f"measures.{name}.steps", tool.steps or (), facts)
+        wanted = tool.options.get("map_steps", ())
+        if isinstance(wanted, tuple) and wanted[:1] != ("stride",):
+            _check_steps(f"measures.{name}.map_steps", wanted, facts)
+        _check_words(name, tool.options.get("words", ()), facts.prompts)
+    layers = measures.df_cam.options.get("layers", ()) if measures.df_cam else ()
+    if facts.layers and layers:
+        choose_layers(facts.layers, tuple(layers))  # type: ignore[arg-type]
+    _check_memory(measures, facts)
+    return _left_out(measures, facts)
+
+
+def _check_steps(where: str, steps: Sequence[Any], facts: ModelFacts) -> None:
+    for step in steps:
+        if not 0 <= step < facts.steps:
+            raise StudyError(
+                f"{where} holds {step}, but model {facts.name!r} has steps 0 to "
+                f"{facts.steps - 1}. Leave it out, or raise the model's steps."
+            )
+
+
+def _check_words(tool: str, words: Any, prompts: Sequence[str]) -> None:
+    known = {plain(word) for text in prompts for word in split_words(text)}
+    for word in (words,) if isinstance(words, str) else words:
+        if prompts and plain(word) not in known:
+            raise StudyError(
+                f"measures.{tool}.words holds {word!r}, which is in none of the {len(prompts)} "
+                "prompts. Give a word as it stands in a prompt."
+            )
+
+
+def _check_memory(measures: Measures, facts: ModelFacts) -> None:
+    if facts.latents is None:
+        return
+    _, height, width = facts.latents
+    free = psutil.virtual_memory().available if facts.memory is None else facts.memory
+    wanted = {
+        "df-rise.masks": rise_options(measures).masks if measures.df_rise else 0,
+        "lime.perturbations": lime_options(measures).perturbations if measures.lime else 0,
+    }
+    for key, count in wanted.items():
+        need = 2 * 4 * count * height * width
+        if need > free * MEMORY_SHARE:
+            most = int(free * MEMORY_SHARE) // (8 * height * width)
+            raise StudyError(
+                f"measures.{key} = {count} needs {need / 1e9:.1f} GB for model {facts.name!r}, of "
+                f"{free / 1e9:.1f} GB that are free. Give at most {most}."
+            )
+
+
+def _left_out(measures: Measures, facts: ModelFacts) -> list[str]:
+    if facts.attention != "none":
+        return []
+    asked = [name for name in NEED_WORDS if name in measures.tools()]
+    return [
+        f"model {facts.name!r} has no attention to words that can be read: {name} is left out for "
+        "it, the other measures run."
+        for name in asked
+    ]
+
+
+def read_facts(
+    spec: ModelSpec, prompts: Sequence[str] = (), denoiser: nn.Module | None = None
+) -> ModelFacts:
+    """The facts of a model entry from its folder's configuration; weights are not loaded."""
+    module = _skeleton(Path(spec.source)) if denoiser is None else denoiser
+    if module is None:
+        return ModelFacts(spec.name, spec.steps, prompts=tuple(prompts))
+    return ModelFacts(
+        spec.name,
+        spec.steps,
+        attention=_attention(module),
+        layers=tuple(cam_layers(module)),
+        latents=_latents(module, spec),
+        prompts=tuple(prompts),
+    )
+
+
+def _skeleton(folder: Path) -> nn.Module | None:
+    """The denoiser without weights, from a local pipeline folder."""
+    if not folder.is_dir():
+        return None
+    index = models.read_index(folder, folder.name)
+    for component in ("unet", "transformer"):
+        entry = index.get(component)
+        if isinstance(entry, list) and entry[0] == "diffusers" and hasattr(diffusers, entry[1]):
+            kind = getattr(diffusers, entry[1])
+            with torch.device("meta"):
+                return kind.from_config(kind.load_config(folder / component))
+    return None
+
+
+def _attention(module: nn.Module) -> str:
+    family = models.FAMILIES.get(type(module).__name__)
+    if family is None or family.attention == "none":
+        return "none"
+    try:
+        return family.attention if text_layers(module) else "none"
+    except ModelError:
+        return "none"
+
+
+def _latents(module: Any, spec: ModelSpec) -> tuple[int, int, int] | None:
+    size = module.config.get("sample_size")
+    if not isinstance(size, int):
+        return None
+    return int(module.config.in_channels), size, size

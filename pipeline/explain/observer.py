@@ -1,0 +1,176 @@
+"""One observer for all explanations of a batch: maps, words, faithfulness, agreement, spectra.
+
+The tools share a step's maps, so that faithfulness and agreement judge the very maps that are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from pipeline.explain.judge import agreement_rows, faithfulness_rows
+from pipeline.explain.maps import map_record, resize_map
+from pipeline.explain.tools import TOOLS, random_maps
+from pipeline.explain.recorders import AttentionRecorder, RelevanceRecorder, StepWords
+from pipeline.observe import Batch, StepView
+from pipeline.spectra import BAND_EDGES, band_power
+from pipeline.study import METHODS, Measures, ToolSpec
+
+COLUMNS = ("words", "explanations", "faithfulness", "agreement", "spectrum")
+
+
+class Explainer:
+    """Runs the explanation tools of a study on every step of a batch.
+
+    A context manager: attention is read while the pipeline itself runs, through hooks that come off again.
+    """
+
+    def __init__(self, measures: Measures, batch: Batch) -> None:
+        self._measures, self._batch = measures, batch
+        self._plan = plan_items(measures, batch)
+        self._rows: list[dict[str, list[dict[str, Any]]]] = [
+            {column: [] for column in COLUMNS} for _ in batch.prompts
+        ]
+        self._power: list[Tensor] = []
+        self._attention = AttentionRecorder(batch, self._plan.get("attention", {}))
+        self._relevance = RelevanceRecorder(batch)
+
+    def __enter__(self) -> Explainer:
+        self._attention.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._attention.__exit__(*error)
+
+    def on_step(self, view: StepView) -> None:
+        """Explain this step as far as the study asks for it."""
+        if self._measures.spectrum:
+            self._power.append(band_power(view.images()).cpu())
+        attended = self._attention.take(view)
+        relevant = self._relevance.take(view, self._items("relevance", view.step))
+        whole: dict[str, dict[int, Tensor]] = {
+            "attention": self._store_words("attention", view, attended),
+            "relevance": self._store_words("relevance", view, relevant),
+        }
+        for method, tool in TOOLS.items():
+            items = self._items(method, view.step)
+            if items:
+                maps = tool(view, items, self._spec(method), self._measures.protocol)
+                whole[method] = maps
+                for item, values in maps.items():
+                    self._rows[item]["explanations"].append(
+                        map_record(view.step, method, "", values)
+                    )
+        self._judge(view, whole)
+        self._attention.expect(view.step + 1)
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """All columns of explanations of an item; those that were not asked for are empty."""
+        words = self._attention.rows(item) + self._relevance.rows(item)
+        return {**self._rows[item], "words": words, "spectrum": self._spectrum(item)}
+
+    def _items(self, method: str, step: int) -> list[int]:
+        return self._plan.get(method, {}).get(step, [])
+
+    def _spec(self, method: str) -> ToolSpec:
+        return self._measures.tools().get(method, ToolSpec())
+
+    def _store_words(
+        self, method: str, view: StepView, words: Mapping[int, StepWords]
+    ) -> dict[int, Tensor]:
+        """Stores an item's maps per word, if asked for; returns its map over all words."""
+        stored = view.step in map_steps(self._spec(method), view.total_steps)
+        for item, found in words.items():
+            named = {"": found.whole()} | (found.named() if stored else {})
+            if stored or item in self._items("faithfulness", view.step):
+                self._rows[item]["explanations"] += [
+                    map_record(view.step, method, word, values) for word, values in named.items()
+                ]
+        return {item: found.whole() for item, found in words.items()}
+
+    def _judge(self, view: StepView, whole: Mapping[str, Mapping[int, Tensor]]) -> None:
+        size = (view.latents.shape[-2], view.latents.shape[-1])
+        judged = self._items("faithfulness", view.step)
+        spec, protocol = self._measures.faithfulness, self._measures.protocol
+        baseline = ToolSpec(options={"seed": 1})
+        random = random_maps(view, judged, baseline, protocol)
+        for item, rows in enumerate(self._rows):
+            maps = {
+                method: resize_map(whole[method][item].float(), size)
+                for method in METHODS
+                if item in whole.get(method, {})
+            }
+            if spec is not None and item in judged:
+                chosen = {m: maps[m] for m in judged_methods(self._measures) if m in maps}
+                rows["faithfulness"] += faithfulness_rows(
+                    view, item, chosen, random[item], spec, protocol
+                )
+            if self._measures.agreement:
+                rows["agreement"] += agreement_rows(view.step, maps)
+
+    def _spectrum(self, item: int) -> list[dict[str, Any]]:
+        limits = zip(BAND_EDGES, BAND_EDGES[1:], strict=False)
+        return [
+            {
+                "band": band,
+                "low": low,
+                "high": high,
+                "power": [float(power[item, band]) for power in self._power],
+            }
+            for band, (low, high) in enumerate(limits)
+            if self._power
+        ]
+
+
+def judged_methods(measures: Measures) -> tuple[str, ...]:
+    """The methods whose maps play insertion and deletion: those named, or all that the study runs."""
+    if measures.faithfulness is None:
+        return ()
+    named = measures.faithfulness.options.get("methods")
+    if isinstance(named, tuple):
+        return named
+    return tuple(method for method in METHODS if method in measures.tools())
+
+
+def plan_items(measures: Measures, batch: Batch) -> dict[str, dict[int, list[int]]]:
+    """Per method and step, the items to explain: those that the tool or faithfulness asks for.
+
+    Attention and relevance are left out for a model that does not attend to text.
+    """
+    tools, judged = measures.tools(), judged_methods(measures)
+    plan: dict[str, dict[int, list[int]]] = {}
+    for method in (*METHODS, "faithfulness"):
+        if method in ("attention", "relevance") and batch.family.attention == "none":
+            continue
+        specs = [tools[method]] if method in tools else []
+        if method in judged:
+            specs.append(tools["faithfulness"])
+        plan[method] = _items_by_step(specs, batch)
+    return plan
+
+
+def _items_by_step(specs: Sequence[ToolSpec], batch: Batch) -> dict[int, list[int]]:
+    found: dict[int, set[int]] = {}
+    for spec in specs:
+        items = {
+            item
+            for item, prompt in enumerate(batch.prompts)
+            if spec.prompts is None or prompt.position < spec.prompts
+        }
+        for step in spec.at(batch.total_steps) if items else ():
+            found.setdefault(step, set()).update(items)
+    return {step: sorted(items) for step, items in found.items()}
+
+
+def map_steps(spec: ToolSpec, total_steps: int) -> tuple[int, ...]:
+    """The steps whose maps per word are stored: none unless `maps = true`."""
+    wanted = spec.options.get("map_steps")
+    if not spec.options.get("maps") and wanted is None:
+        return ()
+    if not isinstance(wanted, tuple):
+        return spec.at(total_steps)
+    if wanted[:1] == ("stride",):
+        return ToolSpec(stride=wanted[1]).at(total_steps)
+    return ToolSpec(steps=wanted).at(total_steps)

@@ -1,0 +1,225 @@
+"""What each word of a prompt got at each step: raw attention, and relevance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.attention import (
+    AttentionCall,
+    AttentionTap,
+    WordAccumulator,
+    attention_layers,
+    layer_groups,
+    text_layers,
+)
+from pipeline.explain.relevance import token_relevance, word_scores
+from pipeline.explain.tools import forwards
+from pipeline.models import denoiser_of
+from pipeline.observe import Batch, StepView
+from pipeline.words import SPECIAL, prompt_layout, split_words, word_average, word_roles
+
+
+@dataclass(frozen=True)
+class StepWords:
+    """An item's maps at one step, for the words that the text encoder saw."""
+
+    words: tuple[str, ...]
+    maps: Float[Tensor, "word h w"]
+
+    def whole(self) -> Float[Tensor, "h w"]:
+        """The sum over all words: where the prompt as a whole acts."""
+        return self.maps.sum(0)
+
+    def named(self) -> dict[str, Float[Tensor, "h w"]]:
+        """Map by word; a word that comes again is called `a (2)`."""
+        found: dict[str, Tensor] = {}
+        for word, values in zip(self.words, self.maps, strict=True):
+            count = 1 + sum(name == word or name.startswith(f"{word} (") for name in found)
+            found[word if count == 1 else f"{word} ({count})"] = values
+        return found
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which text positions are which words, for all items of a batch.
+
+    Attributes:
+        average: see `word_average`.
+        present: per item, the indices of the words that have a position.
+    """
+
+    average: Float[Tensor, "b token column"]
+    present: tuple[tuple[int, ...], ...]
+
+
+def batch_layout(batch: Batch, length: int) -> Layout:
+    """The layout of a batch whose denoiser attends to `length` text positions."""
+    texts = [prompt.text for prompt in batch.prompts]
+    layouts = [prompt_layout(batch.pipeline, text, length) for text in texts]
+    count = max(len(split_words(text)) for text in texts)
+    present = tuple(tuple(sorted({int(w) for w in row} - {SPECIAL})) for row in layouts)
+    return Layout(word_average(layouts, count), present)
+
+
+class WordTable:
+    """Rows of the shard's `words`, gathered step by step."""
+
+    def __init__(self, batch: Batch, source: str) -> None:
+        self._batch, self._source = batch, source
+        self._rows: list[dict[tuple[int, str], dict[str, list]]] = [{} for _ in batch.prompts]
+
+    def add(self, item: int, word: int, group: str, step: int, **values: float | None) -> None:
+        """Notes one word's values at one step; None stays out of the row."""
+        empty: dict[str, list] = {"steps": [], **{name: [] for name in values}}
+        row = self._rows[item].setdefault((word, group), empty)
+        row["steps"].append(step)
+        for name, value in values.items():
+            row[name].append(value)
+
+    def rows(self, item: int) -> list[dict[str, Any]]:
+        """The item's rows, by word, the special tokens (index -1) last."""
+        prompt = self._batch.prompts[item]
+        words, roles = split_words(prompt.text), word_roles(prompt.text, prompt.roles)
+        return [
+            {
+                "word_index": word,
+                "word": "special" if word == SPECIAL else words[word],
+                "role": "special" if word == SPECIAL else roles[word],
+                "source": self._source,
+                "layer_group": group,
+                "steps": row["steps"],
+                "mass": row["mass"],
+                "scaled": row.get("scaled"),
+                "entropy": row.get("entropy"),
+            }
+            for (word, group), row in sorted(
+                self._rows[item].items(), key=lambda pair: pair[0][0] % (len(words) + 1)
+            )
+        ]
+
+
+class AttentionRecorder:
+    """Reads the attention of the pipeline's own denoiser calls, at some steps and for some items.
+
+    Source: METHODS, "Cross-attention", raw.
+    """
+
+    def __init__(self, batch: Batch, plan: Mapping[int, Sequence[int]]) -> None:
+        self._batch, self._plan = batch, plan
+        self._table = WordTable(batch, "attention")
+        self._tap: AttentionTap | None = None
+        self._layout: Layout | None = None
+        self._sums: WordAccumulator | None = None
+        self._step = 0
+
+    def __enter__(self) -> AttentionRecorder:
+        if self._plan:
+            layers = text_layers(denoiser_of(self._batch.pipeline))
+            self._groups = layer_groups(layers)
+            self._tap = AttentionTap(layers, self._see)
+            self._tap.__enter__()
+            self.expect(0)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._tap is not None:
+            self._tap.__exit__(*error)
+
+    def expect(self, step: int) -> None:
+        """Look at the denoiser's next call if it belongs to a wanted step."""
+        self._step, self._sums = step, None
+        if self._tap is not None:
+            self._tap.active = step in self._plan
+
+    @torch.no_grad()
+    def _see(self, call: AttentionCall, own: Any) -> Tensor:
+        output = own()
+        items, batch = self._plan[self._step], len(self._batch.prompts)
+        if self._layout is None:
+            length = call.key.shape[2] if call.layer.kind == "cross" else call.text
+            self._layout = batch_layout(self._batch, length)
+        if self._sums is None:
+            self._sums = WordAccumulator(self._layout.average[list(items)].to(call.query.device))
+        first = call.query.shape[0] - batch  # the conditional half comes last
+        rows = torch.tensor([first + item for item in items], device=call.query.device)
+        self._sums.add(call, rows)
+        return output
+
+    def take(self, view: StepView) -> dict[int, StepWords]:
+        """What was seen at this step, by item; until `expect`, calls are not looked at."""
+        if self._tap is None:
+            return {}
+        self._tap.active = False
+        if self._sums is None or self._layout is None:
+            return {}
+        found = self._sums.finish(self._groups, view.latents.shape[-2], view.latents.shape[-1])
+        mass, entropy = found.mass.cpu(), found.entropy.cpu()
+        taken = {}
+        for place, item in enumerate(self._plan[view.step]):
+            present = self._layout.present[item]
+            for index, group in enumerate(found.groups):
+                for word in (*present, SPECIAL):
+                    self._table.add(
+                        item,
+                        word,
+                        group,
+                        view.step,
+                        mass=float(mass[place, index, word]),
+                        entropy=float(entropy[place, index, word]),
+                    )
+            words = split_words(self._batch.prompts[item].text)
+            named = tuple(words[word] for word in present)
+            taken[item] = StepWords(named, found.maps[place, list(present)])
+        return taken
+
+    def rows(self, item: int) -> list[dict[str, Any]]:
+        """The shard's `words` rows of an item."""
+        return self._table.rows(item)
+
+
+class RelevanceRecorder:
+    """Relevance of every word, by a replay of the denoiser with gradients.
+
+    Source: METHODS, "Cross-attention", relevance.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._table = WordTable(batch, "relevance")
+        self._layout: Layout | None = None
+
+    def take(self, view: StepView, items: Sequence[int]) -> dict[int, StepWords]:
+        """Relevance at this step of some items."""
+        if not items:
+            return {}
+        layers = attention_layers(view.denoiser.module)
+        size = (view.latents.shape[-2], view.latents.shape[-1])
+        taken = {}
+        for members, forward in forwards(view.denoiser, items):
+            tokens = token_relevance(forward, layers, size, view.denoiser.halves)
+            for item, maps in zip(members, tokens, strict=True):
+                taken[item] = self._one(view.step, item, maps)
+        return taken
+
+    def _one(self, step: int, item: int, tokens: Float[Tensor, "token h w"]) -> StepWords:
+        if self._layout is None:
+            self._layout = batch_layout(self._batch, tokens.shape[0])
+        present = self._layout.present[item]
+        average = self._layout.average[item].to(tokens)[:, list(present)]
+        maps = torch.einsum("thw,tk->khw", tokens, average)
+        raw, scaled = word_scores(maps, [True] * len(present))
+        for place, word in enumerate(present):
+            values = {"mass": float(raw[place]), "scaled": float(scaled[place])}
+            self._table.add(item, word, "all", step, **values)
+        words = split_words(self._batch.prompts[item].text)
+        return StepWords(tuple(words[word] for word in present), maps)
+
+    def rows(self, item: int) -> list[dict[str, Any]]:
+        """The shard's `words` rows of an item."""
+        return self._table.rows(item)

@@ -1,0 +1,123 @@
+"""Each saliency tool, run on the items of a batch at one step: the settings of a study in, maps out."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.denoiser import Denoiser
+from pipeline.explain.baseline import random_baseline
+from pipeline.explain.cam import df_cam
+from pipeline.explain.lime import LimeOptions, lime_weights
+from pipeline.explain.rise import RiseOptions, park2024, rise_scores
+from pipeline.observe import Batch, StepView
+from pipeline.similarity import similarity_to
+from pipeline.study import ToolSpec
+
+Maps = dict[int, Float[Tensor, "h w"]]
+"""A map for each item of the batch that was asked for, unscaled."""
+
+
+def rise_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str) -> Maps:
+    """DF-RISE of some items, one after the other: an item's masks fill the batch."""
+    options = RiseOptions(**_given(tool, RiseOptions))
+    options = park2024(options) if protocol == "park2024" else options
+    return {item: _rise_map(view, item, options) for item in items}
+
+
+def _rise_map(view: StepView, item: int, options: RiseOptions) -> Float[Tensor, "h w"]:
+    predict = predict_of(view.denoiser, item)
+    target = (view.next_latents if options.against_next else view.prediction)[item].float()
+    embed = embed_predictions(view, item)
+    similarity = similarity_to(target, options.similarity, embed)
+    return rise_scores(predict, view.latents[item], options, target, similarity)
+
+
+def lime_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str) -> Maps:
+    """The LIME baseline of some items."""
+    options = LimeOptions(**_given(tool, LimeOptions))
+    return {
+        item: lime_weights(predict_of(view.denoiser, item), view.latents[item], options)
+        for item in items
+    }
+
+
+def cam_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str) -> Maps:
+    """DF-CAM over all layers: one forward and one backward pass for a whole batch."""
+    denoiser = view.denoiser
+    size = (view.latents.shape[-2], view.latents.shape[-1])
+    found: Maps = {}
+    for members, forward in forwards(denoiser, items):
+        maps = df_cam(forward, denoiser.module, size, denoiser.halves, denoiser.guidance_scale)
+        found.update(zip(members, maps, strict=True))
+    return found
+
+
+def random_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str) -> Maps:
+    """Uniform noise; it depends on seed, step and prompt, not on the item's place in its batch."""
+    height, width = view.latents.shape[-2:]
+    return {
+        item: random_baseline(
+            height,
+            width,
+            view.batch.seed + int(tool.options.get("seed", 0)),  # type: ignore[arg-type]
+            view.step,
+            zlib.crc32(view.batch.prompts[item].prompt_key.encode()),
+        )
+        for item in items
+    }
+
+
+MapTool = Callable[[StepView, Sequence[int], ToolSpec, str], Maps]
+TOOLS: dict[str, MapTool] = {
+    "df-rise": rise_maps,
+    "df-cam": cam_maps,
+    "lime": lime_maps,
+    "random": random_maps,
+}
+
+
+def forwards(
+    denoiser: Denoiser, items: Sequence[int]
+) -> Iterator[tuple[list[int], Callable[[], Float[Tensor, "n c h w"]]]]:
+    """(items, function that predicts them with gradients): the whole batch at once, or one by one."""
+    if list(items) == list(range(denoiser.batch)):
+        latents = denoiser.latents.detach().clone().requires_grad_()
+        yield list(items), lambda: denoiser.guide(*denoiser.halves_of_batch(latents))
+        return
+    for item in items:
+        alone = denoiser.latents[item : item + 1].detach().clone().requires_grad_()
+        yield [item], _forward(denoiser, alone, item)
+
+
+def _forward(denoiser: Denoiser, latents: Tensor, item: int) -> Callable[[], Tensor]:
+    return lambda: denoiser.guide(*denoiser.halves_of(latents, item))
+
+
+def predict_of(denoiser: Denoiser, item: int) -> Callable[[Tensor], Tensor]:
+    """The guided prediction of any latents under one item's conditions."""
+    return lambda latents: denoiser(latents, item)
+
+
+def embed_images(batch: Batch) -> Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n d"]]:
+    """CLIP embeddings of latents, decoded."""
+    return lambda latents: batch.scorer.images(batch.decode(latents))
+
+
+def embed_predictions(view: StepView, item: int) -> Callable[[Tensor], Float[Tensor, "n d"]]:
+    """CLIP embeddings of the clean images that predictions imply for an item's x_t."""
+    embed = embed_images(view.batch)
+
+    def embedded(predictions: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        latents = view.latents[item].expand_as(predictions)
+        return embed(view.denoiser.denoised(latents, predictions))
+
+    return embedded
+
+
+def _given(tool: ToolSpec, options: Any) -> dict[str, Any]:
+    """The study's options that the tool's own record knows."""
+    known = options.__dataclass_fields__
+    return {key: value for key, value in tool.options.items() if key in known}

@@ -1,0 +1,213 @@
+"""What a results folder says of itself: the study, its prompts, its models, where it ran.
+
+`publish`, `status` and `verify` need nothing but the folder, which may have been moved.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.concepts import Concept, ConceptBank
+from pipeline.errors import StepscopeError, StoreError
+from pipeline.plan import CODE_SCHEMA_VERSION, Plan, Revisions
+from pipeline.prompts import Prompt
+from pipeline.shards import Results, write_whole
+from pipeline.study import parse_study, study_spec
+
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "scipy",
+)
+PROMPT_SCHEMA = pa.schema(
+    {
+        "prompt_key": pa.string(),
+        "text": pa.string(),
+        "source": pa.string(),
+        "category": pa.string(),
+        "roles": pa.string(),  # JSON
+    }
+)
+
+
+def save_plan(results: Results, plan: Plan, duplicates: int) -> None:
+    """Writes study.json and prompts.parquet.
+
+    Raises:
+        StoreError: they cannot be written.
+    """
+    rows = {
+        "prompt_key": [p.prompt_key for p in plan.prompts],
+        "text": [p.text for p in plan.prompts],
+        "source": [p.source for p in plan.prompts],
+        "category": [p.category for p in plan.prompts],
+        "roles": [roles_json(p) for p in plan.prompts],
+    }
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(rows, PROMPT_SCHEMA), buffer, compression="zstd")
+    write_whole(results.prompts, buffer.getvalue())
+    record = {
+        "code_schema_version": CODE_SCHEMA_VERSION,
+        "spec": study_spec(plan.study),
+        "revisions": {
+            "models": dict(plan.revisions.models),
+            "scorer": plan.revisions.scorer,
+        },
+        "bank": plan.bank.name,
+        "concepts": [
+            {"name": c.name, "family": c.family, "phrasings": list(c.phrasings)}
+            for c in plan.bank.concepts
+        ],
+        "prompts": len(plan.prompts),
+        "duplicates_dropped": duplicates,
+    }
+    write_whole(results.study, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def load_plan(results: Results) -> Plan:
+    """The plan of a results folder, as it was saved.
+
+    Raises:
+        StoreError: the folder is not a results folder, is damaged, or another version wrote it.
+    """
+    record = read_json(results.study)
+    version = record.get("code_schema_version")
+    if version != CODE_SCHEMA_VERSION:
+        raise StoreError(
+            f"{results.study}: written by schema version {version}, this is "
+            f"{CODE_SCHEMA_VERSION}. Run the study again into a new folder (--out)."
+        )
+    try:
+        return Plan(
+            study=parse_study(record["spec"], results.study, check_files=False),
+            revisions=Revisions(record["revisions"]["models"], record["revisions"]["scorer"]),
+            prompts=_load_prompts(results.prompts),
+            bank=ConceptBank(record["bank"], tuple(map(_concept, record["concepts"]))),
+        )
+    except (KeyError, TypeError, StepscopeError) as error:
+        raise StoreError(f"{results.study}: damaged ({error}). Run the study again.") from None
+
+
+def _concept(values: Mapping[str, Any]) -> Concept:
+    return Concept(values["name"], values["family"], tuple(values["phrasings"]))
+
+
+def _load_prompts(path: Path) -> list[Prompt]:
+    try:
+        rows = pq.read_table(path, schema=PROMPT_SCHEMA).to_pylist()
+        return [
+            Prompt(
+                prompt_key=row["prompt_key"],
+                text=row["text"],
+                source=row["source"],
+                category=row["category"],
+                roles={role: tuple(words) for role, words in json.loads(row["roles"]).items()},
+                position=position,
+            )
+            for position, row in enumerate(rows)
+        ]
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}). Run the study again.") from None
+
+
+def roles_json(prompt: Prompt) -> str:
+    """The roles of a prompt's words as JSON."""
+    return json.dumps({role: list(words) for role, words in prompt.roles.items()})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file of a results folder.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StoreError(
+            f"{path.parent}: not a results folder (no {path.name}). Make one with "
+            "`python -m pipeline run STUDY.toml`."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}). Run the study again.") from None
+    if not isinstance(value, dict):
+        raise StoreError(f"{path}: damaged, not a JSON object. Run the study again.")
+    return value
+
+
+def load_workers(results: Results) -> dict[str, Any]:
+    """What the workers said: {"models": {name: description}, "environment": {...}}."""
+    try:
+        record = read_json(results.workers)
+    except StoreError:
+        return {"models": {}, "environment": {}}
+    return {"models": {}, "environment": {}} | record
+
+
+def save_worker(results: Results, model: str, description: Mapping[str, Any]) -> None:
+    """Adds what a worker says of its model, and the environment it runs in.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    record = load_workers(results)
+    record["models"][model] = dict(description)
+    record["environment"] = environment(str(description.get("device", "")))
+    write_whole(results.workers, (json.dumps(record, indent=1, default=str) + "\n").encode())
+
+
+def environment(device: str = "") -> dict[str, Any]:
+    """Versions, machine and source revision: what a number may depend on."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_threads": _threads(),
+        "device": device,
+        "git_commit": _git_commit(),
+    }
+
+
+def _threads() -> int:
+    """The threads that torch computes with; 0 where torch is not loaded."""
+    torch = sys.modules.get("torch")
+    return int(torch.get_num_threads()) if torch is not None else 0
+
+
+def _git_commit() -> str:
+    """The commit of the source, with "+" where files differ from it; "" outside a repository."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("+" if _git(root, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()

@@ -1,0 +1,87 @@
+"""Checks that a results folder still is what its ledger says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pipeline.errors import StoreError
+from pipeline.results import load_plan
+from pipeline.shards import ROW_HASH, LedgerEntry, Results, parse_shard, row_hashes, unit_hash
+
+
+def verify(folder: Path) -> list[str]:
+    """What is damaged or missing in a results folder, one line each; empty when all is well.
+
+    Every shard's sha256 and the content hash of each of its rows are computed again, and the snapshot's sha256.
+
+    Raises:
+        StoreError: the folder holds no study.
+    """
+    results = Results(folder)
+    made = load_plan(results)
+    ledger = results.read_ledger()
+    problems = [f"ledger.jsonl: {ledger.damaged_lines} damaged lines"] if ledger.damaged_lines else []
+    for unit in made:
+        entry = ledger.entries.get(unit.unit_id)
+        if entry is not None and entry.has_shard:
+            problem = _check_shard(results, entry)
+            if problem:
+                problems.append(
+                    f"shards/{entry.unit_id}.parquet ({unit.model.name}, seed {unit.seed}, prompts from "
+                    f"{unit.prompts[0].position}): {problem}"
+                )
+    return problems + _check_snapshot(results)
+
+
+def _check_shard(results: Results, entry: LedgerEntry) -> str:
+    path = results.shard(entry.unit_id)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return f"missing ({error.strerror})"
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        return "its bytes are not those that were written"
+    try:
+        table = parse_shard(data, path)
+    except StoreError as error:
+        return str(error)
+    hashes = row_hashes(table)
+    if hashes != table.column(ROW_HASH).to_pylist() or unit_hash(hashes) != entry.content_sha256:
+        return "its content is not that which was written"
+    return ""
+
+
+def _check_snapshot(results: Results) -> list[str]:
+    if not results.current.is_file():
+        return []
+    try:
+        pointer = json.loads(results.current.read_text())
+        path = results.folder / pointer["snapshot"]
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"current.json: points to no readable snapshot ({error}). Publish again."]
+    if digest != pointer["sha256"]:
+        return [f"{pointer['snapshot']}: its bytes are not those that were published. Publish again."]
+    return []
+
+
+def mark_damaged(folder: Path) -> int:
+    """Write the units whose shard is damaged into the ledger as such, so that the next run makes them again.
+
+    Returns: how many.
+    """
+    results = Results(folder)
+    made, ledger = load_plan(results), results.read_ledger()
+    damaged = [
+        LedgerEntry(unit.unit_id, status="damaged", tries=0)
+        for unit in made
+        if (entry := ledger.entries.get(unit.unit_id)) is not None
+        and entry.has_shard
+        and _check_shard(results, entry)
+    ]
+    if damaged:
+        results.append(damaged)
+    return len(damaged)

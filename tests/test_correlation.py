@@ -1,0 +1,105 @@
+"""Curve statistics against scipy and against curves whose answer is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from scipy import stats
+
+from pipeline import correlation as c
+
+CURVES = npst.arrays(
+    np.float64,
+    npst.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12),
+    elements=st.floats(-1, 1).map(lambda x: round(x, 2)),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CURVES)
+def test_spearman_is_scipys(curves):
+    ours = c.spearman_with_step(curves)
+    for curve, value in zip(curves, ours, strict=True):
+        if np.ptp(curve) == 0:
+            assert np.isnan(value)
+        else:
+            assert value == pytest.approx(stats.spearmanr(curve, range(len(curve))).statistic)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CURVES)
+def test_area_is_between_0_and_1_and_blind_to_scale(curves):
+    area = c.area(curves)
+    known = ~np.isnan(area)
+    assert ((area[known] >= 0) & (area[known] <= 1)).all()
+    assert np.allclose(area[known], c.area(3 * curves + 2)[known])
+
+
+def test_area_of_known_curves():
+    early, late, line = [0, 1, 1, 1, 1], [0, 0, 0, 0, 1], [0, 1, 2, 3, 4]
+    assert np.allclose(c.area(np.array([early, late, line], float)), [0.875, 0.125, 0.5])
+
+
+def test_emergence():
+    curves = np.array(
+        [
+            [0, 0, 1, 1, 1],  # rises at 2
+            [0, 1, 0, 1, 1],  # falls back, so only at 3
+            [1, 1, 0, 0, 0],  # falls: never
+            [0, 0, 0, 0, 0],  # flat: never
+            [0, 0, 0, 0, 1],
+        ],
+        float,
+    )
+    assert np.array_equal(c.emergence_step(curves), [2, 3, np.nan, np.nan, 4], equal_nan=True)
+    assert np.isnan(c.emergence_step(curves, noise=1.5)).all()
+
+
+def test_seed_noise_is_the_within_prompt_spread():
+    values, prompts = np.array([1.0, 3.0, 10.0, 12.0]), np.array([1, 1, 2, 2])
+    assert c.seed_noise(values, prompts) == pytest.approx(np.sqrt(2))
+    assert np.isnan(c.seed_noise(values, np.arange(4)))
+
+
+def test_mean_by_group_ignores_nan():
+    values = np.array([[1.0], [np.nan], [5.0], [np.nan]])
+    keys, means, counts = c.mean_by_group(values, np.array([7, 7, 3, 9]))
+    assert keys.tolist() == [3, 7, 9] and counts.tolist() == [1, 2, 1]
+    assert np.array_equal(means, [[5], [1], [np.nan]], equal_nan=True)
+
+
+def test_interval_is_the_t_interval():
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    mean, low, high, sd = c.interval(values)
+    for i in range(3):
+        expected = stats.ttest_1samp(values[:, i], 0).confidence_interval(0.95)
+        assert (low[i], high[i]) == pytest.approx((expected.low, expected.high))
+    assert np.allclose(sd, values.std(0, ddof=1)) and np.allclose(mean, values.mean(0))
+    assert np.isnan(c.interval(values[:1])[1]).all()
+
+
+def test_predictable_from():
+    assert c.predictable_from(np.array([0.1, 0.95, 0.5, 0.92, 1.0])) == 3
+    assert c.predictable_from(np.array([0.95, 0.99, 1.0])) == 0
+    assert c.predictable_from(np.array([0.1, np.nan, 1.0])) == 2
+    assert c.predictable_from(np.full(3, np.nan)) is None
+
+
+def test_concept_correlation_is_numpys():
+    values = np.random.default_rng(1).normal(size=(4, 30))
+    assert np.allclose(c.concept_correlation(values), np.corrcoef(values))
+    assert np.isnan(c.concept_correlation(np.ones((2, 5)))).all()
+
+
+def test_correlation_with_final():
+    curves = np.random.default_rng(2).normal(size=(30, 4))
+    r = c.correlation_with_final(curves)
+    expected = [stats.pearsonr(curves[:, i], curves[:, -1]).statistic for i in range(4)]
+    assert np.allclose(r, expected)
+
+
+def test_matching_steps():
+    assert c.matching_steps(5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert c.matching_steps(3, 5).tolist() == [0, 2, 4]
+    assert c.matching_steps(1, 5).tolist() == [0]
