@@ -346,17 +346,31 @@ def figure(
     return event
 
 
+@dataclass(frozen=True)
+class _Trusted:
+    """A chart whose spec is not checked against Vega-Lite's schema on every rerun.
+
+    The tests check every chart function; here the check took 0.6 of 1.4 s of the Timesteps view (15 charts, 2 cores).
+    """
+
+    chart: Any
+
+    def to_dict(self) -> dict[str, Any]:
+        return cast(dict[str, Any], self.chart.to_dict(validate=False))
+
+
 def draw(
     chart: Any, *, key: str, on_select: Any = "ignore", width: Any = None, alt: str | None = None
 ) -> Any:
     """A chart in the page's theme."""
-    return st.altair_chart(chart, key=f"chart_{key}", on_select=on_select, width=width, alt=alt)
+    trusted: Any = _Trusted(chart)
+    return st.altair_chart(trusted, key=f"chart_{key}", on_select=on_select, width=width, alt=alt)
 
 
 def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") -> None:
     """An empty state: what is not there, and what to do."""
     with st.container(
-        border=True, horizontal_alignment="center", key=f"empty_{abs(hash(what)) % 10**8}"
+        border=True, horizontal_alignment="center", key=f"empty_{_slug(what)}"
     ):
         st.space("small")
         st.markdown(f"{icon} **{what}**", text_alignment="center")
@@ -369,9 +383,13 @@ def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") ->
                 "Clear the filters",
                 icon=":material/restart_alt:",
                 on_click=clear_filters,
-                key=f"clear_{abs(hash(what)) % 10**8}",
+                key=f"clear_{_slug(what)}",
             )
         st.space("small")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def clear_filters() -> None:

@@ -127,13 +127,15 @@ def _publish_and_show(folder: Path) -> None:
     from pipeline.database.publish import publish
     from pipeline.findings import findings
 
-    path = publish(folder)
-    print(f"published {path}\n")
-    print(findings(path))
+    published = publish(folder)
+    print(f"published {published.path}\n")
+    print(findings(published.path))
 
 
 def _status(options: argparse.Namespace) -> int:
-    from pipeline.results import count_states, load_plan
+    from pipeline.database.publish import read_pointer
+    from pipeline.progress import count_states
+    from pipeline.results import load_plan
     from pipeline.shards import Results
 
     results = Results(options.folder)
@@ -141,7 +143,7 @@ def _status(options: argparse.Namespace) -> int:
     states = count_states(results, made, results.read_ledger())
     snapshot = None
     if results.current.is_file():
-        snapshot = str(results.folder / json.loads(results.current.read_text())["snapshot"])
+        snapshot = str(read_pointer(results)[0])
     if options.json:
         print(json.dumps({"study": made.study.name, **states, "snapshot": snapshot}))
         return 0

@@ -13,7 +13,8 @@ from tqdm import tqdm
 from pipeline.concepts import ConceptBank
 from pipeline.errors import StepscopeError, StoreError
 from pipeline.plan import Plan, WorkUnit
-from pipeline.results import is_finished, save_plan, save_worker
+from pipeline.progress import is_finished
+from pipeline.results import save_plan, save_worker
 from pipeline.shards import Ledger, LedgerEntry, Results, now, write_shard
 from pipeline.study import ModelSpec, Study
 
@@ -59,7 +60,7 @@ def run(
     results.create()
     with results.locked():
         results.remove_stale()
-        save_plan(results, made)
+        save_plan(results, made, 0)
         return _Run(made, results, device, open_worker or _local_worker).go()
 
 

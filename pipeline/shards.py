@@ -23,6 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
+from pipeline.plan import WorkUnit
+from pipeline.prompts import Prompt
 
 MAX_TRIES = 3  # a unit with failures is run this often, then set aside
 _F32, _F64, _I32 = pa.float32(), pa.float64(), pa.int32()
@@ -149,6 +151,27 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise StoreError(f"a row of a shard does not fit its columns: {error}") from error
     return table.append_column(ROW_HASH, pa.array(row_hashes(table), pa.string()))
+
+
+def failed_row(unit: WorkUnit, prompt: Prompt, error: str, stage: str) -> dict[str, Any]:
+    """The row of an item that could not be sampled."""
+    lists: dict[str, Any] = {f.name: [] for f in SCHEMA if pa.types.is_list(f.type)}
+    return lists | {
+        "unit_id": unit.unit_id,
+        "model": unit.model.name,
+        "prompt_key": prompt.prompt_key,
+        "prompt_position": prompt.position,
+        "seed": unit.seed,
+        "status": "failed",
+        "error": error,
+        "notice": "",
+        "stage": stage,
+        "seconds": 0.0,
+        "width": 0,
+        "height": 0,
+        "clip_score": None,
+        "image": None,
+    }
 
 
 def row_hashes(table: pa.Table) -> list[str]:

@@ -73,7 +73,7 @@ def call_flux(transformer, rows=2, tokens=6, seed=1):
     g = torch.Generator().manual_seed(seed)
     packed = torch.randn(rows, 16, 16, generator=g)
     text, pooled = torch.randn(rows, tokens, 12, generator=g), torch.randn(rows, 10, generator=g)
-    ids = torch.stack(torch.meshgrid(torch.zeros(1), torch.arange(4), torch.arange(4)), -1)
+    ids = torch.stack(torch.meshgrid(*[torch.arange(n).float() for n in (1, 4, 4)], indexing="ij"), -1)
     return lambda x=packed: transformer(
         x,
         encoder_hidden_states=text,

@@ -52,9 +52,9 @@ def fit(vectors: Float[ndarray, "n d"]) -> Projection:
     """The two directions of largest variance; each points to where its largest entry is positive."""
     vectors = np.asarray(vectors, np.float64)
     mean = vectors.mean(0)
-    values, axes = np.linalg.eigh(np.cov(vectors - mean, rowvar=False, bias=True).reshape(
-        vectors.shape[1], -1
-    ))
+    values, axes = np.linalg.eigh(
+        np.cov(vectors - mean, rowvar=False, bias=True).reshape(vectors.shape[1], -1)
+    )
     order = np.argsort(values)[::-1][:COMPONENTS]
     directions = np.zeros((COMPONENTS, vectors.shape[1]))
     directions[: len(order)] = axes[:, order].T

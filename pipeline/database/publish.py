@@ -1,17 +1,16 @@
-"""Builds a new DuckDB snapshot from the shards of a results folder, checks it, and points readers to it.
+"""Builds a new snapshot of the database from the shards, checks it, and points readers to it.
 
-The shards of a block of prompts (all seeds of a model) are read together, flattened to rows by Arrow, and inserted; then
-the trajectories are sorted and every rollup is computed per (model, concept). Memory is bounded by one block and by the
-curves of one model.
+One process, one pass over the shards in the order of the plan, a chunk of them in memory at a time.
+The new file appears whole, under a name of its own, and only then does `current.json` name it.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,398 +19,592 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Float
+from numpy import ndarray
 
-from pipeline import correlation
-from pipeline.database.rollups import Rollups, list_array
+from pipeline.database import projection, rollups, tables
+from pipeline.database.tables import Chunk, Keys
 from pipeline.errors import StoreError
-from pipeline.plan import Plan, WorkUnit
-from pipeline.results import environment, load_plan, load_workers
-from pipeline.shards import ROW_HASH, Ledger, LedgerEntry, Results, fsync_folder, read_shard, write_whole
+from pipeline.plan import Plan, WorkUnit, canonical
+from pipeline.results import load_plan, load_workers, roles_json
+from pipeline.shards import (
+    ROW_HASH,
+    STORED,
+    LedgerEntry,
+    Results,
+    explain_os_error,
+    failed_row,
+    fsync_folder,
+    now,
+    parse_shard,
+    table_of,
+    write_whole,
+)
 from pipeline.study import study_spec
 
+SQL = Path(__file__).resolve().parent
 SCHEMA_VERSION = 1
-SCHEMA = Path(__file__).with_name("schema.sql")
-KEEP = 3  # snapshots
-MEMORY_LIMIT = "1500MB"
-PCA_ROWS = 20_000  # embeddings that the two components are fitted on
-INSERT = {
-    name: f"INSERT INTO {name} BY NAME SELECT * FROM batch"  # noqa: S608 - fixed names, no data
-    for name in (
-        "study", "model", "prompt", "concept", "sample", "step", "staged", "frame", "failure",
-        "token_attention", "explanation", "faithfulness", "agreement", "localisation",
-        "randomisation", "spectrum", "path", "projection", "rollup_prompt", "rollup_step",
-        "rollup_trajectory", "correlation_concept", "correlation_model",
-    )
-}  # fmt: skip
+CHUNK_BYTES = 32 * 2**20  # of shards, held at a time
+CHUNK_ROWS = 4096
+KEPT_SNAPSHOTS = 3
+
+Progress = Callable[[int, int], None]
 
 
-def publish(folder: Path) -> Path:
-    """Publish what a results folder holds now; returns the new snapshot's path.
+@dataclass(frozen=True)
+class Published:
+    """A new snapshot and what it holds."""
+
+    path: Path
+    number: int
+    planned: int
+    done: int
+    failed: int
+    damaged_units: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> int:
+        """Samples that were not tried yet, or whose shard is damaged."""
+        return self.planned - self.done - self.failed
+
+
+@dataclass
+class _Build:
+    """What one pass over the shards gathers."""
+
+    plan: Plan
+    keys: Keys
+    results: Results
+    entries: dict[str, LedgerEntry]
+    db: duckdb.DuckDBPyConnection
+    done: int = 0
+    failed: int = 0
+    damaged: list[str] = field(default_factory=list)
+    content: Any = field(default_factory=hashlib.sha256)
+    subset: frozenset[int] = frozenset()
+    vectors: list[ndarray] = field(default_factory=list)
+
+
+def publish(
+    folder: Path, memory: str = "1GB", threads: int = 2, progress: Progress | None = None
+) -> Published:
+    """Builds and publishes the next snapshot of a results folder.
+
+    Args:
+        folder: the results folder.
+        memory: DuckDB's memory limit; what does not fit goes to a temporary folder beside.
+        threads: DuckDB's threads.
+        progress: called with (units read, units planned).
 
     Raises:
-        StoreError: no study, no finished shard, damaged shards, or the snapshot cannot be written.
+        StoreError: nothing to publish, a full disk, a snapshot that fails its checks, another
+            publisher at work.
     """
     results = Results(folder)
-    made = load_plan(results)
-    ledger = results.read_ledger()
+    plan = load_plan(results)
     results.create()
-    with results.locked("publish.lock", "a publish"):
+    with results.locked("publish.lock", "a publisher"):
+        _remove_stale(results)
+        entries = dict(results.read_ledger().entries)
+        if not any(entries[u.unit_id].has_shard for u in plan if u.unit_id in entries):
+            raise StoreError(
+                f"{folder}: nothing to publish, no work unit is finished. Run the study first: "
+                "`python -m pipeline run STUDY.toml`."
+            )
         number = _next_number(results)
-        path = results.snapshots / f"{made.study.name}-{number:06d}.duckdb"
-        temp = path.with_suffix(".duckdb.tmp")
-        for leftover in results.snapshots.glob("*.tmp*"):
-            leftover.unlink()
+        path = results.snapshots / f"{plan.study.name}-{number:06d}.duckdb"
+        temp = path.with_name(f".{path.name}.tmp")
         try:
-            _Snapshot(results, made, ledger, temp, number).build()
+            published = _build(plan, results, entries, temp, number, memory, threads, progress)
+            sha256 = _sync(temp)
+            temp.replace(path)
+            fsync_folder(path.parent)
+            _point_to(results, path, number, sha256)
         except duckdb.Error as error:
-            raise StoreError(f"{temp}: the snapshot could not be built ({error}). Free some space and publish again.") from error
-        with temp.open("rb+") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        temp.replace(path)
-        fsync_folder(results.snapshots)
-        pointer = {"snapshot": f"snapshots/{path.name}", "number": number, "sha256": digest}
-        write_whole(results.current, json.dumps(pointer).encode())
-        _remove_old(results, path)
-    return path
+            raise StoreError(f"{temp}: cannot be built: {_first_line(error)}") from error
+        except OSError as error:
+            raise StoreError(explain_os_error(temp, error)) from error
+        finally:
+            _remove_stale(results)
+        _remove_old(results, number)
+    return replace(published, path=path)
+
+
+def _build(
+    plan: Plan,
+    results: Results,
+    entries: dict[str, LedgerEntry],
+    temp: Path,
+    number: int,
+    memory: str,
+    threads: int,
+    progress: Progress | None,
+) -> Published:
+    """Fills a new database file and checks it."""
+    with _open(temp, memory, threads) as db:
+        build = _Build(plan, Keys(plan), results, entries, db, subset=_subset(plan))
+        _insert_descriptions(build)
+        _insert_shards(build, progress)
+        _insert_rollups(build)
+        _insert_paths(build)
+        _insert_extra(build)
+        _insert_study(build, number)
+        _check(db)
+        db.execute("CHECKPOINT")
+    _report_damage(build)
+    return Published(temp, number, plan.samples, build.done, build.failed, tuple(build.damaged))
+
+
+def _open(temp: Path, memory: str, threads: int) -> duckdb.DuckDBPyConnection:
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory,
+        "threads": threads,
+        "temp_directory": f"{temp}.spill.tmp",
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "checkpoint_threshold": "64MB",
+    }
+    db = duckdb.connect(str(temp), config=settings)
+    db.execute(_sql("schema.sql"))
+    db.execute(_sql("staging.sql"))
+    return db
+
+
+def _sql(name: str) -> str:
+    return (SQL / name).read_text()
+
+
+def _insert(db: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Adds an Arrow table, matched to the columns by name."""
+    if len(rows):
+        names = [c[0] for c in db.table(table).description]
+        db.from_arrow(rows.select(names)).insert_into(table)
+
+
+def _insert_descriptions(build: _Build) -> None:
+    """The tables `model`, `prompt` and `concept`, from the plan."""
+    plan, workers = build.plan, load_workers(build.results)["models"]
+    models = [_model_row(build, index, workers) for index in range(len(plan.study.models))]
+    _insert(build.db, "model", pa.Table.from_pylist(models, _MODEL))
+    prompts = {
+        "prompt_id": pa.array(range(1, len(plan.prompts) + 1), pa.int32()),
+        **{
+            name: pa.array([getattr(p, name) for p in plan.prompts], pa.string())
+            for name in ("prompt_key", "text", "source", "category")
+        },
+        "roles": pa.array([roles_json(p) for p in plan.prompts], pa.string()),
+        "words": pa.array([len(p.text.split()) for p in plan.prompts], pa.int32()),
+    }
+    _insert(build.db, "prompt", pa.table(prompts))
+    concepts = [(0, "(whole prompt)", "prompt", [])] + [
+        (index, c.name, c.family, list(c.phrasings))
+        for index, c in enumerate(plan.bank.concepts, start=1)
+    ]
+    rows = [
+        dict(zip(("concept_id", "name", "family", "phrasings"), c, strict=True)) for c in concepts
+    ]
+    _insert(build.db, "concept", pa.Table.from_pylist(rows, _CONCEPT))
+
+
+_MODEL = pa.schema(
+    {
+        "model_id": pa.int32(),
+        **{
+            name: pa.string()
+            for name in ("name", "label", "source", "revision", "pipeline", "family")
+        },
+        "prediction_type": pa.string(),
+        "scheduler": pa.string(),
+        "schedule": pa.string(),
+        "gamma": pa.float64(),
+        "steps": pa.int32(),
+        "guidance": pa.float64(),
+        "dtype": pa.string(),
+        "parameters": pa.int64(),
+    }
+)
+_CONCEPT = pa.schema(
+    {
+        "concept_id": pa.int32(),
+        "name": pa.string(),
+        "family": pa.string(),
+        "phrasings": pa.list_(pa.string()),
+    }
+)
+
+
+def _model_row(build: _Build, index: int, workers: dict[str, Any]) -> dict[str, Any]:
+    spec = build.plan.study.models[index]
+    known = workers.get(spec.name, {})
+    return {
+        "model_id": index + 1,
+        "name": spec.name,
+        "label": spec.label,
+        "source": spec.source,
+        "revision": build.plan.revisions.models[spec.name],
+        "pipeline": str(known.get("pipeline", "")),
+        "family": str(known.get("family", "unknown")),
+        "prediction_type": str(known.get("prediction_type", "")),
+        "scheduler": str(known.get("scheduler", spec.scheduler or "")),
+        "schedule": spec.schedule,
+        "gamma": spec.gamma,
+        "steps": spec.steps,
+        "guidance": spec.guidance if spec.guidance > 1 else None,
+        "dtype": str(known.get("dtype", spec.dtype)),
+        "parameters": int(known.get("parameters", 0)),
+    }
+
+
+def _insert_shards(build: _Build, progress: Progress | None) -> None:
+    """Everything that stands in shards, and `trajectory`, model by model."""
+    read = 0
+    for model_id, spec in enumerate(build.plan.study.models, start=1):
+        stepped = False
+        for chunk, tries, units in _chunks(build, model_id, build.plan.of_model(spec)):
+            read += units
+            if chunk is not None:
+                stepped = _insert_chunk(build, chunk, tries, stepped) or stepped
+            if progress is not None:
+                progress(read, len(build.plan))
+        build.db.execute(_sql("trajectory.sql"))
+        build.db.execute(_sql("staging.sql"))
+
+
+def _chunks(
+    build: _Build, model_id: int, units: Iterator[WorkUnit]
+) -> Iterator[tuple[Chunk | None, ndarray, int]]:
+    """The samples of a model that were tried, in order, as much at a time as fits.
+
+    Yields: (samples, their tries, how many units they come from).
+    """
+    last_seed = build.plan.study.seeds[-1]
+    parts: list[tuple[pa.Table, WorkUnit, int]] = []
+    size = count = 0
+    for unit in units:
+        table, tries = _read_unit(build, unit)
+        count += 1
+        if table is not None:
+            parts.append((table, unit, tries))
+            size += table.nbytes
+        rows = sum(len(part[0]) for part in parts)
+        if unit.seed == last_seed and (size >= CHUNK_BYTES or rows >= CHUNK_ROWS or count >= 512):
+            yield (*_join(build, model_id, parts), count)
+            parts, size, count = [], 0, 0
+    if count:
+        yield (*_join(build, model_id, parts), count)
+
+
+def _join(
+    build: _Build, model_id: int, parts: Sequence[tuple[pa.Table, WorkUnit, int]]
+) -> tuple[Chunk | None, ndarray]:
+    if not parts:
+        return None, np.zeros(0, int)
+    table = pa.concat_tables([part[0] for part in parts]).combine_chunks()
+    positions = np.array([p.position for _, unit, _ in parts for p in unit.prompts])
+    tries = np.array([tries for _, unit, tries in parts for _ in unit.prompts])
+    seeds = table["seed"].to_numpy()
+    order = np.argsort(build.keys.samples(model_id, positions, seeds), kind="stable")
+    return tables.chunk_of(table, build.keys, model_id, positions), tries[order]
+
+
+def _read_unit(build: _Build, unit: WorkUnit) -> tuple[pa.Table | None, int]:
+    """The rows of a unit and its tries; no rows where it was not tried or its shard is damaged."""
+    entry = build.entries.get(unit.unit_id)
+    if entry is None or entry.status == "damaged":
+        return None, 0
+    if not entry.has_shard:
+        rows = [failed_row(unit, prompt, entry.error, entry.stage) for prompt in unit.prompts]
+        return table_of(rows), entry.tries
+    path = build.results.shard(unit.unit_id)
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise StoreError(f"{path}: damaged")
+        columns = [name for name in STORED.names if name != "embedding" or build.subset]
+        table = parse_shard(data, path, columns)
+        _refuse_foreign(table, unit, path)
+    except (OSError, StoreError):
+        build.damaged.append(unit.unit_id)
+        return None, 0
+    return table, entry.tries
+
+
+def _refuse_foreign(table: pa.Table, unit: WorkUnit, path: Path) -> None:
+    keys = pa.array([prompt.prompt_key for prompt in unit.prompts], pa.string())
+    same = table["prompt_key"].combine_chunks().equals(keys)
+    if not same or pc.any(pc.not_equal(table["seed"], unit.seed)).as_py():
+        raise StoreError(f"{path}: holds other prompts or another seed than its name says")
+
+
+def _insert_chunk(build: _Build, chunk: Chunk, tries: ndarray, stepped: bool) -> bool:
+    """Adds the rows of a chunk to all tables. Returns whether `step` was filled."""
+    _digest(build, chunk)
+    db, done = build.db, chunk.done()
+    _insert(db, "sample", tables.sample_rows(chunk))
+    _insert(db, "failure", tables.failure_rows(chunk, tries))
+    build.done += len(done.table)
+    build.failed += len(chunk.table) - len(done.table)
+    if not len(done.table):
+        return False
+    steps = None if stepped else tables.step_rows(done)
+    if steps is not None:
+        _insert(db, "step", steps)
+    names = tuple(concept.key for concept in build.plan.bank.concepts)
+    _insert(db, "staged", tables.trajectory_rows(done, tables.curves_of(done, names)))
+    for table, (column, keys) in tables.EXPLODED.items():
+        _insert(db, table, tables.exploded_rows(done, column, keys))
+    _gather_embeddings(build, done)
+    return steps is not None
+
+
+def _digest(build: _Build, chunk: Chunk) -> None:
+    """Feeds the content hash: one line per sample, in order."""
+    model = build.plan.study.models[chunk.model_id - 1].name
+    keys = chunk.table["prompt_key"].to_pylist()
+    hashes = chunk.table[ROW_HASH].to_pylist()
+    seeds = chunk.seed.tolist()
+    lines = (f"{model}\n{k}\n{s}\n{h}\n" for k, s, h in zip(keys, seeds, hashes, strict=True))
+    build.content.update("".join(lines).encode())
+
+
+def _insert_rollups(build: _Build) -> None:
+    """The rollups and correlation tables, from `trajectory`."""
+    categories = _categories(build.plan)
+    for model_id in range(1, len(build.plan.study.models) + 1):
+        gathered = {
+            name: rollups.Rows() for name in ("rollup_prompt", "rollup_step", "rollup_trajectory")
+        }
+        for concepts in _ranges(build):
+            for curves in rollups.read_curves(build.db, _sql("curves.sql"), model_id, concepts):
+                rollups.roll_up(curves, categories, gathered)
+            _insert(build.db, "rollup_prompt", gathered["rollup_prompt"].table())
+            gathered["rollup_prompt"] = rollups.Rows()
+        for name in ("rollup_step", "rollup_trajectory"):
+            _insert(build.db, name, gathered[name].table())
+        _insert_concept_correlations(build, model_id)
+    _insert_model_correlations(build)
+
+
+def _ranges(build: _Build) -> Iterator[range]:
+    plan = build.plan
+    steps = max(model.steps for model in plan.study.models)
+    rows = len(plan.prompts) * len(plan.study.seeds)
+    return rollups.concept_ranges(len(plan.bank.concepts) + 1, rows, steps)
+
+
+def _categories(plan: Plan) -> dict[str, ndarray]:
+    """prompt_ids per named category, in the order of the prompts."""
+    found: dict[str, list[int]] = {}
+    for prompt in plan.prompts:
+        if prompt.category:
+            found.setdefault(prompt.category, []).append(prompt.position + 1)
+    return {category: np.array(ids) for category, ids in found.items()}
+
+
+def _insert_concept_correlations(build: _Build, model_id: int) -> None:
+    steps = build.db.execute(_sql("steps.sql"), {"model": model_id}).fetchone()
+    total = steps[0] if steps and steps[0] else 0
+    each = (len(build.plan.bank.concepts) + 1) * len(build.plan.prompts)
+    at_once = max(1, rollups.FLOATS_AT_ONCE // max(1, each))
+    for first in range(0, total, at_once):
+        bounds = {"model": model_id, "first": first + 1, "last": min(first + at_once, total)}
+        table = build.db.sql(_sql("prompt_curves.sql"), params=bounds).to_arrow_table()
+        concepts = np.unique(table["concept_id"].to_numpy())
+        means = rollups.matrix_of(table["similarity"])
+        means = means.reshape(len(concepts), -1, means.shape[1])
+        if means.shape[1] > 2:
+            rows = rollups.concept_correlations(model_id, concepts, means, first)
+            _insert(build.db, "correlation_concept", rows)
+
+
+def _insert_model_correlations(build: _Build) -> None:
+    models = range(1, len(build.plan.study.models) + 1)
+    if len(models) < 2:
+        return
+    query = _sql("curves.sql")
+    for concepts in _ranges(build):
+        rows = rollups.Rows()
+        found: dict[int, dict[int, rollups.Curves]] = {}
+        for model_id in models:
+            for curves in rollups.read_curves(build.db, query, model_id, concepts):
+                found.setdefault(curves.concept_id, {})[model_id] = curves
+        for by_model in found.values():
+            rollups.model_correlations(by_model, rows)
+        _insert(build.db, "correlation_model", rows.table())
+
+
+def _subset(plan: Plan) -> frozenset[int]:
+    """sample_ids whose embeddings decide the projection: a random subset with a fixed seed."""
+    if not plan.study.measures.embeddings:
+        return frozenset()
+    steps = max(model.steps for model in plan.study.models)
+    count = min(plan.samples, max(1, projection.VECTORS // steps))
+    chosen = np.random.default_rng(0).choice(plan.samples, count, replace=False)
+    return frozenset((chosen + 1).tolist())
+
+
+def _gather_embeddings(build: _Build, done: Chunk) -> None:
+    if build.subset:
+        part, embeddings = projection.embeddings_of(done)
+        chosen = [i for i, sample in enumerate(part.sample_id) if int(sample) in build.subset]
+        if chosen:
+            build.vectors.append(_flat(embeddings[chosen]))
+
+
+def _flat(embeddings: Float[ndarray, "n s d"]) -> Float[ndarray, "m d"]:
+    return embeddings.reshape(-1, embeddings.shape[-1])
+
+
+def _insert_paths(build: _Build) -> None:
+    """`projection`, and `path` in a second look at the shards' embeddings alone."""
+    if not build.vectors:
+        return
+    plane = projection.fit(np.concatenate(build.vectors))
+    _insert(build.db, "projection", plane.rows())
+    columns = ["prompt_key", "seed", "status", "embedding"]
+    for model_id, spec in enumerate(build.plan.study.models, start=1):
+        for unit in build.plan.of_model(spec):
+            entry = build.entries.get(unit.unit_id)
+            if entry is None or not entry.has_shard or unit.unit_id in build.damaged:
+                continue
+            path = build.results.shard(unit.unit_id)
+            table = pq.read_table(path, columns=columns)
+            positions = np.array([prompt.position for prompt in unit.prompts])
+            chunk = tables.chunk_of(table, build.keys, model_id, positions).done()
+            if len(chunk.table):
+                part, embeddings = projection.embeddings_of(chunk)
+                if len(embeddings):
+                    _insert(build.db, "path", plane.paths(part, embeddings))
+
+
+def _insert_extra(build: _Build) -> None:
+    """Tables that other commands leave in extra/: rows with a model's name instead of its id."""
+    for table in ("localisation", "randomisation"):
+        path = build.results.extra / f"{table}.parquet"
+        if path.exists():
+            _insert(build.db, table, _extra_rows(build, path, table))
+
+
+def _extra_rows(build: _Build, path: Path, table: str) -> pa.Table:
+    """The rows of the study's models. Raises StoreError where a column is missing."""
+    try:
+        rows = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path}: cannot be read ({_first_line(error)}). Remove it.") from None
+    needed = ["model", *(c[0] for c in build.db.table(table).description if c[0] != "model_id")]
+    missing = [name for name in needed if name not in rows.column_names]
+    if missing:
+        found = ", ".join(rows.column_names)
+        raise StoreError(f"{path}: no column {', '.join(missing)} (found: {found}). Make it anew.")
+    names = pa.array([model.name for model in build.plan.study.models])
+    index = pc.index_in(rows["model"].cast(pa.string()), names)
+    rows = rows.append_column("model_id", pc.add(index, 1).cast(pa.int32()))
+    return rows.filter(pc.is_valid(rows["model_id"]))
+
+
+def _insert_study(build: _Build, number: int) -> None:
+    study = build.plan.study
+    scorer = study.scorer.source + (
+        f" ({study.scorer.pretrained})" if study.scorer.pretrained else ""
+    )
+    row = {
+        "name": study.name,
+        "title": study.title,
+        "description": study.description,
+        "schema_version": SCHEMA_VERSION,
+        "snapshot": number,
+        "published_at": datetime.now(UTC).replace(tzinfo=None),
+        "content_hash": build.content.hexdigest(),
+        "spec": canonical(study_spec(study)),
+        "environment": json.dumps(load_workers(build.results)["environment"]),
+        "scorer": scorer,
+        "seeds": list(study.seeds),
+        "planned_samples": build.plan.samples,
+        "done_samples": build.done,
+        "failed_samples": build.failed,
+    }
+    _insert(build.db, "study", pa.Table.from_pylist([row]))
+
+
+def _check(db: duckdb.DuckDBPyConnection) -> None:
+    """Raises StoreError if the new snapshot contradicts itself."""
+    broken = [(name, bad) for name, bad in db.execute(_sql("checks.sql")).fetchall() if bad]
+    if broken:
+        list_ = "; ".join(f"{name} ({bad} rows do not)" for name, bad in broken)
+        raise StoreError(f"the new snapshot fails its checks and was not published: {list_}.")
+
+
+def _report_damage(build: _Build) -> None:
+    """Notes damaged shards in the ledger, so that the next run makes them anew."""
+    entries = [
+        replace(build.entries[unit_id], status="damaged", tries=0, finished_at=now())
+        for unit_id in build.damaged
+    ]
+    if entries:
+        build.results.append(entries)
 
 
 def _next_number(results: Results) -> int:
-    numbers = [int(path.stem[-6:]) for path in results.snapshots.glob("*-[0-9][0-9][0-9][0-9][0-9][0-9].duckdb")]
+    """One more than any snapshot that is there or was pointed to."""
+    numbers = [snapshot_number(path) for path in results.snapshots.glob("*.duckdb")]
+    with suppress(StoreError):
+        numbers.append(read_pointer(results)[1])
     return max(numbers, default=0) + 1
 
 
-def _remove_old(results: Results, current: Path) -> None:
-    """Keep the newest snapshots; a reader that has an older one open keeps its file until it closes it."""
-    for path in sorted(results.snapshots.glob("*.duckdb"))[:-KEEP]:
-        if path != current:
-            path.unlink()
+def snapshot_number(path: Path) -> int:
+    """The number in a snapshot's name; 0 if there is none."""
+    ending = path.stem.rpartition("-")[2]
+    return int(ending) if ending.isdigit() else 0
 
 
-class _Snapshot:
-    """One snapshot under construction."""
+def read_pointer(results: Results) -> tuple[Path, int, str]:
+    """The current snapshot: path, number, sha256.
 
-    def __init__(self, results: Results, made: Plan, ledger: Ledger, path: Path, number: int) -> None:
-        self.results, self.made, self.ledger = results, made, ledger
-        self.path, self.number = path, number
-        self.prompt_ids = {p.prompt_key: i + 1 for i, p in enumerate(made.prompts)}
-        self.model_ids = {m.name: i + 1 for i, m in enumerate(made.study.models)}
-        self.seeds = {seed: i for i, seed in enumerate(made.study.seeds)}
-        self.concepts = ["(whole prompt)", *(f"{c.family}/{c.name}" for c in made.bank.concepts)]
-        self.digest = hashlib.sha256()
-        self.done = self.failed = 0
-        self.projection: tuple[np.ndarray, np.ndarray] | None = None
-
-    def build(self) -> None:
-        if not any(True for _ in self._blocks()):
-            raise StoreError(
-                f"{self.results.folder}: no finished work to publish. Run the study first: "
-                f"python -m pipeline run {self.made.study.path}"
-            )
-        with duckdb.connect(self.path, config={"memory_limit": MEMORY_LIMIT, "threads": 2}) as self.con:
-            self.con.execute(SCHEMA.read_text())
-            self.con.execute("CREATE TEMP TABLE staged AS FROM trajectory LIMIT 0")
-            self._insert_names()
-            self._fit_projection()
-            for units in self._blocks():
-                self._insert_block(units)
-            self._insert_failed_units()
-            self._sort_trajectories()
-            Rollups(self.con, self._insert, self.made).build()
-            self._insert_extra()
-            self._insert_study()
-            self._check()
-            self.con.execute("CHECKPOINT")
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def _stored(self, unit: WorkUnit) -> bool:
-        entry = self.ledger.entries.get(unit.unit_id)
-        return entry is not None and self.results.holds(entry)
-
-    def _blocks(self) -> Iterator[list[WorkUnit]]:
-        """The stored units of each (model, block of prompts), its seeds together."""
-        for _, units in groupby(self.made, key=lambda u: (u.model.name, u.prompts[0].position)):
-            stored = [unit for unit in units if self._stored(unit)]
-            if stored:
-                yield stored
-
-    def _read(self, units: list[WorkUnit], columns: list[str] | None = None) -> pa.Table:
-        parts = [read_shard(self.results.shard(unit.unit_id), columns) for unit in units]
-        return pa.concat_tables(parts).combine_chunks()
-
-    # -- writing ---------------------------------------------------------------------------------
-
-    def _insert(self, table: str, rows: pa.Table) -> None:
-        if rows.num_rows:
-            self.con.register("batch", rows)
-            self.con.execute(INSERT[table])
-            self.con.unregister("batch")
-
-    def _insert_names(self) -> None:
-        workers = load_workers(self.results)
-        models = []
-        for model in self.made.study.models:
-            known = workers.get(model.name, {})
-            models.append(
-                {
-                    "model_id": self.model_ids[model.name],
-                    "name": model.name,
-                    "label": model.label,
-                    "source": model.source,
-                    "revision": self.made.revisions.models[model.name],
-                    "schedule": model.schedule,
-                    "gamma": model.gamma,
-                    "steps": model.steps,
-                    "guidance": model.guidance if model.guidance > 1 else None,
-                    "pipeline": known.get("pipeline", ""),
-                    "family": known.get("family", "unknown"),
-                    "prediction_type": known.get("prediction_type", ""),
-                    "scheduler": known.get("scheduler", model.scheduler or ""),
-                    "dtype": known.get("dtype", model.dtype),
-                    "parameters": known.get("parameters", 0),
-                }
-            )
-        self._insert("model", pa.Table.from_pylist(models))
-        prompts = [
-            {
-                "prompt_id": self.prompt_ids[p.prompt_key],
-                "prompt_key": p.prompt_key,
-                "text": p.text,
-                "source": p.source,
-                "category": p.category,
-                "roles": json.dumps({k: list(v) for k, v in p.roles.items()}, ensure_ascii=False),
-                "words": len(p.text.split()),
-            }
-            for p in self.made.prompts
-        ]
-        self._insert("prompt", pa.Table.from_pylist(prompts))
-        whole = {"concept_id": 0, "name": self.concepts[0], "family": "prompt", "phrasings": []}
-        bank = [
-            {"concept_id": i + 1, "name": c.name, "family": c.family, "phrasings": list(c.phrasings)}
-            for i, c in enumerate(self.made.bank.concepts)
-        ]
-        schema = pa.schema(
-            {"concept_id": pa.int32(), "name": pa.string(), "family": pa.string(), "phrasings": pa.list_(pa.string())}
-        )
-        self._insert("concept", pa.Table.from_pylist([whole, *bank], schema))
-
-    def _insert_block(self, units: list[WorkUnit]) -> None:
-        rows = self._read(units)
-        seed_index = np.array([self.seeds[s] for s in rows["seed"].to_pylist()])
-        prompt = np.array([self.prompt_ids[k] for k in rows["prompt_key"].to_pylist()])
-        order = np.lexsort((seed_index, prompt))
-        rows, prompt, seed_index = rows.take(order), prompt[order], seed_index[order]
-        model = self.model_ids[units[0].model.name]
-        sample = ((model - 1) * len(self.prompt_ids) + prompt - 1) * len(self.seeds) + seed_index + 1
-        keys = pa.table(
-            {
-                "sample_id": sample,
-                "model_id": pa.array(np.full(len(prompt), model), pa.int32()),
-                "prompt_id": pa.array(prompt, pa.int32()),
-                "seed": rows["seed"],
-            }
-        )
-        for value in rows[ROW_HASH].to_pylist():
-            self.digest.update(value.encode())
-        self._insert_samples(keys, rows)
-        good = pc.equal(rows["status"], "done")
-        keys, rows = keys.filter(good), rows.filter(good).combine_chunks()
-        if rows.num_rows:
-            self._insert_steps(model, rows)
-            self._insert_trajectories(keys, rows)
-            self._insert_lists(keys, rows)
-            self._insert_paths(keys, rows)
-
-    def _insert_samples(self, keys: pa.Table, rows: pa.Table) -> None:
-        names = ("status", "error", "notice", "seconds", "clip_score", "width", "height", "image")
-        sample = keys
-        for name in names:
-            sample = sample.append_column(name, rows[name])
-        self._insert("sample", sample)
-        bad = pc.not_equal(rows["status"], "done")
-        failed = keys.drop_columns(["sample_id"]).filter(bad)
-        entries = [self.ledger.entries[unit] for unit in rows["unit_id"].filter(bad).to_pylist()]
-        failed = failed.append_column("stage", rows["stage"].filter(bad))
-        failed = failed.append_column("error", rows["error"].filter(bad))
-        failed = failed.append_column("tries", pa.array([e.tries for e in entries], pa.int32()))
-        self._insert("failure", failed)
-        self.failed += failed.num_rows
-        self.done += rows.num_rows - failed.num_rows
-
-    def _insert_steps(self, model: int, rows: pa.Table) -> None:
-        known = self.con.execute("SELECT count(*) FROM step WHERE model_id = $model", {"model": model})
-        if known.fetchone()[0] == 0:  # type: ignore[index]
-            steps = rows["steps"][0].as_py()
-            self._insert("step", pa.Table.from_pylist([{"model_id": model, **step} for step in steps]))
-
-    def _insert_trajectories(self, keys: pa.Table, rows: pa.Table) -> None:
-        """Concept by concept: the curves of the block's samples as one matrix."""
-        trajectories = pc.list_flatten(rows["trajectories"].combine_chunks())
-        k = len(self.concepts) - 1
-        if len(trajectories) != rows.num_rows * k:
-            raise StoreError("a shard holds another number of concepts than its study. Run the study again.")
-        values = trajectories.field("similarity").flatten().to_numpy(zero_copy_only=False)
-        curves = values.reshape(rows.num_rows, k, -1)
-        prompt = rows["prompt_similarity"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        curves = np.concatenate([prompt.reshape(rows.num_rows, 1, -1), curves], axis=1)
-        n, k, steps = curves.shape
-        flat = curves.reshape(n * k, steps)
-        staged = keys.take(np.repeat(np.arange(n), k))
-        columns = {
-            "concept_id": pa.array(np.tile(np.arange(k), n), pa.int32()),
-            "similarity": list_array(flat),
-            "final": flat[:, -1],
-            "rise": flat[:, -1] - flat[:, 0],
-            "spearman": pa.array(correlation.spearman_with_step(flat).astype(np.float32), from_pandas=True),
-            "auc": pa.array(correlation.area(flat).astype(np.float32), from_pandas=True),
-            "emergence_step": pa.array(correlation.emergence_step(flat), from_pandas=True),
-        }
-        for name, column in columns.items():
-            staged = staged.append_column(name, column if isinstance(column, pa.Array) else pa.array(column))
-        self._insert("staged", staged)
-
-    def _insert_lists(self, keys: pa.Table, rows: pa.Table) -> None:
-        """Each nested column becomes the rows of its own table."""
-        for column, table, wanted in (
-            ("frames", "frame", ["sample_id"]),
-            ("words", "token_attention", ["sample_id", "model_id", "prompt_id"]),
-            ("explanations", "explanation", ["sample_id"]),
-            ("faithfulness", "faithfulness", ["sample_id", "model_id", "prompt_id"]),
-            ("agreement", "agreement", ["sample_id", "model_id", "prompt_id"]),
-            ("spectrum", "spectrum", ["sample_id", "model_id", "prompt_id"]),
-        ):
-            nested = rows[column].combine_chunks()
-            flat = pa.Table.from_struct_array(pc.list_flatten(nested))
-            parents = keys.select(wanted).take(pc.list_parent_indices(nested))
-            for name in wanted:
-                flat = flat.append_column(name, parents[name])
-            self._insert(table, flat)
-
-    # -- embeddings ------------------------------------------------------------------------------
-
-    def _fit_projection(self) -> None:
-        """Two principal components of the CLIP embeddings of all steps, on a bounded sample of the study."""
-        if not self.made.study.measures.embeddings:
-            return
-        vectors, seen = [], 0
-        for units in self._blocks():
-            nested = self._read(units, ["embedding"])["embedding"].combine_chunks().flatten()
-            if len(nested) and seen < PCA_ROWS:
-                block = nested.flatten().to_numpy(zero_copy_only=False).reshape(len(nested), -1)
-                vectors.append(block)
-                seen += len(block)
-        if not vectors:
-            return
-        data = np.concatenate(vectors)[:PCA_ROWS]
-        mean = data.mean(0)
-        _, size, directions = np.linalg.svd(data - mean, full_matrices=False)
-        directions = directions[:2]
-        directions *= np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(1)])[:, None]
-        self.projection = mean, directions
-        share = size**2 / max(float((size**2).sum()), 1e-12)
-        self._insert(
-            "projection",
-            pa.table(
-                {
-                    "component": pa.array(range(len(directions)), pa.int32()),
-                    "explained_variance": share[: len(directions)],
-                    "direction": list_array(directions),
-                    "mean": list_array(np.tile(mean, (len(directions), 1))),
-                }
-            ),
-        )
-
-    def _insert_paths(self, keys: pa.Table, rows: pa.Table) -> None:
-        if self.projection is None:
-            return
-        mean, directions = self.projection
-        nested = rows["embedding"].combine_chunks().flatten()
-        vectors = nested.flatten().to_numpy(zero_copy_only=False).reshape(len(nested), -1)
-        points = ((vectors - mean) @ directions.T).reshape(rows.num_rows, -1, 2)
-        paths = keys.append_column("x", list_array(points[..., 0])).append_column("y", list_array(points[..., 1]))
-        self._insert("path", paths)
-
-    # -- after all shards ------------------------------------------------------------------------
-
-    def _insert_failed_units(self) -> None:
-        """Units that ended in an error leave no shard; their samples are listed as failures all the same."""
-        rows = [
-            {
-                "model_id": self.model_ids[unit.model.name],
-                "prompt_id": self.prompt_ids[prompt.prompt_key],
-                "seed": unit.seed,
-                "stage": entry.stage or "unit",
-                "error": entry.error,
-                "tries": entry.tries,
-            }
-            for unit, entry in self._errors()
-            for prompt in unit.prompts
-        ]
-        if rows:
-            self._insert("failure", pa.Table.from_pylist(rows))
-
-    def _errors(self) -> Iterator[tuple[WorkUnit, LedgerEntry]]:
-        for unit in self.made:
-            entry = self.ledger.entries.get(unit.unit_id)
-            if entry is not None and entry.status == "error":
-                yield unit, entry
-
-    def _sort_trajectories(self) -> None:
-        """Sort, and take back emergence where the rise is within the noise of the seeds."""
-        self.con.execute((SCHEMA.parent / "sort_trajectories.sql").read_text())
-        self.con.execute("DROP TABLE staged")
-
-    def _insert_extra(self) -> None:
-        """Tables that were measured apart from the samples: localisation and randomisation of the tools."""
-        for name in ("localisation", "randomisation"):
-            file = self.results.extra / f"{name}.parquet"
-            if file.is_file():
-                rows = pq.read_table(file)
-                known = [row in self.model_ids for row in rows["model"].to_pylist()]
-                rows = rows.filter(pa.array(known))
-                ids = [self.model_ids[row] for row in rows["model"].to_pylist()]
-                self._insert(name, rows.drop_columns(["model"]).append_column("model_id", pa.array(ids, pa.int32())))
-
-    def _insert_study(self) -> None:
-        study = self.made.study
-        workers = load_workers(self.results)
-        where = {"publisher": environment(), "workers": workers}
-        row: dict[str, Any] = {
-            "name": study.name,
-            "title": study.title,
-            "description": study.description,
-            "schema_version": SCHEMA_VERSION,
-            "snapshot": self.number,
-            "published_at": datetime.now(UTC).replace(tzinfo=None, microsecond=0),
-            "content_hash": self.digest.hexdigest(),
-            "spec": json.dumps(study_spec(study), sort_keys=True),
-            "environment": json.dumps(where, sort_keys=True),
-            "scorer": study.scorer.source,
-            "seeds": list(study.seeds),
-            "planned_samples": self.made.samples,
-            "done_samples": self.done,
-            "failed_samples": self.failed,
-        }
-        self._insert("study", pa.Table.from_pylist([row]))
-
-    def _check(self) -> None:
-        """What must hold of every snapshot; a broken one is never pointed to."""
-        for name, problem in _CHECKS.items():
-            count = self.con.execute(problem).fetchone()[0]  # type: ignore[index]
-            if count:
-                raise StoreError(f"{self.path}: {count} {name}. The snapshot is not published; please report this.")
-        stored = self.con.execute("SELECT count(*) FROM sample").fetchone()[0]  # type: ignore[index]
-        if stored != self.done + self.failed:
-            raise StoreError(f"{self.path}: {stored} samples in place of {self.done + self.failed}. Not published.")
+    Raises:
+        StoreError: there is none, or the pointer is damaged.
+    """
+    try:
+        values = json.loads(results.current.read_text())
+        name, number, sha256 = values["snapshot"], values["number"], values["sha256"]
+        return results.snapshots / Path(name).name, int(number), str(sha256)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{results.folder}: not published yet. Use `python -m pipeline publish`."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{results.current}: damaged ({error}). Publish again.") from None
 
 
-_CHECKS = {
-    "trajectories without a sample": "SELECT count(*) FROM trajectory ANTI JOIN sample USING (sample_id)",
-    "doubled trajectories": """SELECT count(*) FROM
-        (SELECT 1 FROM trajectory GROUP BY sample_id, concept_id HAVING count(*) > 1)""",
-    "samples without a model or prompt": """SELECT count(*) FROM sample
-        WHERE model_id NOT IN (SELECT model_id FROM model) OR prompt_id NOT IN (SELECT prompt_id FROM prompt)""",
-    "done samples without trajectories": """SELECT count(*) FROM
-        (SELECT sample_id FROM sample WHERE status = 'done') ANTI JOIN trajectory USING (sample_id)""",
-    "frames without a sample": "SELECT count(*) FROM frame ANTI JOIN sample USING (sample_id)",
-}
+def _sync(path: Path) -> str:
+    """Brings a file to the disk. Returns its sha256."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _point_to(results: Results, path: Path, number: int, sha256: str) -> None:
+    pointer = {"snapshot": f"snapshots/{path.name}", "number": number, "sha256": sha256}
+    write_whole(results.current, (json.dumps(pointer) + "\n").encode())
+
+
+def _remove_stale(results: Results) -> None:
+    """Removes what an interrupted publisher left. Only for the holder of publish.lock."""
+    for path in results.snapshots.glob(".*.tmp*"):
+        if path.is_dir():
+            for inner in path.iterdir():
+                inner.unlink(missing_ok=True)
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _remove_old(results: Results, number: int) -> None:
+    """Keeps the last few snapshots. A reader that has an older one open keeps its file."""
+    for path in results.snapshots.glob("*.duckdb"):
+        if 0 < snapshot_number(path) <= number - KEPT_SNAPSHOTS:
+            path.unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

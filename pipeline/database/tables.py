@@ -106,8 +106,8 @@ def step_rows(chunk: Chunk) -> pa.Table | None:
         if steps is not None and len(steps):
             columns = dict(zip(steps.type.names, steps.flatten(), strict=True))
             model = pa.array(np.full(len(steps), chunk.model_id), pa.int32())
-            calls = pc.fill_null(columns.pop("calls"), 1)
-            return pa.table({"model_id": model, **columns, "calls": calls})
+            calls = pc.fill_null(columns.pop("call"), 1)
+            return pa.table({"model_id": model, **columns, "call": calls})
     return None
 
 
@@ -126,7 +126,9 @@ def curves_of(chunk: Chunk, concepts: tuple[str, ...]) -> Float[ndarray, "n k s"
     curves = _matrix(chunk, parts.field("similarity"), len(names), "trajectories")
     steps = whole.shape[1]
     if curves.shape[1] not in (steps, 0):
-        raise StoreError(f"{_where(chunk)}: {curves.shape[1]} steps of concepts, {steps} of prompts")
+        raise StoreError(
+            f"{_where(chunk)}: {curves.shape[1]} steps of concepts, {steps} of prompts"
+        )
     return np.concatenate([whole[:, None], curves.reshape(len(whole), -1, steps)], axis=1)
 
 

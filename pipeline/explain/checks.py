@@ -14,8 +14,10 @@ from pipeline import models
 from pipeline.attention import text_layers
 from pipeline.errors import ModelError, StudyError
 from pipeline.explain.cam import cam_layers, choose_layers
-from pipeline.explain.explainer import lime_options, rise_options
-from pipeline.study import Measures, ModelSpec
+from pipeline.explain.lime import LimeOptions
+from pipeline.explain.rise import RiseOptions
+from pipeline.explain.tools import given_options
+from pipeline.study import Measures, ModelSpec, ToolSpec
 from pipeline.words import plain, split_words
 
 NEED_WORDS = ("attention", "relevance")
@@ -89,8 +91,8 @@ def _check_memory(measures: Measures, facts: ModelFacts) -> None:
     _, height, width = facts.latents
     free = psutil.virtual_memory().available if facts.memory is None else facts.memory
     wanted = {
-        "df-rise.masks": rise_options(measures).masks if measures.df_rise else 0,
-        "lime.perturbations": lime_options(measures).perturbations if measures.lime else 0,
+        "df-rise.masks": _asked(measures.df_rise, RiseOptions, "masks"),
+        "lime.perturbations": _asked(measures.lime, LimeOptions, "perturbations"),
     }
     for key, count in wanted.items():
         need = 2 * 4 * count * height * width
@@ -100,6 +102,10 @@ def _check_memory(measures: Measures, facts: ModelFacts) -> None:
                 f"measures.{key} = {count} needs {need / 1e9:.1f} GB for model {facts.name!r}, of "
                 f"{free / 1e9:.1f} GB that are free. Give at most {most}."
             )
+
+
+def _asked(tool: ToolSpec | None, options: Any, key: str) -> int:
+    return 0 if tool is None else getattr(options(**given_options(tool, options)), key)
 
 
 def _left_out(measures: Measures, facts: ModelFacts) -> list[str]:

@@ -93,7 +93,7 @@ def segment(latents: Float[Tensor, "c h w"], options: LimeOptions) -> Int[np.nda
         )  # fmt: skip
     elif options.segmentation == "quickshift":
         cut = quickshift(
-            image, ratio=0.5, kernel_size=1.5, max_dist=4, convert2lab=False, rng=options.seed
+            image, ratio=0.7, kernel_size=1, max_dist=2.5, convert2lab=False, rng=options.seed
         )
     elif options.segmentation == "felzenszwalb":
         smallest = max(2, height * width // (2 * count))

@@ -114,7 +114,7 @@ def make_masks(height: int, width: int, options: RiseOptions) -> Float[Tensor, "
         (draws < options.probability).float(), size, mode="bilinear", align_corners=False
     )[:, 0]
     cut = [grids[n, y : y + height, x : x + width] for n, (y, x) in enumerate(shifts)]
-    return torch.stack(cut)
+    return torch.stack(cut).clamp(max=1)  # bilinear weights add up to 1 but for rounding
 
 
 def default_side(height: int, width: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipeline.denoiser import Denoiser
 from pipeline.explain.baseline import random_baseline
-from pipeline.explain.cam import df_cam
+from pipeline.explain.cam import cam_layers, choose_layers, df_cam, patch_size_of
 from pipeline.explain.lime import LimeOptions, lime_weights
 from pipeline.explain.rise import RiseOptions, park2024, rise_scores
 from pipeline.observe import Batch, StepView
@@ -22,7 +22,7 @@ Maps = dict[int, Float[Tensor, "h w"]]
 
 def rise_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str) -> Maps:
     """DF-RISE of some items, one after the other: an item's masks fill the batch."""
-    options = RiseOptions(**_given(tool, RiseOptions))
+    options = RiseOptions(**given_options(tool, RiseOptions))
     options = park2024(options) if protocol == "park2024" else options
     return {item: _rise_map(view, item, options) for item in items}
 
@@ -37,7 +37,7 @@ def _rise_map(view: StepView, item: int, options: RiseOptions) -> Float[Tensor, 
 
 def lime_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str) -> Maps:
     """The LIME baseline of some items."""
-    options = LimeOptions(**_given(tool, LimeOptions))
+    options = LimeOptions(**given_options(tool, LimeOptions))
     return {
         item: lime_weights(predict_of(view.denoiser, item), view.latents[item], options)
         for item in items
@@ -48,9 +48,12 @@ def cam_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str
     """DF-CAM over all layers: one forward and one backward pass for a whole batch."""
     denoiser = view.denoiser
     size = (view.latents.shape[-2], view.latents.shape[-1])
+    layers = choose_layers(cam_layers(denoiser.module), tool.options.get("layers", ()))  # type: ignore[arg-type]
+    patch = patch_size_of(denoiser.module, view.latents.shape[1])
+    halves, scale = denoiser.halves, denoiser.guidance_scale
     found: Maps = {}
     for members, forward in forwards(denoiser, items):
-        maps = df_cam(forward, denoiser.module, size, denoiser.halves, denoiser.guidance_scale)
+        maps = df_cam(forward, denoiser.module, size, halves, scale, layers, patch)
         found.update(zip(members, maps, strict=True))
     return found
 
@@ -117,7 +120,7 @@ def embed_predictions(view: StepView, item: int) -> Callable[[Tensor], Float[Ten
     return embedded
 
 
-def _given(tool: ToolSpec, options: Any) -> dict[str, Any]:
+def given_options(tool: ToolSpec, options: Any) -> dict[str, Any]:
     """The study's options that the tool's own record knows."""
     known = options.__dataclass_fields__
     return {key: value for key, value in tool.options.items() if key in known}
