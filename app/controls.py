@@ -369,9 +369,7 @@ def draw(
 
 def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") -> None:
     """An empty state: what is not there, and what to do."""
-    with st.container(
-        border=True, horizontal_alignment="center", key=f"empty_{_slug(what)}"
-    ):
+    with st.container(border=True, horizontal_alignment="center", key=f"empty_{_slug(what)}"):
         st.space("small")
         st.markdown(f"{icon} **{what}**", text_alignment="center")
         st.caption(advice, text_alignment="center")

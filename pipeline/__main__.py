@@ -34,16 +34,22 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="sample, observe and explain a study, then publish it")
     run.add_argument("study", type=Path, metavar="STUDY.toml")
-    run.add_argument("--out", type=Path, metavar="DIR", help="results folder; data/results/<study> by default")
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="results folder; data/results/<study> by default"
+    )
     run.add_argument("--limit", type=_positive, metavar="N", help="only the first N prompts")
     run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    run.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="in place of the study's seeds")
+    run.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED", help="in place of the study's seeds"
+    )
     run.add_argument("--plan", action="store_true", help="only say what it would cost")
     run.add_argument("--no-publish", action="store_true", help="leave the snapshot as it is")
     run.set_defaults(handler=_run)
 
     publish = commands.add_parser("publish", help="build a new snapshot of what is finished")
-    publish.add_argument("folder", type=Path, metavar="DIR", help="results folder, or the study file")
+    publish.add_argument(
+        "folder", type=Path, metavar="DIR", help="results folder, or the study file"
+    )
     publish.set_defaults(handler=_publish)
 
     status = commands.add_parser("status", help="count samples by state")
@@ -106,9 +112,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(outcome, folder: Path) -> None:
-    print(f"{outcome.units} work units run in {outcome.seconds:.0f} s, {outcome.kept} were there already")
+    print(
+        f"{outcome.units} work units run in {outcome.seconds:.0f} s, {outcome.kept} were there already"
+    )
     if outcome.failed:
-        print(f"{outcome.failed} samples failed: `python -m pipeline status {folder}`; running again retries them")
+        print(
+            f"{outcome.failed} samples failed: `python -m pipeline status {folder}`; running again retries them"
+        )
     for error in outcome.errors:
         print(f"failed unit: {error}", file=sys.stderr)
 
@@ -169,7 +179,10 @@ def _verify(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     with Results(options.folder).locked():
         count = mark_damaged(options.folder)
-    print(f"{count} damaged units are marked; running the study again makes them anew.", file=sys.stderr)
+    print(
+        f"{count} damaged units are marked; running the study again makes them anew.",
+        file=sys.stderr,
+    )
     return 1
 
 

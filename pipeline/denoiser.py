@@ -145,7 +145,9 @@ class Denoiser:
         args, kwargs = _with_latents(args, kwargs, model_input)
         with self.silence():
             output = first_output(self.module(*args, **kwargs))
-        output = output[:, : latents.shape[1]]  # a learned variance, where there is one, comes second
+        output = output[
+            :, : latents.shape[1]
+        ]  # a learned variance, where there is one, comes second
         if self.halves == 1:
             return None, output
         unconditional, conditional = output.chunk(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +28,9 @@ class Worker(Protocol):
 
     def __enter__(self) -> Worker: ...
     def __exit__(self, *error: object) -> None: ...
-    def run(self, unit: WorkUnit, on_step: Callable[[int], None] | None) -> list[dict[str, Any]]: ...
+    def run(
+        self, unit: WorkUnit, on_step: Callable[[int], None] | None
+    ) -> list[dict[str, Any]]: ...
 
 
 OpenWorker = Callable[[Study, ModelSpec, ConceptBank, str], Worker]
@@ -108,12 +111,19 @@ class _Run:
             save_worker(self.results, model.name, worker.description)
             total = sum(len(unit) for unit in units) * worker.total_steps
             with tqdm(
-                total=total, desc=model.name, unit=" image steps", smoothing=0.1, dynamic_ncols=True
+                total=total,
+                desc=model.name,
+                unit=" image steps",
+                smoothing=0.1,
+                dynamic_ncols=True,
+                mininterval=0.2 if sys.stderr.isatty() else 15,  # a log file needs no more
             ) as bar:
                 for unit in units:
                     start = bar.n
                     self._run_unit(worker, unit, bar)
-                    bar.n = start + len(unit) * worker.total_steps  # failed items report fewer steps
+                    bar.n = (
+                        start + len(unit) * worker.total_steps
+                    )  # failed items report fewer steps
                     bar.set_postfix_str(f"{self.failed} failed" if self.failed else "")
 
     def _run_unit(self, worker: Worker, unit: WorkUnit, bar: tqdm) -> None:

@@ -37,7 +37,9 @@ def denoiser_calls(made: Plan, model: ModelSpec) -> int:
     images = len(made.prompts) * len(made.study.seeds)
     calls = images * model.steps
     for name, tool in made.study.measures.tools().items():
-        explained = min(tool.prompts or len(made.prompts), len(made.prompts)) * len(made.study.seeds)
+        explained = min(tool.prompts or len(made.prompts), len(made.prompts)) * len(
+            made.study.seeds
+        )
         calls += explained * len(tool.at(model.steps)) * _calls_per_step(name, tool, made)
     return calls
 
@@ -68,7 +70,13 @@ def _cost(made: Plan, model: ModelSpec, device: str) -> Cost:
     except StepscopeError as error:
         return Cost(model.name, units, images, calls, None, None, str(error))
     return Cost(
-        model.name, units, images, calls, seconds * calls / sample_calls, int(size * images), "calibrated"
+        model.name,
+        units,
+        images,
+        calls,
+        seconds * calls / sample_calls,
+        int(size * images),
+        "calibrated",
     )
 
 
@@ -91,7 +99,9 @@ def _calibrate(made: Plan, model: ModelSpec, device: str) -> tuple[float, float,
 
 def show(costs: Sequence[Cost]) -> str:
     """The estimate as a table."""
-    lines = [f"{'model':24} {'units':>8} {'images':>10} {'denoiser calls':>16} {'time':>10} {'disk':>10}"]
+    lines = [
+        f"{'model':24} {'units':>8} {'images':>10} {'denoiser calls':>16} {'time':>10} {'disk':>10}"
+    ]
     for cost in costs:
         lines.append(
             f"{cost.model[:24]:24} {cost.units:8,} {cost.images:10,} {cost.calls:16,} "
@@ -116,5 +126,3 @@ def _size(count: int | None) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count / 1e3:.0f} kB"
-
-

@@ -26,7 +26,9 @@ def findings(snapshot: Path) -> str:
         by_model.setdefault(label, []).append(score)
         before = counts.get(label, (0, 0))
         counts[label] = (before[0] + done, before[1] + failed)
-    lines = [f"{'model':22} {'CLIP score (cosine)':>28} {'prompts':>8} {'images':>7} {'failed':>7}  concepts emerge at % of the steps"]
+    lines = [
+        f"{'model':22} {'CLIP score (cosine)':>28} {'prompts':>8} {'images':>7} {'failed':>7}  concepts emerge at % of the steps"
+    ]
     for label, values in by_model.items():
         known = np.array([v for v in values if v is not None])[:, None]
         mean, low, high, _ = correlation.interval(known)

@@ -121,9 +121,13 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
     try:
         index = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"model {name}: {file} is not valid JSON ({error}). Save the model again.") from error
+        raise ModelError(
+            f"model {name}: {file} is not valid JSON ({error}). Save the model again."
+        ) from error
     if not isinstance(index, dict) or "_class_name" not in index:
-        raise ModelError(f"model {name}: {file} has no '_class_name'. Save the pipeline again with diffusers.")
+        raise ModelError(
+            f"model {name}: {file} has no '_class_name'. Save the pipeline again with diffusers."
+        )
     return index
 
 
@@ -153,7 +157,9 @@ def _check_component(folder: Path, component: str, name: str) -> None:
             "Download or save the model again."
         )
     if path.resolve().parent != folder.resolve():
-        raise ModelError(f"model {name}: {path} is a link out of the model's folder. Copy the component into it.")
+        raise ModelError(
+            f"model {name}: {path} is a link out of the model's folder. Copy the component into it."
+        )
     if not (path / "config.json").is_file():
         return  # a tokenizer, scheduler or processor: no weights
     weights = sorted(path.glob("*.safetensors"))
@@ -182,7 +188,9 @@ def check_safetensors(file: Path, name: str) -> None:
             header = json.loads(stream.read(length))
             ends = [int(e["data_offsets"][1]) for k, e in header.items() if k != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-            raise ModelError(f"model {name}: the header of {file} is damaged. Download it again.") from error
+            raise ModelError(
+                f"model {name}: the header of {file} is damaged. Download it again."
+            ) from error
     expected = 8 + length + max(ends, default=0)
     if size != expected:
         raise ModelError(
@@ -217,7 +225,9 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError("device 'cuda' was asked for, but torch sees no CUDA device. Use --device cpu or auto.")
+        raise ModelError(
+            "device 'cuda' was asked for, but torch sees no CUDA device. Use --device cpu or auto."
+        )
     return torch.device(wanted)
 
 

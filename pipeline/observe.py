@@ -142,7 +142,9 @@ class Watch:
             self._call = (args, kwargs)
 
     def _wrapped(self) -> Callable[..., Any]:
-        @functools.wraps(self._original)  # pipelines look at the signature for `eta` and `generator`
+        @functools.wraps(
+            self._original
+        )  # pipelines look at the signature for `eta` and `generator`
         def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any):
             before = copy.copy(self._scheduler)
             result = self._original(model_output, timestep, sample, *args, **kwargs)
@@ -153,7 +155,9 @@ class Watch:
 
         return step
 
-    def _show(self, scheduler: Any, prediction: Tensor, timestep: Any, x: Tensor, following: Tensor) -> None:
+    def _show(
+        self, scheduler: Any, prediction: Tensor, timestep: Any, x: Tensor, following: Tensor
+    ) -> None:
         level = noise_level(scheduler, timestep)
         denoiser = self._denoiser(scheduler, level, prediction, timestep, x)
         view = StepView(

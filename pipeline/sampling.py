@@ -192,7 +192,9 @@ def generate(
         "prompt": [prompt.text for prompt in prompts],
         "num_inference_steps": model.steps,
         "guidance_scale": model.guidance,
-        "negative_prompt": [model.negative_prompt] * len(prompts) if model.negative_prompt else None,
+        "negative_prompt": [model.negative_prompt] * len(prompts)
+        if model.negative_prompt
+        else None,
         "height": model.height,
         "width": model.width,
         "generator": [torch.Generator().manual_seed(seed) for _ in prompts],
@@ -200,7 +202,9 @@ def generate(
         **schedule,
     }
     if "text_encoder_3" in pipeline.components and pipeline.text_encoder_3 is None:
-        wanted["max_sequence_length"] = 1  # else 256 zero tokens stand for the missing T5 and are attended to
+        wanted["max_sequence_length"] = (
+            1  # else 256 zero tokens stand for the missing T5 and are attended to
+        )
     call = {k: v for k, v in wanted.items() if k in accepted and v is not None}
     if "prompt" not in accepted:
         call["batch_size"] = len(prompts)

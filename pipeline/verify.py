@@ -22,7 +22,9 @@ def verify(folder: Path) -> list[str]:
     results = Results(folder)
     made = load_plan(results)
     ledger = results.read_ledger()
-    problems = [f"ledger.jsonl: {ledger.damaged_lines} damaged lines"] if ledger.damaged_lines else []
+    problems = (
+        [f"ledger.jsonl: {ledger.damaged_lines} damaged lines"] if ledger.damaged_lines else []
+    )
     for unit in made:
         entry = ledger.entries.get(unit.unit_id)
         if entry is not None and entry.has_shard:
@@ -64,7 +66,9 @@ def _check_snapshot(results: Results) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"current.json: points to no readable snapshot ({error}). Publish again."]
     if digest != pointer["sha256"]:
-        return [f"{pointer['snapshot']}: its bytes are not those that were published. Publish again."]
+        return [
+            f"{pointer['snapshot']}: its bytes are not those that were published. Publish again."
+        ]
     return []
 
 

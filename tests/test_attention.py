@@ -21,7 +21,6 @@ from pipeline.attention import (
 from pipeline.errors import ModelError
 
 pytestmark = pytest.mark.parametrize("name", list(MODELS))
-no_model = [f"not {n}" for n in MODELS]
 
 
 def collect(denoiser, call, layers):
@@ -161,7 +160,10 @@ def test_flux_single_blocks_count(name):
 def test_a_processor_that_hides_its_weights_is_refused(name):
     unet = tiny_unet()
     unet.set_attn_processor(SlicedAttnProcessor(1))
-    with pytest.raises(ModelError, match="SlicedAttnProcessor"), AttentionTap(text_layers(unet), None):
+    with (
+        pytest.raises(ModelError, match="SlicedAttnProcessor"),
+        AttentionTap(text_layers(unet), None),
+    ):
         pass
 
 

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.explain.lime import LimeOptions, fit_ridge, kernel_weights, lime, lime_weights, segment
+from pipeline.explain.lime import (
+    LimeOptions,
+    fit_ridge,
+    kernel_weights,
+    lime,
+    lime_weights,
+    segment,
+)
 
 LATENTS = torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(0))
 QUARTERS = (np.indices((16, 16)) // 8 * np.array([2, 1])[:, None, None]).sum(0)
@@ -10,7 +17,9 @@ QUARTERS = (np.indices((16, 16)) // 8 * np.array([2, 1])[:, None, None]).sum(0)
 
 def untouched(corner):
     rows, columns = (slice(8 * i, 8 * i + 8) for i in corner)
-    return lambda out: (out[:, :, rows, columns] == LATENTS[:, rows, columns]).float().mean((1, 2, 3))
+    return lambda out: (
+        (out[:, :, rows, columns] == LATENTS[:, rows, columns]).float().mean((1, 2, 3))
+    )
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -28,7 +37,9 @@ def test_a_linear_score_gives_back_its_weights():
     parts = [untouched(corner) for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]
     score = lambda out: sum(w * part(out) for w, part in zip(true, parts, strict=True))
     options = LimeOptions(perturbations=4000)
-    found = lime_weights(lambda x: x, LATENTS, options, score, QUARTERS)[[0, 0, 15, 15], [0, 15, 0, 15]]
+    found = lime_weights(lambda x: x, LATENTS, options, score, QUARTERS)[
+        [0, 0, 15, 15], [0, 15, 0, 15]
+    ]
     found = found / found[3]
     assert torch.allclose(found, true, atol=0.05)
 

@@ -130,7 +130,9 @@ def test_chunks_do_not_matter(pipelines, scorer):
 
     class Chunks:
         def on_step(self, view):
-            latents = torch.randn(5, *view.latents.shape[1:], generator=torch.Generator().manual_seed(1))
+            latents = torch.randn(
+                5, *view.latents.shape[1:], generator=torch.Generator().manual_seed(1)
+            )
             whole = view.denoiser(latents, 1)
             small = replace(view.denoiser, chunk=2)(latents, 1)
             assert torch.allclose(whole, small, atol=1e-4)

@@ -40,9 +40,13 @@ def test_a_map_of_one_position_is_found_exactly():
 
 
 def test_a_constant_score_gives_no_saliency():
-    found = rise(lambda x: x, LATENTS, RiseOptions(masks=50), similarity=lambda out: torch.ones(len(out)))
+    found = rise(
+        lambda x: x, LATENTS, RiseOptions(masks=50), similarity=lambda out: torch.ones(len(out))
+    )
     assert float(found.abs().max()) == 0
-    scores = rise_scores(lambda x: x, LATENTS, RiseOptions(masks=50), similarity=lambda o: torch.full((len(o),), 0.3))
+    scores = rise_scores(
+        lambda x: x, LATENTS, RiseOptions(masks=50), similarity=lambda o: torch.full((len(o),), 0.3)
+    )
     assert torch.allclose(scores, torch.full((16, 16), 0.3), atol=1e-5)
 
 

@@ -16,7 +16,9 @@ from pipeline.sampling import Worker
 from pipeline.shards import SCHEMA, table_of
 from pipeline.study import load_study
 
-BANK = ConceptBank("two", (Concept("dog", "object", ("a dog",)), Concept("red", "colour", ("a red background",))))
+BANK = ConceptBank(
+    "two", (Concept("dog", "object", ("a dog",)), Concept("red", "colour", ("a red background",)))
+)
 HOSTILE = [
     "",
     "   ",

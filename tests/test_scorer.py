@@ -34,7 +34,9 @@ def test_batches_do_not_matter(scorer):
 @pytest.mark.parametrize("size", [(64, 64), (96, 128), (48, 48)])
 def test_same_as_open_clips_transform(scorer, size):
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{CLIP}")
-    pixels = torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (*size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     smooth = F.avg_pool2d(pixels.permute(2, 0, 1)[None].float(), 5, 1, 2)[0].round().to(torch.uint8)
     picture = Image.fromarray(smooth.permute(1, 2, 0).numpy())
     with torch.no_grad():

@@ -64,24 +64,28 @@ def call_sd3(transformer, rows=2, tokens=6, seed=1):
     latents = torch.randn(rows, 4, 8, 8, generator=g)
     text, pooled = torch.randn(rows, tokens, 12, generator=g), torch.randn(rows, 10, generator=g)
     time = torch.full((rows,), 500.0)
-    return lambda x=latents: transformer(
-        x, encoder_hidden_states=text, pooled_projections=pooled, timestep=time
-    ).sample
+    return lambda x=latents: (
+        transformer(x, encoder_hidden_states=text, pooled_projections=pooled, timestep=time).sample
+    )
 
 
 def call_flux(transformer, rows=2, tokens=6, seed=1):
     g = torch.Generator().manual_seed(seed)
     packed = torch.randn(rows, 16, 16, generator=g)
     text, pooled = torch.randn(rows, tokens, 12, generator=g), torch.randn(rows, 10, generator=g)
-    ids = torch.stack(torch.meshgrid(*[torch.arange(n).float() for n in (1, 4, 4)], indexing="ij"), -1)
-    return lambda x=packed: transformer(
-        x,
-        encoder_hidden_states=text,
-        pooled_projections=pooled,
-        timestep=torch.full((rows,), 0.5),
-        img_ids=ids.reshape(-1, 3),
-        txt_ids=torch.zeros(tokens, 3),
-    ).sample
+    ids = torch.stack(
+        torch.meshgrid(*[torch.arange(n).float() for n in (1, 4, 4)], indexing="ij"), -1
+    )
+    return lambda x=packed: (
+        transformer(
+            x,
+            encoder_hidden_states=text,
+            pooled_projections=pooled,
+            timestep=torch.full((rows,), 0.5),
+            img_ids=ids.reshape(-1, 3),
+            txt_ids=torch.zeros(tokens, 3),
+        ).sample
+    )
 
 
 MODELS = {

@@ -6,6 +6,7 @@ The new file appears whole, under a name of its own, and only then does `current
 
 import hashlib
 import json
+import warnings
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -47,6 +48,9 @@ SCHEMA_VERSION = 1
 CHUNK_BYTES = 32 * 2**20  # of shards, held at a time
 CHUNK_ROWS = 4096
 KEPT_SNAPSHOTS = 3
+
+# The copy that DuckDB warns of is of one range of concepts; the other way to Arrow leaves a result open.
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
 
 Progress = Callable[[int, int], None]
 
@@ -408,7 +412,7 @@ def _insert_concept_correlations(build: _Build, model_id: int) -> None:
     at_once = max(1, rollups.FLOATS_AT_ONCE // max(1, each))
     for first in range(0, total, at_once):
         bounds = {"model": model_id, "first": first + 1, "last": min(first + at_once, total)}
-        table = build.db.sql(_sql("prompt_curves.sql"), params=bounds).to_arrow_table()
+        table = build.db.execute(_sql("prompt_curves.sql"), bounds).to_arrow_table()
         concepts = np.unique(table["concept_id"].to_numpy())
         means = rollups.matrix_of(table["similarity"])
         means = means.reshape(len(concepts), -1, means.shape[1])
