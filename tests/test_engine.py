@@ -1,0 +1,145 @@
+"""Runs: resume after a kill gives the same content, failures are kept, and a folder has one run at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from fake_worker import FakeWorker
+from synthetic import plan_of, small_study
+
+from pipeline import engine
+from pipeline.errors import StoreError
+from pipeline.progress import count_states
+from pipeline.results import load_plan
+from pipeline.shards import Results
+from pipeline.verify import mark_damaged, verify
+
+CHILD = """
+import sys, time
+sys.path[:0] = ["tests", "."]
+from pathlib import Path
+from fake_worker import FakeWorker
+from synthetic import plan_of, small_study
+from pipeline import engine
+class Slow(FakeWorker):
+    def run(self, unit, on_step=None):
+        time.sleep(0.05)
+        return super().run(unit, on_step)
+engine.run(plan_of(small_study()), Path(sys.argv[1]), "cpu", Slow)
+"""
+
+
+def contents(folder):
+    return {unit: e.content_sha256 for unit, e in Results(folder).read_ledger().entries.items()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    engine.run(plan_of(small_study()), folder, "cpu", FakeWorker)
+    return contents(folder)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.15, 0.3])
+def test_a_killed_run_ends_with_the_same_content(tmp_path, undisturbed, delay):
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stderr=subprocess.DEVNULL)
+    deadline = time.time() + 60
+    while not list(tmp_path.glob("shards/*.parquet")) and time.time() < deadline:
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    before = len(list(tmp_path.glob("shards/*.parquet")))
+    outcome = engine.run(plan_of(small_study()), tmp_path, "cpu", FakeWorker)
+    assert 0 < before and outcome.kept <= before
+    assert contents(tmp_path) == undisturbed
+    assert verify(tmp_path) == []
+
+
+def test_a_second_run_does_nothing(tmp_path):
+    made = plan_of(small_study())
+    first = engine.run(made, tmp_path, "cpu", FakeWorker)
+    second = engine.run(made, tmp_path, "cpu", FakeWorker)
+    assert (first.units, second.units, second.kept) == (len(made), 0, len(made))
+
+
+def test_two_runs_at_once_are_refused(tmp_path):
+    results = Results(tmp_path)
+    results.create()
+    with results.locked(), pytest.raises(StoreError, match="in use by a run"):
+        engine.run(plan_of(small_study()), tmp_path, "cpu", FakeWorker)
+
+
+def test_ctrl_c_keeps_what_is_finished(tmp_path):
+    class Stopped(FakeWorker):
+        ran = 0
+
+        def run(self, unit, on_step=None):
+            Stopped.ran += 1
+            if Stopped.ran == 3:
+                raise KeyboardInterrupt
+            return super().run(unit, on_step)
+
+    made = plan_of(small_study())
+    outcome = engine.run(made, tmp_path, "cpu", Stopped)
+    assert outcome.interrupted and outcome.units == 2
+    assert engine.run(made, tmp_path, "cpu", FakeWorker).kept == 2
+
+
+def test_failed_items_are_kept_retried_and_set_aside(tmp_path):
+    study = small_study(models=1, seeds=1)
+    made = plan_of(study)
+    bad = replace(made.prompts[0], text="this one fails", prompt_key="bad")
+    made = type(made)(study, made.revisions, (bad, *made.prompts[1:]), made.bank)
+    failed = [engine.run(made, tmp_path, "cpu", FakeWorker).failed for _ in range(4)]
+    assert failed == [1, 1, 1, 0]  # three tries, then it is set aside
+    states = count_states(Results(tmp_path), made, Results(tmp_path).read_ledger())
+    assert (states["done"], states["failed"], states["missing"]) == (7, 1, 0)
+
+
+def test_a_unit_that_breaks_does_not_stop_the_others(tmp_path):
+    class Breaks(FakeWorker):
+        def run(self, unit, on_step=None):
+            if unit.seed == 1:
+                raise MemoryError("no room")
+            return super().run(unit, on_step)
+
+    outcome = engine.run(plan_of(small_study(models=1)), tmp_path, "cpu", Breaks)
+    assert outcome.units == 4 and len(outcome.errors) == 2 and "no room" in outcome.errors[0]
+    assert engine.run(plan_of(small_study(models=1)), tmp_path, "cpu", FakeWorker).units == 2
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "delete"])
+def test_a_damaged_shard_is_found_named_and_made_again(tmp_path, undisturbed, harm):
+    made = plan_of(small_study())
+    engine.run(made, tmp_path, "cpu", FakeWorker)
+    shard = sorted(tmp_path.glob("shards/*.parquet"))[0]
+    data = shard.read_bytes()
+    if harm == "delete":
+        shard.unlink()
+    else:
+        middle = len(data) // 2
+        shard.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if harm == "flip" else data[:-7])
+    assert shard.name in verify(tmp_path)[0]
+    assert mark_damaged(tmp_path) == 1
+    assert engine.run(made, tmp_path, "cpu", FakeWorker).units == 1
+    assert contents(tmp_path) == undisturbed and verify(tmp_path) == []
+
+
+def test_a_cut_ledger_line_loses_one_unit_at_most(tmp_path, undisturbed):
+    made = plan_of(small_study())
+    engine.run(made, tmp_path, "cpu", FakeWorker)
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+    assert engine.run(made, tmp_path, "cpu", FakeWorker).units == 1
+    assert contents(tmp_path) == undisturbed
+
+
+def test_the_plan_comes_back_from_the_folder(tmp_path):
+    made = plan_of(small_study())
+    engine.run(made, tmp_path, "cpu", FakeWorker)
+    assert [u.unit_id for u in load_plan(Results(tmp_path))] == [u.unit_id for u in made]
