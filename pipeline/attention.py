@@ -358,8 +358,8 @@ class WordAccumulator:
         maps, means = [], []
         for keys in members.values():
             count = sum(self.counts[key] for key in keys)
-            maps.append(sum(brought[key] for key in keys) / count)
-            means.append(sum(self.sums[key].mean(1) for key in keys) / count)
+            maps.append(torch.stack([brought[key] for key in keys]).sum(0) / count)
+            means.append(torch.stack([self.sums[key].mean(1) for key in keys]).sum(0) / count)
         mass = _shares(torch.stack(means, 1))
         stacked = torch.stack(maps, 1)[:, :, :-1]
         return WordAttention(tuple(groups), mass, spatial_entropy(stacked), stacked[:, 0])

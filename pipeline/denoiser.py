@@ -6,8 +6,8 @@ other arguments (timestep, text embeddings, added conditions) are those that the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +72,7 @@ class Denoiser:
     timestep: Any
     level: NoiseLevel
     chunk: int = CHUNK
-    silence: Callable[[], Any] = field(default=lambda: _nothing(), repr=False)
+    silence: Callable[[], Any] = field(default=nullcontext, repr=False)
 
     @property
     def batch(self) -> int:
@@ -185,8 +185,3 @@ def _map(value: Any, rows: int, select: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_map(part, rows, select) for part in value)
     return value
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -28,9 +28,8 @@ class Worker(Protocol):
 
     def __enter__(self) -> Worker: ...
     def __exit__(self, *error: object) -> None: ...
-    def run(
-        self, unit: WorkUnit, on_step: Callable[[int], None] | None
-    ) -> list[dict[str, Any]]: ...
+    def run(self, unit: WorkUnit, on_step: Callable[[int], None] | None) -> list[dict[str, Any]]:
+        """One row of the shard per prompt of the unit, in order."""
 
 
 OpenWorker = Callable[[Study, ModelSpec, ConceptBank, str], Worker]

@@ -255,7 +255,7 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
             "name, your access and the network; if it is a folder, save it again with save_pretrained."
         ) from error
     if spec.scheduler is not None:
-        chosen = scheduler_class(spec.scheduler)
+        chosen: Any = scheduler_class(spec.scheduler)
         pipeline.scheduler = chosen.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():

@@ -268,7 +268,7 @@ class ConceptObserver:
     def columns(self, item: int) -> dict[str, Any]:
         """`trajectories`, `prompt_similarity` and, if asked for, `embedding` of an item."""
         curves = torch.stack(self._concept_similarity)[:, item].T.numpy()
-        embedding = (
+        embedding: Any = (
             [] if self._embeddings is None else torch.stack(self._embeddings)[:, item].numpy()
         )
         return {

@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
@@ -102,7 +102,7 @@ class Worker:
             observers.append(_Progress(on_step, len(prompts)))
         with ExitStack() as stack:
             for observer in observers:
-                if hasattr(observer, "__enter__"):
+                if isinstance(observer, AbstractContextManager):
                     stack.enter_context(observer)
             stack.enter_context(Watch(batch, observers))
             images = generate(self.pipeline, self.model, prompts, unit.seed, self._schedule)

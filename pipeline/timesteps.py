@@ -110,8 +110,8 @@ def apply_schedule(
     if schedule in EXPONENTIAL:
         return _with_timesteps(scheduler, schedule, gamma, steps, pipeline_class)
     if schedule in SIGMAS:
-        flags = {flag: name == schedule for name, flag in SIGMAS.items()}
-        wanted = {SIGMAS[schedule]: True}
+        flags: dict[str, Any] = {flag: name == schedule for name, flag in SIGMAS.items()}
+        wanted: dict[str, Any] = {SIGMAS[schedule]: True}
     elif schedule in SPACINGS:
         flags = wanted = {"timestep_spacing": schedule}
     else:

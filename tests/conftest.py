@@ -103,7 +103,23 @@ def hostile(altered: Callable[..., Path]) -> Path:
     )
 
 
-EMPTIED = (
-    "sample step trajectory rollup_prompt rollup_step rollup_trajectory correlation_concept correlation_model frame "
-    "failure token_attention explanation faithfulness agreement localisation randomisation spectrum path"
-).split()
+EMPTIED = [
+    "sample",
+    "step",
+    "trajectory",
+    "rollup_prompt",
+    "rollup_step",
+    "rollup_trajectory",
+    "correlation_concept",
+    "correlation_model",
+    "frame",
+    "failure",
+    "token_attention",
+    "explanation",
+    "faithfulness",
+    "agreement",
+    "localisation",
+    "randomisation",
+    "spectrum",
+    "path",
+]

@@ -11,8 +11,20 @@ from PIL import Image, ImageDraw
 
 from pipeline.shards import SCHEMA
 
-ONSET = {"colour": 0.15, "relation": 0.3, "texture": 0.35, "size": 0.45, "count": 0.4, "object": 0.55}
-COLOURS = {"red": (184, 58, 58), "green": (88, 168, 88), "blue": (74, 120, 220), "yellow": (236, 214, 88)}
+ONSET = {
+    "colour": 0.15,
+    "relation": 0.3,
+    "texture": 0.35,
+    "size": 0.45,
+    "count": 0.4,
+    "object": 0.55,
+}
+COLOURS = {
+    "red": (184, 58, 58),
+    "green": (88, 168, 88),
+    "blue": (74, 120, 220),
+    "yellow": (236, 214, 88),
+}
 SIZE, GRID = 32, 8
 METHODS = ("df-rise", "df-cam", "random")
 
@@ -66,13 +78,20 @@ class FakeWorker:
             "image": None,
         }
         if "fails" in prompt.text:
-            return row | {"status": "failed", "error": "RuntimeError: this one fails", "width": 0, "height": 0}
+            return row | {
+                "status": "failed",
+                "error": "RuntimeError: this one fails",
+                "width": 0,
+                "height": 0,
+            }
         return row | self._done(unit, prompt)
 
     def _done(self, unit, prompt):
         rng = np.random.default_rng(_number(prompt.prompt_key, unit.seed, unit.model.name))
         skill = 0.7 if "short" in unit.model.name or "worse" in unit.model.name else 1.0
-        curves = [self._curve(c.family, c.name, prompt.text, skill, rng) for c in self.bank.concepts]
+        curves = [
+            self._curve(c.family, c.name, prompt.text, skill, rng) for c in self.bank.concepts
+        ]
         whole = _sigmoid(self.total_steps, 0.4, 0.15, 0.12 * skill, rng)
         words = prompt.text.split()[:12]
         steps = list(range(self.total_steps))
@@ -87,28 +106,50 @@ class FakeWorker:
                 for c, curve in zip(self.bank.concepts, curves, strict=True)
             ],
             "frames": [
-                {"step": i, "image": _webp(_picture(prompt.text, (i + 1) / len(steps), rng), 80)} for i in steps
+                {"step": i, "image": _webp(_picture(prompt.text, (i + 1) / len(steps), rng), 80)}
+                for i in steps
             ],
             "words": [_word(i, word, prompt, steps, rng) for i, word in enumerate(words)],
             "explanations": [
-                _map(step, method, maps[method][i]) for method in METHODS for i, step in enumerate(steps[::4])
+                _map(step, method, maps[method][i])
+                for method in METHODS
+                for i, step in enumerate(steps[::4])
             ],
             "faithfulness": [
-                _curve(step, method, game) for step in steps[::4] for method in METHODS for game in ("insertion", "deletion")
+                _curve(step, method, game)
+                for step in steps[::4]
+                for method in METHODS
+                for game in ("insertion", "deletion")
             ],
             "agreement": [
-                {"step": s, "method_a": "df-cam", "method_b": "df-rise", "spearman": 0.5, "iou": 0.4} for s in steps[::4]
+                {
+                    "step": s,
+                    "method_a": "df-cam",
+                    "method_b": "df-rise",
+                    "spearman": 0.5,
+                    "iou": 0.4,
+                }
+                for s in steps[::4]
             ],
             "spectrum": [
-                {"band": b, "low": b / 8, "high": (b + 1) / 8, "power": np.linspace(-b, -2 * b, len(steps), dtype=np.float32)}
+                {
+                    "band": b,
+                    "low": b / 8,
+                    "high": (b + 1) / 8,
+                    "power": np.linspace(-b, -2 * b, len(steps), dtype=np.float32),
+                }
                 for b in range(4)
             ],
-            "embedding": [np.float32([t / len(steps), skill, *rng.normal(0, 0.05, 6)]) for t in steps],
+            "embedding": [
+                np.float32([t / len(steps), skill, *rng.normal(0, 0.05, 6)]) for t in steps
+            ],
         }
 
     def _curve(self, family, name, text, skill, rng):
         named = name in text
-        return _sigmoid(self.total_steps, ONSET.get(family, 0.4), 0.15, (0.1 if named else 0.01) * skill, rng)
+        return _sigmoid(
+            self.total_steps, ONSET.get(family, 0.4), 0.15, (0.1 if named else 0.01) * skill, rng
+        )
 
 
 def _number(*parts):
@@ -118,21 +159,32 @@ def _number(*parts):
 def _sigmoid(steps, onset, base, rise, rng):
     t = np.arange(steps) / max(steps - 1, 1)
     onset = onset + rng.normal(0, 0.03)
-    return (base + rise / (1 + np.exp(-14 * (t - onset))) + rng.normal(0, 0.002, steps)).astype(np.float32)
+    return (base + rise / (1 + np.exp(-14 * (t - onset))) + rng.normal(0, 0.002, steps)).astype(
+        np.float32
+    )
 
 
 def _step(i, total):
     sigma = math.cos(i / total * math.pi / 2) * 0.99 + 0.005
     alpha = math.sqrt(1 - sigma**2)
     snr = 2 * math.log(alpha / sigma)
-    return {"step": i, "timestep": 999 * (1 - i / total), "alpha": alpha, "sigma": sigma, "log_snr": snr, "call": 1}
+    return {
+        "step": i,
+        "timestep": 999 * (1 - i / total),
+        "alpha": alpha,
+        "sigma": sigma,
+        "log_snr": snr,
+        "call": 1,
+    }
 
 
 def _picture(text, clean, rng):
     colour = next((rgb for name, rgb in COLOURS.items() if name in text), (120, 120, 120))
     image = Image.new("RGB", (SIZE, SIZE), colour)
     radius = 4 + _number(text) % 6
-    ImageDraw.Draw(image).ellipse((16 - radius, 16 - radius, 16 + radius, 16 + radius), fill=(250, 180, 60))
+    ImageDraw.Draw(image).ellipse(
+        (16 - radius, 16 - radius, 16 + radius, 16 + radius), fill=(250, 180, 60)
+    )
     noise = rng.normal(128, 60, (SIZE, SIZE, 3))
     return np.clip(clean * np.asarray(image) + (1 - clean) * noise, 0, 255).astype(np.uint8)
 

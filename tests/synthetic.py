@@ -17,22 +17,37 @@ from pipeline.prompts import read_prompts
 from pipeline.study import Study, load_study
 
 NAMES = ("scenes-unet", "scenes-unet-short", "scenes-dit")
+LABELS = ("UNet", "UNet (quarter)", "Transformer")
 
 
-def small_study(models: int = 2, prompts: int = 8, seeds: int = 2, steps: int = 6, **run: int) -> Study:
+def small_study(
+    models: int = 2, prompts: int = 8, seeds: int = 2, steps: int = 6, **run: int
+) -> Study:
     """The small study with other counts; only its prompts and concepts are read, never its weights."""
     study = load_study("data/studies/small.toml", seeds=range(seeds))
-    entries = tuple(replace(study.models[0], name=name, label=name, steps=steps) for name in NAMES[:models])
+    named = list(zip(NAMES, LABELS, strict=True))[:models]
+    entries = tuple(
+        replace(study.models[0], name=n, label=label, steps=steps) for n, label in named
+    )
     source = replace(study.prompts, sample=prompts)
-    return replace(study, models=entries, prompts=source, run=replace(study.run, **{"unit_prompts": 4, **run}))
+    return replace(
+        study, models=entries, prompts=source, run=replace(study.run, **{"unit_prompts": 4, **run})
+    )
 
 
 def plan_of(study: Study) -> Plan:
     """Its work units."""
-    return plan(study, find_revisions(study), read_prompts(study.prompts).prompts, read_concepts(study.concepts))
+    return plan(
+        study,
+        find_revisions(study),
+        read_prompts(study.prompts).prompts,
+        read_concepts(study.concepts),
+    )
 
 
-def build_results(folder: Path, models: int = 3, prompts: int = 24, seeds: int = 2, steps: int = 12) -> Path:
+def build_results(
+    folder: Path, models: int = 3, prompts: int = 24, seeds: int = 2, steps: int = 12
+) -> Path:
     """A results folder, run and published; returns the snapshot."""
     made = plan_of(small_study(models, prompts, seeds, steps))
     engine.run(made, folder, "cpu", FakeWorker)

@@ -46,7 +46,9 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("delay", [0.0, 0.15, 0.3])
 def test_a_killed_run_ends_with_the_same_content(tmp_path, undisturbed, delay):
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], stderr=subprocess.DEVNULL
+    )
     deadline = time.time() + 60
     while not list(tmp_path.glob("shards/*.parquet")) and time.time() < deadline:
         time.sleep(0.01)
@@ -55,7 +57,7 @@ def test_a_killed_run_ends_with_the_same_content(tmp_path, undisturbed, delay):
     child.wait()
     before = len(list(tmp_path.glob("shards/*.parquet")))
     outcome = engine.run(plan_of(small_study()), tmp_path, "cpu", FakeWorker)
-    assert 0 < before and outcome.kept <= before
+    assert before > 0 and outcome.kept <= before
     assert contents(tmp_path) == undisturbed
     assert verify(tmp_path) == []
 
@@ -123,7 +125,11 @@ def test_a_damaged_shard_is_found_named_and_made_again(tmp_path, undisturbed, ha
         shard.unlink()
     else:
         middle = len(data) // 2
-        shard.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if harm == "flip" else data[:-7])
+        shard.write_bytes(
+            data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+            if harm == "flip"
+            else data[:-7]
+        )
     assert shard.name in verify(tmp_path)[0]
     assert mark_damaged(tmp_path) == 1
     assert engine.run(made, tmp_path, "cpu", FakeWorker).units == 1

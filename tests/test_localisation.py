@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -118,7 +120,7 @@ def test_the_cascade_grows_from_the_output_to_all_weights(make, last):
     assert stages[0][1][0] == last
     assert stages[-1][0] == "all layers"
     assert stages[-1][2] == pytest.approx(1)
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in pairwise(stages):
         assert set(before[1]) < set(after[1])
         assert before[2] < after[2]
     weighted = {n for n, m in denoiser.named_modules() if list(m.parameters(recurse=False))} - {""}

@@ -38,11 +38,15 @@ def test_counts(con):
     assert one(con, "SELECT count(*) FROM trajectory") == 2 * 8 * 2 * concepts
     assert one(con, "SELECT count(*) FROM rollup_prompt") == 2 * 8 * concepts
     assert one(con, "SELECT count(*) FROM step") == 2 * 6
-    assert con.execute("SELECT planned_samples, done_samples, failed_samples FROM study").fetchone() == (32, 32, 0)
+    assert con.execute(
+        "SELECT planned_samples, done_samples, failed_samples FROM study"
+    ).fetchone() == (32, 32, 0)
 
 
 def test_every_table_is_filled(con):
-    tables = [row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()]
+    tables = [
+        row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()
+    ]
     empty = [t for t in tables if one(con, f'SELECT count(*) FROM "{t}"') == 0]
     assert empty == ["failure"]
 

@@ -6,8 +6,8 @@ The new file appears whole, under a name of its own, and only then does `current
 
 import hashlib
 import json
-import warnings
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -200,7 +200,7 @@ def _insert_descriptions(build: _Build) -> None:
         "words": pa.array([len(p.text.split()) for p in plan.prompts], pa.int32()),
     }
     _insert(build.db, "prompt", pa.table(prompts))
-    concepts = [(0, "(whole prompt)", "prompt", [])] + [
+    concepts: list[tuple[int, str, str, list[str]]] = [(0, "(whole prompt)", "prompt", [])] + [
         (index, c.name, c.family, list(c.phrasings))
         for index, c in enumerate(plan.bank.concepts, start=1)
     ]
@@ -413,6 +413,7 @@ def _insert_concept_correlations(build: _Build, model_id: int) -> None:
     for first in range(0, total, at_once):
         bounds = {"model": model_id, "first": first + 1, "last": min(first + at_once, total)}
         table = build.db.execute(_sql("prompt_curves.sql"), bounds).to_arrow_table()
+        assert table is not None
         concepts = np.unique(table["concept_id"].to_numpy())
         means = rollups.matrix_of(table["similarity"])
         means = means.reshape(len(concepts), -1, means.shape[1])

@@ -6,7 +6,7 @@ Everything is computed a few concepts at a time, so that memory does not grow wi
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import duckdb
@@ -54,6 +54,7 @@ def read_curves(
     """The trajectories of some concepts of a model, one concept after the other."""
     bounds = {"model": model_id, "first": concepts.start, "last": concepts.stop - 1}
     table = db.execute(query, bounds).to_arrow_table()
+    assert table is not None
     if not len(table):
         return
     concept = table["concept_id"].to_numpy()
@@ -61,7 +62,7 @@ def read_curves(
     figures = np.stack([_with_nan(table[name]) for name in FIGURES], axis=1)
     prompt, seed = table["prompt_id"].to_numpy(), table["seed"].to_numpy()
     edges = [0, *(np.flatnonzero(np.diff(concept)) + 1).tolist(), len(concept)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         part = slice(start, stop)
         yield Curves(
             model_id,

@@ -6,14 +6,15 @@ The tools share a step's maps, so that faithfulness and agreement judge the very
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
 
 from pipeline.explain.judge import agreement_rows, faithfulness_rows
 from pipeline.explain.maps import map_record, resize_map
-from pipeline.explain.tools import TOOLS, random_maps
 from pipeline.explain.recorders import AttentionRecorder, RelevanceRecorder, StepWords
+from pipeline.explain.tools import TOOLS, random_maps
 from pipeline.observe import Batch, StepView
 from pipeline.spectra import BAND_EDGES, band_power
 from pipeline.study import METHODS, Measures, ToolSpec
@@ -111,7 +112,7 @@ class Explainer:
                 rows["agreement"] += agreement_rows(view.step, maps)
 
     def _spectrum(self, item: int) -> list[dict[str, Any]]:
-        limits = zip(BAND_EDGES, BAND_EDGES[1:], strict=False)
+        limits = pairwise(BAND_EDGES)
         return [
             {
                 "band": band,

@@ -51,10 +51,8 @@ def token_relevance(
     Returns: at least 0; larger = more relevant; a scale of its own for every step.
     """
     records = attention_gradients(forward, layers, halves)
-    if any(record.kind == "joint" for record in records):
-        relevance = joint_relevance(records)
-    else:
-        relevance = cross_relevance(records)
+    joint = any(record.kind == "joint" for record in records)
+    relevance = joint_relevance(records) if joint else cross_relevance(records)
     finest = grid_of(max(relevance), *size)
     maps = [
         resize_map(one.transpose(1, 2).unflatten(2, grid_of(positions, *size)), finest)
