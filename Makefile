@@ -50,7 +50,7 @@ trust: $(STAMP)
 	$(BIN)/python -m pipeline demo trust
 
 train-demo: $(STAMP)
-	$(BIN)/python -m pipeline demo train
+	$(BIN)/python -m pipeline demo train --out data/results/training
 
 clean:
 	rm -rf data/results .pytest_cache .ruff_cache .mypy_cache

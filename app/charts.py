@@ -259,7 +259,7 @@ def heat(
     )
     layers: list[Any] = [cells]
     if marker is not None:
-        layers.append(_step_frame(marker, names, look))
+        layers.append(_step_frame(marker, look))
     return _layers(*layers, height=row_height * len(names) + FRAME)
 
 
@@ -298,12 +298,11 @@ def _colour_bar(title: str) -> alt.Legend:
     )
 
 
-def _step_frame(step: int, names: Sequence[str], look: Look) -> alt.Chart:
-    frame = pd.DataFrame({"step": [step] * len(names), "concept": list(names)})
+def _step_frame(step: int, look: Look) -> alt.Chart:
     return (
-        alt.Chart(frame)
-        .mark_rect(fill="transparent", stroke=look.ink, strokeWidth=1, strokeOpacity=0.9)
-        .encode(x="step:O", y=alt.Y("concept:N", sort=list(names)))
+        alt.Chart(pd.DataFrame({"step": [step]}))
+        .mark_rect(fill="transparent", stroke=look.ink, strokeWidth=1.5)
+        .encode(x="step:O")
     )
 
 
@@ -530,7 +529,7 @@ def difference_heat(
     )
     layers: list[Any] = [cells, dots]
     if marker is not None:
-        layers.append(_step_frame(marker, names, look))
+        layers.append(_step_frame(marker, look))
     return _layers(*layers, height=row_height * len(names) + FRAME)
 
 

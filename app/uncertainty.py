@@ -193,10 +193,10 @@ def paired_t_p(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> Floats:
 
 
 def p_text(p: float) -> str:
-    """A p value for a sentence: 'p = 0.045', 'p < 0.001', 'p unknown'."""
+    """A p value for a sentence, not to be broken: 'p = 0.045', 'p < 0.001', 'p unknown'."""
     if not np.isfinite(p):
-        return "p unknown"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+        return "p\u00a0unknown"
+    return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.2g}"
 
 
 def holm(p: ArrayLike) -> Floats:

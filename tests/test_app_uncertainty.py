@@ -178,4 +178,4 @@ def test_correlation_limits_are_scipys() -> None:
     ("p", "text"), [(0.0451, "p = 0.045"), (1e-9, "p < 0.001"), (float("nan"), "p unknown")]
 )
 def test_p_values_in_words(p: float, text: str) -> None:
-    assert uncertainty.p_text(p) == text
+    assert uncertainty.p_text(p).replace("\u00a0", " ") == text

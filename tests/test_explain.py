@@ -257,3 +257,28 @@ def test_a_model_without_words_loses_the_word_measures_by_name():
     notices = check_measures(FULL, facts)
     assert len(notices) == 2
     assert all("'ddpm'" in notice and "left out" in notice for notice in notices)
+
+
+def test_distances_of_rise_are_between_pictures_of_what_the_masked_latents_lead_to(
+    pipelines, scorer
+):
+    maps = {}
+    for protocol in ("ours", "park2024"):
+        rise = ToolSpec(steps=(1,), prompts=1, options={"masks": 6, "similarity": "fid"})
+        measures = Measures(df_rise=rise, protocol=protocol)
+        _, (columns, _) = explained(pipelines["scenes-unet"], scorer, measures, spec("scenes-unet"))
+        (maps[protocol],) = columns["explanations"]
+    assert all(row["high"] <= 0 for row in maps.values())  # minus a distance
+    assert maps["ours"]["map"] != maps["park2024"]["map"]
+
+
+def test_the_seed_of_faithfulness_draws_another_random_baseline(pipelines, scorer):
+    areas = {}
+    for seed in (0, 5):
+        games = {"seed": seed, "games": ("deletion",), "scores": ("structure",)}
+        measures = Measures(df_cam=LAST, faithfulness=ToolSpec((2,), prompts=1, options=games))
+        _, (columns, _) = explained(pipelines["scenes-unet"], scorer, measures, spec("scenes-unet"))
+        (row,) = columns["faithfulness"]
+        areas[seed] = row["auc"], row["auc_random"]
+    assert areas[0][0] == areas[5][0]
+    assert areas[0][1] != areas[5][1]

@@ -97,12 +97,11 @@ CASES = [
 def test_a_perfect_denoiser_leads_to_the_clean_image(name, prediction):
     scheduler = make(name, prediction)
     clean = torch.linspace(-1, 1, 2 * 4 * 8 * 8).view(2, 4, 8, 8)
-    for level, x, v, out in run(
-        scheduler, lambda level, x: perfect_prediction(scheduler, level, x, clean)
-    ):
+    trace = list(run(scheduler, lambda level, x: perfect_prediction(scheduler, level, x, clean)))
+    for level, x, v, _ in trace:
         x0 = denoise(scheduler, level, x, v)
         assert torch.allclose(x0, clean, atol=2e-3), (name, level)
-    last = out.prev_sample
+    last = trace[-1][3].prev_sample
     noise_left = {"SASolverScheduler": 0.2, "DPMSolverSDEScheduler": 0.2}.get(name, 0.06)
     assert (last - clean).abs().mean() < noise_left, f"{name}: {(last - clean).abs().mean():.3f}"
 

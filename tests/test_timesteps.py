@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 from diffusers import (
@@ -50,7 +51,7 @@ def test_timesteps_decrease_within_range_or_are_refused(steps, gamma):
             continue
         assert len(timesteps) == steps
         assert timesteps[0] == 999
-        assert all(a > b >= 0 for a, b in zip(timesteps, timesteps[1:], strict=False))
+        assert all(a > b >= 0 for a, b in pairwise(timesteps))
 
 
 def test_early_and_late_are_dense_where_they_say():

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.explain.baseline import inverse
-from pipeline.explain.tools import embed_images
+from pipeline.explain.tools import clean_of, embed_images
 from pipeline.faithfulness import (
     GAMES,
     PairScore,
@@ -44,9 +44,7 @@ def faithfulness_rows(
     for method, values in maps.items():
         orders |= {method: values, f"inverse {method}": inverse(values)}
 
-    def outcome(points: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        return view.denoiser.denoised(points, view.denoiser(points, item))
-
+    outcome = clean_of(view.denoiser, item)
     rows = []
     for game in games:
         curves = order_curves(outcome, view.latents[item], orders, game, scores)

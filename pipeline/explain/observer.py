@@ -95,7 +95,8 @@ class Explainer:
         size = (view.latents.shape[-2], view.latents.shape[-1])
         judged = self._items("faithfulness", view.step)
         spec, protocol = self._measures.faithfulness, self._measures.protocol
-        baseline = ToolSpec(options={"seed": 1})
+        seed = int(spec.options.get("seed", 0)) if spec else 0  # type: ignore[arg-type]
+        baseline = ToolSpec(options={"seed": seed + 1})  # not the map of the method "random"
         random = random_maps(view, judged, baseline, protocol)
         for item, rows in enumerate(self._rows):
             maps = {

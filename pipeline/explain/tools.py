@@ -12,6 +12,7 @@ from pipeline.explain.baseline import random_baseline
 from pipeline.explain.cam import cam_layers, choose_layers, df_cam, patch_size_of
 from pipeline.explain.lime import LimeOptions, lime_weights
 from pipeline.explain.rise import RiseOptions, park2024, rise_scores
+from pipeline.faithfulness import next_step
 from pipeline.observe import Batch, StepView
 from pipeline.similarity import similarity_to
 from pipeline.study import ToolSpec
@@ -28,11 +29,20 @@ def rise_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: st
 
 
 def _rise_map(view: StepView, item: int, options: RiseOptions) -> Float[Tensor, "h w"]:
+    if options.similarity == "fid":
+        return _rise_by_distance(view, item, options)
     predict = predict_of(view.denoiser, item)
     target = (view.next_latents if options.against_next else view.prediction)[item].float()
-    embed = embed_predictions(view, item)
-    similarity = similarity_to(target, options.similarity, embed)
-    return rise_scores(predict, view.latents[item], options, target, similarity)
+    return rise_scores(predict, view.latents[item], options, target)
+
+
+def _rise_by_distance(view: StepView, item: int, options: RiseOptions) -> Float[Tensor, "h w"]:
+    """Between decoded pictures: of the next step under the paper's protocol, else of x0."""
+    outcome, reference = clean_of(view.denoiser, item), view.denoised[item]
+    if options.against_next:
+        outcome, reference = following_of(view, item), view.next_latents[item]
+    distance = similarity_to(reference, "fid", embed_images(view.batch))
+    return rise_scores(outcome, view.latents[item], options, reference, distance)
 
 
 def lime_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str) -> Maps:
@@ -104,20 +114,21 @@ def predict_of(denoiser: Denoiser, item: int) -> Callable[[Tensor], Tensor]:
     return lambda latents: denoiser(latents, item)
 
 
+def clean_of(denoiser: Denoiser, item: int) -> Callable[[Tensor], Tensor]:
+    """The clean latents that any latents lead to under one item's conditions."""
+    return lambda latents: denoiser.denoised(latents, denoiser(latents, item))
+
+
+def following_of(view: StepView, item: int) -> Callable[[Tensor], Tensor]:
+    """The next step's latents that any latents lead to under one item's conditions."""
+    step = next_step(view.latents, view.denoised, view.next_latents)
+    clean = clean_of(view.denoiser, item)
+    return lambda latents: step(latents, clean(latents), item)
+
+
 def embed_images(batch: Batch) -> Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n d"]]:
     """CLIP embeddings of latents, decoded."""
     return lambda latents: batch.scorer.images(batch.decode(latents))
-
-
-def embed_predictions(view: StepView, item: int) -> Callable[[Tensor], Float[Tensor, "n d"]]:
-    """CLIP embeddings of the clean images that predictions imply for an item's x_t."""
-    embed = embed_images(view.batch)
-
-    def embedded(predictions: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        latents = view.latents[item].expand_as(predictions)
-        return embed(view.denoiser.denoised(latents, predictions))
-
-    return embedded
 
 
 def given_options(tool: ToolSpec, options: Any) -> dict[str, Any]:
