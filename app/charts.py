@@ -1,7 +1,8 @@
 """Charts: functions from a DataFrame to an Altair chart, without Streamlit and without SQL.
 
-A model keeps its colour, dash and shape wherever it is drawn (Okabe-Ito, by its place in the study). Means are lines,
-their 95 % intervals bands. Data frames carry the columns that each function names, and the model's label as `model`.
+A model keeps its colour, dash and shape wherever it is drawn (Okabe-Ito, by its place in the
+study). Means are lines, their 95 % intervals bands. Data frames carry the columns that each
+function names, and the model's label as `model`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Look:
 
     @property
     def middle(self) -> str:
-        """Middle of a diverging scale: the page's own background, so that 'no difference' recedes."""
+        """Middle of a diverging scale: the page's own background, so that 'no difference'
+        recedes.
+        """
         return "#1b232b" if self.dark else "#f6f7f8"
 
 
@@ -102,6 +105,19 @@ def model_scales(models: pd.DataFrame) -> dict[str, alt.Scale]:
 def model_colour(model_id: int) -> str:
     """The colour of a model, by its place in the study."""
     return COLOURS[(model_id - 1) % len(COLOURS)]
+
+
+def _limits(data: pd.DataFrame) -> tuple[float, float]:
+    """Limits that show the means, and their bands unless those dwarf them (an interval over two
+    prompts).
+    """
+    lowest, highest = float(data["mean"].min()), float(data["mean"].max())
+    room = 0.75 * max(highest - lowest, 1e-3)
+    low, high = data["low"].min(), data["high"].max()
+    low = lowest if pd.isna(low) else max(float(low), lowest - room)
+    high = highest if pd.isna(high) else min(float(high), highest + room)
+    pad = 0.04 * (high - low) or 1e-3
+    return low - pad, high + pad
 
 
 def _layers(*charts: Any, height: float) -> alt.LayerChart:
@@ -171,7 +187,7 @@ def curves(
     low, high = (
         ("95 % low", "95 % high") if spread == "prompts" else ("Lowest seed", "Highest seed")
     )
-    vertical = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=False, nice=True)
+    vertical = alt.Scale(domain=list(domain or _limits(data)), nice=domain is None, zero=False)
     tooltip = [
         alt.Tooltip("model:N", title="Model"),
         alt.Tooltip("step:Q", title="Step"),
@@ -189,7 +205,7 @@ def curves(
         gridOpacity=0.5,
         **({"values": [0, 0.5, 1]} if "%" in format else {"tickCount": 5}),
     )
-    band = base.mark_area(opacity=0.16).encode(
+    band = base.mark_area(opacity=0.16, clip=True).encode(
         y=alt.Y("low:Q", scale=vertical, title=title, axis=y_axis), y2="high:Q"
     )
     line = base.mark_line(strokeWidth=2.2, interpolate="monotone").encode(
@@ -316,10 +332,12 @@ def emergence(
     row_height: int = 34,
     marker: float | None = None,
 ) -> alt.LayerChart:
-    """When rows emerge: quartiles as a thin bar, the mean's interval as a thick one, the mean as a point.
+    """When rows emerge: quartiles as a thin bar, the mean's interval as a thick one, the mean as a
+    point.
 
     Args:
-        data: model, the row's column, mean, low, high, q1, q3, emerged_share, n; in the order to draw.
+        data: model, the row's column, mean, low, high, q1, q3, emerged_share, n; in the order to
+            draw.
         models: model_id and label.
         row: column of the rows (family or concept).
         last_step: right end of the axis.
@@ -354,13 +372,13 @@ def emergence(
         ],
     )
     x = alt.Scale(domain=[0, last_step], nice=False)
-    quartiles = base.mark_rule(strokeWidth=1.6, opacity=0.55).encode(
+    quartiles = base.mark_rule(strokeWidth=1.6, opacity=0.55, clip=True).encode(
         x=alt.X(
             "q1:Q", scale=x, title=axis.title, axis=alt.Axis(grid=False, format="d", tickMinStep=1)
         ),
         x2="q3:Q",
     )
-    interval = base.mark_bar(height=5, cornerRadius=2, opacity=0.55).encode(
+    interval = base.mark_bar(height=5, cornerRadius=2, opacity=0.55, clip=True).encode(
         x=alt.X("low:Q", scale=x), x2="high:Q"
     )
     mean = base.mark_point(size=58, filled=True, opacity=1).encode(
@@ -385,7 +403,9 @@ def predictability(
     marker: float | None = None,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Correlation with the final value per step and model, with the 0.9 line from which on the outcome is settled."""
+    """Correlation with the final value per step and model, with the 0.9 line from which on the
+    outcome is settled.
+    """
     look = look or Look()
     rule = (
         alt.Chart(pd.DataFrame({"mean": [0.9]}))
@@ -400,7 +420,7 @@ def predictability(
         marker=marker,
         height=300,
         look=look,
-        domain=(-0.4, 1),
+        domain=(min(0.0, float(data["low"].min()), float(data["mean"].min())), 1),
         format=".2f",
     )
     return _layers(rule, *chart.layer, height=300)
@@ -492,7 +512,8 @@ def difference_heat(
     row_height: int = 17,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Concept x step heat map of a paired difference; a dot marks cells that stay significant after correction.
+    """Concept x step heat map of a paired difference; a dot marks cells that stay significant
+    after correction.
 
     Args:
         data: concept, family, step, mean, low, high, q, significant, prompts.
@@ -542,7 +563,8 @@ def forest(
     look: Look | None = None,
     row_height: int = 22,
 ) -> alt.LayerChart:
-    """Differences with intervals, one row each, around zero; hollow where zero is inside after correction.
+    """Differences with intervals, one row each, around zero; hollow where zero is inside after
+    correction.
 
     Args:
         data: model, the row's column, mean, low, high, q, significant, prompts, win_rate, d_z.

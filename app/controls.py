@@ -1,7 +1,8 @@
-"""What every view shares: the study and filters of the page, the step control, cards, pictures, downloads, empty states.
+"""What every view shares: the study and filters of the page, the step control, cards, pictures,
+downloads, empty states.
 
-Filters and the step are widgets bound to the query string, so that they live in the URL: they survive page changes and
-reloads, and a link shows what its sender saw. An empty filter means all.
+Filters and the step are widgets bound to the query string, so that they live in the URL: they
+survive page changes and reloads, and a link shows what its sender saw. An empty filter means all.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from queries import Scope, Snapshot, SnapshotError
 
 BIND: Any = "query-params"
 NO_CATEGORY = "(no category)"
-# Pictures below this side are enlarged without smoothing, so that a 64 px scene shows its pixels, not a blur.
+# Pictures below this side are enlarged without smoothing, so that a 64 px scene shows its pixels,
+# not a blur.
 CRISP = 320
-# What the theme calls the charts' colours, in their order; it has no name for the sixth and the seventh.
+# What the theme calls the charts' colours, in their order; it has no name for the sixth and the
+# seventh.
 HUES = ("blue", "orange", "green", "violet", "yellow", "gray", "gray", "gray")
 
 
@@ -101,7 +104,8 @@ def current() -> Page:
 
 
 def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
-    """Choose the study, draw the sidebar and, where wanted, the step control; remember it all for the view.
+    """Choose the study, draw the sidebar and, where wanted, the step control; remember it all for
+    the view.
 
     Raises:
         SnapshotError: there is no study to show.
@@ -193,7 +197,9 @@ def _filters(
 
 
 def _pick(label: str, options: list[Any], key: str, icon: str) -> list[Any]:
-    """A filter in which nothing chosen means everything; hidden where there is nothing to choose."""
+    """A filter in which nothing chosen means everything; hidden where there is nothing to
+    choose.
+    """
     if len(options) < 2:
         return options
     chosen = st.multiselect(
@@ -229,7 +235,8 @@ def _step_control(steps: pd.DataFrame, last_step: int, *, shown: bool) -> int:
             default,
             key="step",
             bind=BIND,
-            help="Moves every picture and marker on the page. Step 0 is the noisiest; Shift with the arrow keys moves it.",
+            help="Moves every picture and marker on the page. Step 0 is the noisiest; Shift "
+            "with the arrow keys moves it.",
         )
         st.button(
             "Forward",
@@ -256,8 +263,10 @@ def _sidebar_foot(page: Page) -> None:
     with st.sidebar:
         st.space("stretch")
         st.caption(
-            f":material/database: Snapshot {int(study['snapshot'])}, {study['published_at']:%d %b %Y %H:%M} UTC  \n"
-            f":material/image: {int(study['done_samples']):,} of {int(study['planned_samples']):,} samples"
+            f":material/database: Snapshot {int(study['snapshot'])}, "
+            f"{study['published_at']:%d %b %Y %H:%M} UTC  \n"
+            f":material/image: {int(study['done_samples']):,} of "
+            f"{int(study['planned_samples']):,} samples"
         )
 
 
@@ -350,7 +359,8 @@ def figure(
 class _Trusted:
     """A chart whose spec is not checked against Vega-Lite's schema on every rerun.
 
-    The tests check every chart function; here the check took 0.6 of 1.4 s of the Timesteps view (15 charts, 2 cores).
+    The tests check every chart function; here the check took 0.6 of 1.4 s of the Timesteps view
+    (15 charts, 2 cores).
     """
 
     chart: Any
@@ -486,7 +496,8 @@ def place(page: Page) -> str:
     if own.empty:
         return f"Step {page.step}"
     row = own.loc[(own["progress"] - page.progress).abs().idxmin()]
-    return f"Step {page.step} of 0 to {page.last_step} (timestep {row['timestep']:.0f}, log-SNR {row['log_snr']:+.1f})"
+    return f"Step {page.step} of 0 to {page.last_step} (timestep {row['timestep']:.0f}, "
+        f"log-SNR {row['log_snr']:+.1f})"
 
 
 def choose_model(page: Page, key: str) -> int:

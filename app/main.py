@@ -1,6 +1,7 @@
 """The dashboard: `streamlit run app/main.py -- [RESULTS_DIR | FILE.duckdb]...`.
 
-Without a path, the newest study in data/results is shown. A new view is one file in app/views and one line in VIEWS.
+Without a path, the newest study in data/results is shown. A new view is one file in app/views and
+one line in VIEWS.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Questions to a study's snapshot: find it, open it read-only, ask with the SQL files of app/sql.
 
-A results folder holds versioned snapshots and `current.json`, which names the one to read. The pointer is read anew
-on every rerun, so a new snapshot is picked up without a restart; what is cached is keyed by the snapshot.
+A results folder holds versioned snapshots and `current.json`, which names the one to read. The
+pointer is read anew on every rerun, so a new snapshot is picked up without a restart; what is
+cached is keyed by the snapshot.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ TABLES = frozenset(
         "failure",
     ]
 )
-# External access off and the configuration locked: SQL on this connection can read the snapshot and nothing else.
+# External access off and the configuration locked: SQL on this connection can read the snapshot
+# and nothing else.
 SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "python_enable_replacements": "false",
@@ -104,7 +106,9 @@ class Scope:
 
     @property
     def rolled_up(self) -> str | None:
-        """The rollups' category that answers for this scope ('' = all prompts); None when none does."""
+        """The rollups' category that answers for this scope ('' = all prompts); None when none
+        does.
+        """
         if len(self.seeds) != self.total_seeds:
             return None
         if len(self.categories) == self.total_categories:
@@ -125,7 +129,8 @@ def find_studies(arguments: Sequence[str], root: Path = ROOT) -> tuple[Path, ...
     """Result folders and database files to choose from, the newest first.
 
     Args:
-        arguments: the paths given after `--`; a folder of result folders stands for all of them. None: data/results.
+        arguments: the paths given after `--`; a folder of result folders stands for all of them.
+            None: data/results.
         root: the project's folder.
 
     Raises:
@@ -223,7 +228,8 @@ def _explain(error: duckdb.Error, path: str) -> SnapshotError:
     if "set lock on file" in text or "Conflicting lock" in text:
         return SnapshotError(
             "Another program is writing to this database.",
-            f"{path} is locked. Published snapshots never are: open the results folder, or wait for the writer.",
+            f"{path} is locked. Published snapshots never are: open the results folder, "
+            "or wait for the writer.",
             ("streamlit run app/main.py -- data/results/demo",),
         )
     first = text.splitlines()[0] if text else type(error).__name__
@@ -247,7 +253,8 @@ def check(snapshot: Snapshot) -> None:
     if "study" not in tables:
         raise SnapshotError(
             "This database is not a Stepscope study.",
-            f"{snapshot.path} has no table 'study' (found: {', '.join(sorted(tables)[:6]) or 'none'}).",
+            f"{snapshot.path} has no table 'study' (found: "
+            f"{', '.join(sorted(tables)[:6]) or 'none'}).",
             ("streamlit run app/main.py -- data/results/demo",),
         )
     versions = ask(snapshot, "schema_version")["schema_version"].tolist()
@@ -299,7 +306,8 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else value
 
 
-# Rows are small (a page reads a few thousand); images make up most of the bytes, hence a bound on size too.
+# Rows are small (a page reads a few thousand); images make up most of the bytes, hence a bound on
+# size too.
 @st.cache_data(max_entries=512, max_size="256MB", show_spinner=False)
 def _ask(snapshot: Snapshot, name: str, given: tuple[tuple[str, Any], ...]) -> pd.DataFrame:
     text, _ = _statement(name)
@@ -319,7 +327,8 @@ def curves(
 ) -> pd.DataFrame:
     """Mean similarity per (model, concept, step) with its interval over prompts.
 
-    From the rollups where they answer for the scope, else from the trajectories (seeds averaged within prompt first).
+    From the rollups where they answer for the scope, else from the trajectories (seeds averaged
+    within prompt first).
 
     Args:
         snapshot: the database to ask.
@@ -328,7 +337,8 @@ def curves(
         named: only prompts whose text names the concept.
 
     Returns:
-        model_id, concept_id, step, prompts, samples, mean, sd, r_final; low and high are 95 % t intervals.
+        model_id, concept_id, step, prompts, samples, mean, sd, r_final; low and high are 95 % t
+        intervals.
     """
     category = scope.rolled_up
     if category is not None and not named:

@@ -1,8 +1,9 @@
 """How sure a number is: intervals, paired tests, effect sizes, corrections for many comparisons.
 
-The unit is the prompt: seeds are averaged within a prompt before anything here is called. Differences are candidate minus
-baseline over the prompts that both have, so a positive one favours the candidate wherever higher is better.
-(Not named `statistics`: with app/ on sys.path that would shadow the standard library's module.)
+The unit is the prompt: seeds are averaged within a prompt before anything here is called.
+Differences are candidate minus baseline over the prompts that both have, so a positive one favours
+the candidate wherever higher is better. (Not named `statistics`: with app/ on sys.path that would
+shadow the standard library's module.)
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from scipy import stats
 LEVEL = 0.95
 RESAMPLES = 2000
 SEED = 20240215
-# Above this many prompts the percentile bootstrap of a mean and the normal interval agree to the third digit, and the
-# bootstrap of a whole curve would take seconds.
+# Above this many prompts the percentile bootstrap of a mean and the normal interval agree to the
+# third digit, and the bootstrap of a whole curve would take seconds.
 MOST_BOOTSTRAPPED = 5000
 
 Floats = NDArray[np.float64]
@@ -45,9 +46,11 @@ class Paired:
 
     Attributes:
         difference: mean difference with its percentile bootstrap interval.
-        p: Wilcoxon signed-rank, two-sided; 1 where all differences are zero, NaN for fewer than 2 prompts.
+        p: Wilcoxon signed-rank, two-sided; 1 where all differences are zero, NaN for fewer than 2
+            prompts.
         d_z: mean difference over the standard deviation of the differences (Cohen's d for pairs).
-        cliffs_delta: P(candidate > baseline) - P(candidate < baseline) over all pairs of values, -1..1.
+        cliffs_delta: P(candidate > baseline) - P(candidate < baseline) over all pairs of values,
+            -1..1.
         win_rate: share of prompts on which the candidate is higher; ties count half.
     """
 
@@ -93,8 +96,9 @@ def bootstrap_limits(
 ) -> tuple[Floats, Floats]:
     """Percentile bootstrap limits of the mean over the first axis, one pair per column.
 
-    Whole rows (prompts) are drawn, so the points of a curve stay together. The resampled means are one matrix product of
-    multinomial counts and values. The same input and seed give the same limits.
+    Whole rows (prompts) are drawn, so the points of a curve stay together. The resampled means are
+    one matrix product of multinomial counts and values. The same input and seed give the same
+    limits.
 
     Source: Efron 1979; METHODS "Statistics": B = 2000.
 
@@ -142,7 +146,9 @@ def compare(baseline: ArrayLike, candidate: ArrayLike) -> Paired:
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test; 1 for no difference at all, NaN for fewer than 2 prompts."""
+    """Two-sided p of the Wilcoxon signed-rank test; 1 for no difference at all, NaN for fewer than
+    2 prompts.
+    """
     gap = _finite(differences)
     if gap.size < 2:
         return float("nan")
@@ -155,7 +161,9 @@ def wilcoxon_p(differences: ArrayLike) -> float:
 
 
 def effect_size(differences: ArrayLike) -> float:
-    """d_z: mean over standard deviation of the differences; 0 for none, NaN where it has no scale."""
+    """d_z: mean over standard deviation of the differences; 0 for none, NaN where it has no
+    scale.
+    """
     gap = _finite(differences)
     if gap.size < 2:
         return float("nan")
@@ -166,7 +174,9 @@ def effect_size(differences: ArrayLike) -> float:
 
 
 def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike) -> float:
-    """P(candidate > baseline) - P(candidate < baseline) over all pairs of values, from the ranks; -1..1."""
+    """P(candidate > baseline) - P(candidate < baseline) over all pairs of values, from the ranks;
+    -1..1.
+    """
     first, second = _finite(baseline), _finite(candidate)
     if not first.size or not second.size:
         return float("nan")
@@ -183,7 +193,9 @@ def win_rate(differences: ArrayLike) -> float:
 
 
 def paired_t_p(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> Floats:
-    """Two-sided p of the paired t test from the moments of the differences; 1 where all differences are zero."""
+    """Two-sided p of the paired t test from the moments of the differences; 1 where all
+    differences are zero.
+    """
     centre, spread, count = (np.asarray(x, dtype=float) for x in (mean, sd, n))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = centre / (spread / np.sqrt(count))
@@ -200,7 +212,9 @@ def p_text(p: float) -> str:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """p values after Holm's step-down correction (familywise error), for headlines; NaN stays NaN."""
+    """p values after Holm's step-down correction (familywise error), for headlines; NaN stays
+    NaN.
+    """
     raw, known = np.asarray(p, dtype=float), np.isfinite(np.asarray(p, dtype=float))
     order = np.argsort(raw[known])
     stepped = raw[known][order] * np.arange(known.sum(), 0, -1)
@@ -212,7 +226,9 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
-    """p values after Benjamini and Hochberg's correction (false discovery rate), for grids; NaN stays NaN."""
+    """p values after Benjamini and Hochberg's correction (false discovery rate), for grids; NaN
+    stays NaN.
+    """
     raw = np.asarray(p, dtype=float)
     known = np.isfinite(raw)
     out = np.full(raw.shape, np.nan)
@@ -222,7 +238,8 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
 
 
 def correlation_limits(table: pd.DataFrame, r: str, n: str, level: float = LEVEL) -> pd.DataFrame:
-    """The rows with limits low and high of their Pearson correlations (Fisher's z); NaN where n < 4.
+    """The rows with limits low and high of their Pearson correlations (Fisher's z); NaN where n <
+    4.
 
     Args:
         table: one correlation per row.

@@ -7,8 +7,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import StepscopeError
+
+if TYPE_CHECKING:
+    from pipeline.engine import Outcome
+    from pipeline.plan import Plan
 
 RESULTS = Path("data/results")
 
@@ -91,27 +96,35 @@ def _run(options: argparse.Namespace) -> int:
         f"{study.name}: {len(study.models)} models x {len(prompts)} prompts x {len(study.seeds)} seeds = "
         f"{made.samples:,} images in {len(made):,} work units{repeats}"
     )
+    _check_models(made)
     if options.plan:
         from pipeline import estimate
 
         print(estimate.show(estimate.estimate(made, options.device)))
         return 0
-    from pipeline.models import check_model
-
-    for model in study.models:
-        check_model(model)
     folder = options.out or RESULTS / study.name
-    outcome = engine.run(made, folder, options.device)
+    outcome = engine.run(made, folder, options.device, duplicates=prompts.duplicates)
     _report(outcome, folder)
     if outcome.interrupted:
         print(f"Stopped. Finished work is kept in {folder}; the same command goes on from there.")
         return 130
-    if not options.no_publish:
-        _publish_and_show(folder)
-    return 1 if outcome.errors or outcome.failed else 0
+    damaged = not options.no_publish and _publish_and_show(folder)
+    return 1 if outcome.errors or outcome.failed or damaged else 0
 
 
-def _report(outcome, folder: Path) -> None:
+def _check_models(made: Plan) -> None:
+    """Raises what is wrong with a model or a measure before any sampling; says what a model will leave out."""
+    from pipeline.explain.checks import check_measures, read_facts
+    from pipeline.models import check_model
+
+    texts = [prompt.text for prompt in made.prompts]
+    for model in made.study.models:
+        check_model(model)
+        for notice in check_measures(made.study.measures, read_facts(model, texts)):
+            print(notice)
+
+
+def _report(outcome: Outcome, folder: Path) -> None:
     print(
         f"{outcome.units} work units run in {outcome.seconds:.0f} s, {outcome.kept} were there already"
     )
@@ -129,17 +142,22 @@ def _publish(options: argparse.Namespace) -> int:
         from pipeline.study import load_study
 
         folder = RESULTS / load_study(folder).name
-    _publish_and_show(folder)
-    return 0
+    return 1 if _publish_and_show(folder) else 0
 
 
-def _publish_and_show(folder: Path) -> None:
+def _publish_and_show(folder: Path) -> bool:
+    """Publishes and prints what was found. Returns whether shards were damaged."""
     from pipeline.database.publish import publish
     from pipeline.findings import findings
 
     published = publish(folder)
     print(f"published {published.path}\n")
     print(findings(published.path))
+    if published.missing:
+        print(f"{published.missing:,} samples are missing yet: run the study to make them")
+    for unit_id in published.damaged_units:
+        print(f"damaged: shards/{unit_id}.parquet; the next run makes it anew", file=sys.stderr)
+    return bool(published.damaged_units)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -179,10 +197,9 @@ def _verify(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
     with Results(options.folder).locked():
         count = mark_damaged(options.folder)
-    print(
-        f"{count} damaged units are marked; running the study again makes them anew.",
-        file=sys.stderr,
-    )
+    if count:
+        advice = "running the study again makes them anew"
+        print(f"{count} damaged units are marked; {advice}.", file=sys.stderr)
     return 1
 
 

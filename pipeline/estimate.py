@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from pipeline.errors import StepscopeError
 from pipeline.plan import Plan
-from pipeline.study import ModelSpec, ToolSpec
+from pipeline.study import GAMES, METHODS, ModelSpec, ToolSpec
 
 CALIBRATION_PROMPTS = 2
+SALIENCY = set(METHODS)
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,11 @@ def denoiser_calls(made: Plan, model: ModelSpec) -> int:
         explained = min(tool.prompts or len(made.prompts), len(made.prompts)) * len(
             made.study.seeds
         )
-        calls += explained * len(tool.at(model.steps)) * _calls_per_step(name, tool, made)
+        calls += explained * len(tool.at(model.steps)) * _calls_per_step(name, tool, made, model)
     return calls
 
 
-def _calls_per_step(name: str, tool: ToolSpec, made: Plan) -> int:
+def _calls_per_step(name: str, tool: ToolSpec, made: Plan, model: ModelSpec) -> int:
     """Denoiser calls of a tool at one step: a gradient counts as two more calls."""
     if name == "df-rise":
         return int(str(tool.options.get("masks", 500)))
@@ -53,10 +55,22 @@ def _calls_per_step(name: str, tool: ToolSpec, made: Plan) -> int:
     if name in ("df-cam", "relevance"):
         return 3
     if name == "faithfulness":
-        methods = tool.options.get("methods")
-        count = len(methods) if isinstance(methods, tuple) else 1
-        return 2 * 3 * count * 17  # games x (map, random, inverse) x points on a 16-pixel grid
+        named = tool.options.get("methods", tuple(SALIENCY & made.study.measures.tools().keys()))
+        games = tool.options.get("games", GAMES)
+        assert isinstance(named, tuple) and isinstance(games, tuple)
+        # Each map, its inverse, and one random map; a point per row of latents, and the first.
+        return len(games) * (2 * len(named) + 1) * (latent_rows(model) + 1)
     return 0
+
+
+def latent_rows(model: ModelSpec) -> int:
+    """Rows of the latents, from the model's configuration; 64, as in Stable Diffusion, where it is not here."""
+    for component in ("unet", "transformer"):
+        file = Path(model.source) / component / "config.json"
+        if file.is_file():
+            size = json.loads(file.read_text()).get("sample_size")
+            return size if isinstance(size, int) else 64
+    return 64
 
 
 def _cost(made: Plan, model: ModelSpec, device: str) -> Cost:

@@ -7,10 +7,12 @@ from pipeline.shards import MAX_TRIES, Ledger, LedgerEntry, Results
 
 
 def is_finished(results: Results, entry: LedgerEntry | None) -> bool:
-    """Whether a unit needs no further try: done, or set aside after MAX_TRIES, with its shard in place."""
-    if entry is None or not entry.has_shard or not results.holds(entry):
+    """Whether a unit needs no further try: done with its shard in place, or set aside after MAX_TRIES."""
+    if entry is None:
         return False
-    return entry.status == "done" or entry.tries >= MAX_TRIES
+    if entry.status == "error":
+        return entry.tries >= MAX_TRIES
+    return results.holds(entry) and (entry.status == "done" or entry.tries >= MAX_TRIES)
 
 
 def count_states(results: Results, made: Plan, ledger: Ledger) -> dict[str, int]:
@@ -18,7 +20,9 @@ def count_states(results: Results, made: Plan, ledger: Ledger) -> dict[str, int]
     done = failed = units = 0
     for unit in made:
         entry = ledger.entries.get(unit.unit_id)
-        if entry is not None and results.holds(entry):
+        if entry is not None and entry.status == "error":
+            failed += len(unit)
+        elif entry is not None and results.holds(entry):
             units += 1
             done += entry.rows - entry.failed
             failed += entry.failed

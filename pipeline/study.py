@@ -464,6 +464,10 @@ def _flag(table: Table, key: str) -> Option:
     return table.take_flag(key, False)
 
 
+def _names(table: Table, key: str) -> Option:
+    return table.take_words(key)
+
+
 def _whole(low: int, high: int) -> Any:
     return lambda table, key: table.take_whole(key, None, low, high)
 
@@ -490,12 +494,15 @@ def _choices(allowed: Sequence[str]) -> Any:
 TOOL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "attention": {"maps": _flag, "map_steps": _take_steps},
     "relevance": {"maps": _flag, "map_steps": _take_steps},
-    "df-cam": {"seed": _whole(0, MAX_SEED)},
+    "df-cam": {"layers": _names},
     "df-rise": {
         "masks": _whole(1, 1_000_000),
         "similarity": _choice(SIMILARITIES),
         "side": _whole(1, 1024),
         "probability": _number(0.001, 0.999),
+        "per_pixel": _flag,
+        "divide": _flag,
+        "against_next": _flag,
         "chunk": _whole(1, 65536),
         "seed": _whole(0, MAX_SEED),
     },
@@ -503,6 +510,7 @@ TOOL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
         "perturbations": _whole(1, 1_000_000),
         "segmentation": _choice(("quickshift", "slic", "felzenszwalb")),
         "segments": _whole(2, 65536),
+        "similarity": _choice(tuple(name for name in SIMILARITIES if name != "fid")),
         "chunk": _whole(1, 65536),
         "seed": _whole(0, MAX_SEED),
     },

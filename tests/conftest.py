@@ -1,4 +1,6 @@
-"""What tests share: the import paths, a quiet hypothesis, and small studies on disk made by the real publish code."""
+"""What tests share: the import paths, a quiet hypothesis, and small studies on disk made by the
+real publish code.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def altered(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Copies of the study with some SQL run on its database; for old, empty, failed and hostile ones."""
+    """Copies of the study with some SQL run on its database; for old, empty, failed and hostile
+    ones.
+    """
 
     def alter(*statements: str, values: list[object] | None = None) -> Path:
         folder = tmp_path_factory.mktemp("altered") / "demo"
@@ -64,7 +68,8 @@ def altered(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 def failed_only(altered: Callable[..., Path]) -> Path:
     """A study of which every sample failed."""
     return altered(
-        "UPDATE sample SET status = 'failed', error = 'RuntimeError: out of memory', clip_score = NULL, image = NULL",
+        "UPDATE sample SET status = 'failed', error = 'RuntimeError: out of memory', "
+        "clip_score = NULL, image = NULL",
         "INSERT INTO failure SELECT model_id, prompt_id, seed, 'sample', error, 2 FROM sample",
         "UPDATE study SET done_samples = 0, failed_samples = planned_samples",
         *(f"DELETE FROM {table}" for table in EMPTIED if table not in {"sample", "failure"}),
@@ -82,7 +87,8 @@ def nothing_yet(altered: Callable[..., Path]) -> Path:
 
 HOSTILE = (
     "<script>alert('boo')</script><img src=x onerror=alert(1)> a cat",
-    "**bold** [click](javascript:alert(1)) ![i](http://127.0.0.1/x.png) :red[x] $x^2$ :material/home: # h",
+    "**bold** [click](javascript:alert(1)) ![i](http://127.0.0.1/x.png) :red[x] $x^2$ "
+    ":material/home: # h",
     '\'; DROP TABLE sample; -- "quoted"',
     "x" * 10_000,
     "\u202eright to left\u202c שלום עולם مرحبا",
@@ -93,7 +99,9 @@ HOSTILE = (
 
 @pytest.fixture(scope="session")
 def hostile(altered: Callable[..., Path]) -> Path:
-    """A study whose first prompts, and a model's label, are texts that something might interpret."""
+    """A study whose first prompts, and a model's label, are texts that something might
+    interpret.
+    """
     numbered = ", ".join(f"({i}, ?)" for i in range(1, len(HOSTILE) + 1))
     return altered(
         f"UPDATE prompt SET text = t.text FROM (VALUES {numbered}) AS t(prompt_id, text) "

@@ -97,7 +97,8 @@ def test_curves_from_rollups_and_from_trajectories_agree(snapshot: Snapshot, sco
 
 def test_a_curve_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -> None:
     rows = direct.execute(
-        "SELECT prompt_id, avg(similarity[4]) FROM trajectory WHERE model_id = 2 AND concept_id = 3 GROUP BY 1"
+        "SELECT prompt_id, avg(similarity[4]) FROM trajectory WHERE model_id = 2 AND "
+        "concept_id = 3 GROUP BY 1"
     ).fetchall()
     values = [value for _, value in rows]
     one_category = Scope(
@@ -130,7 +131,8 @@ def test_paired_moments_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -
         gap
         for (gap,) in direct.execute(
             "SELECT avg(b.similarity[6] - a.similarity[6]) FROM trajectory a JOIN trajectory b "
-            "USING (concept_id, prompt_id, seed) WHERE a.model_id = 1 AND b.model_id = 2 AND concept_id = 2 "
+            "USING (concept_id, prompt_id, seed) WHERE a.model_id = 1 AND b.model_id = "
+            "2 AND concept_id = 2 "
             "GROUP BY prompt_id"
         ).fetchall()
     ]
@@ -353,7 +355,8 @@ def test_a_database_that_is_being_written_is_locked(
             sys.executable,
             "-c",
             "import duckdb, sys\n"
-            "with duckdb.connect(sys.argv[1]) as c:\n    print('open', flush=True)\n    sys.stdin.read()",
+            "with duckdb.connect(sys.argv[1]) as c:\n    print('open', flush=True)\n   "
+            " sys.stdin.read()",
             path,
         ],
         stdin=subprocess.PIPE,

@@ -265,8 +265,8 @@ def test_wilson_interval_of_a_known_case():
 
 
 def test_bars_are_asked_of_trained_scenes_only():
-    assert Rate("scenes-unet", "relation", "trained pairs", 1, 2).bar == 0.65
-    assert Rate("scenes-dit", "relation", "trained pairs", 1, 2).bar == pytest.approx(0.5)
+    assert Rate("scenes-unet", "relation", "trained", 1, 2).bar == 0.65
+    assert Rate("scenes-dit", "relation", "trained", 1, 2).bar == pytest.approx(0.5)
     assert Rate("scenes-unet", "relation", "held-out colour", 1, 2).bar is None
 
 

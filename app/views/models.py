@@ -15,7 +15,7 @@ from controls import BIND, Page
 
 SCORE_HELP = "CLIP score of the final image: cosine to its prompt, -1 to 1; higher is better."
 MOST_ROWS = 14
-MOST_PROMPTS = 5
+MOST_PROMPTS = 4
 
 
 def show(page: Page) -> None:
@@ -32,7 +32,8 @@ def show(page: Page) -> None:
     if pairs.empty:
         controls.empty(
             "These models share no finished prompt.",
-            "A paired comparison needs prompts that both have done. Clear a filter, or run the rest of the study.",
+            "A paired comparison needs prompts that both have done. Clear a filter, or "
+            "run the rest of the study.",
         )
         return
     shown = page.models[page.models["model_id"].isin(candidates)]
@@ -57,9 +58,9 @@ def _needs_two(page: Page) -> None:
     if len(page.every_model) < 2:
         controls.empty(
             "A comparison needs two models.",
-            "This study has one. Add another [[model]] to the study file (another checkpoint, scheduler, schedule or guidance counts) and run it again: what is done is kept.".replace(
-                "[", "\\["
-            ),
+            "This study has one. Add another [[model]] to the study file (another "
+            "checkpoint, scheduler, schedule or guidance counts) and run it again: "
+            "what is done is kept.".replace("[", "\\["),
             icon=":material/compare_arrows:",
         )
     else:
@@ -100,7 +101,9 @@ def paired_scores(
 
 
 def verdicts(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[int]) -> None:
-    """A card per candidate: paired difference of the CLIP score, and whether it is separable from none."""
+    """A card per candidate: paired difference of the CLIP score, and whether it is separable from
+    none.
+    """
     results = {
         c: controls.compare(own["baseline"], own["candidate"])
         for c, own in pairs.groupby("model_id")
@@ -113,15 +116,19 @@ def verdicts(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[in
             gap = result.difference
             sure = gap.excludes_zero and p < 0.05
             grid.metric(
-                f"{controls.model_mark(candidate)} {controls.plain(page.label(candidate))} vs {controls.plain(page.label(baseline))}",
+                f"{controls.model_mark(candidate)} "
+                f"{controls.plain(page.label(candidate))} vs "
+                f"{controls.plain(page.label(baseline))}",
                 f"{gap.estimate:+.3f}",
-                f"{_word(gap.estimate) if sure else 'not separable'} [{gap.low:+.3f}, {gap.high:+.3f}]",
+                f"{_word(gap.estimate) if sure else 'not separable'} [{gap.low:+.3f}, "
+                f"{gap.high:+.3f}]",
                 delta_color=("green" if gap.estimate > 0 else "red") if sure else "gray",
                 delta_arrow=("up" if gap.estimate > 0 else "down") if sure else "off",
                 delta_description=f"{result.win_rate:.0%} wins, {uncertainty.p_text(p)}",
                 border=True,
                 help=SCORE_HELP
-                + " Mean paired difference over shared prompts, percentile bootstrap (B = 2000); Wilcoxon p, Holm-corrected.",
+                + " Mean paired difference over shared prompts, percentile bootstrap (B "
+                "= 2000); Wilcoxon p, Holm-corrected.",
             )
 
 
@@ -136,7 +143,10 @@ def measures(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[in
         "What differs",
         key="measures",
         data=table,
-        help="Paired over shared prompts, seeds averaged within a prompt. d_z: mean difference over its standard deviation. Cliff's delta: probability that a candidate's value is the higher of two drawn at random, minus that it is the lower.",
+        help="Paired over shared prompts, seeds averaged within a prompt. d_z: mean "
+        "difference over its standard deviation. Cliff's delta: probability that a "
+        "candidate's value is the higher of two drawn at random, minus that it is the "
+        "lower.",
     ):
         st.dataframe(
             table.drop(columns="model_id"),
@@ -157,8 +167,11 @@ def measures(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[in
             },
         )
         st.caption(
-            f"Candidate minus {controls.plain(page.label(baseline))}. Similarity and area are means over a family's concepts; emergence is in steps (lower is earlier). "
-            "95 % percentile bootstrap over prompts (B = 2000), Wilcoxon signed-rank, Holm over the table."
+            f"Candidate minus {controls.plain(page.label(baseline))}. Similarity and "
+            "area are means over a family's concepts; emergence is in steps (lower is "
+            "earlier). "
+            "95 % percentile bootstrap over prompts (B = 2000), Wilcoxon signed-rank, "
+            "Holm over the table."
         )
 
 
@@ -247,7 +260,9 @@ def _verdict(row: dict[Any, Any]) -> str:
 
 
 def difference_grid(page: Page, baseline: int, candidates: list[int]) -> pd.DataFrame:
-    """One row per (candidate, concept, step): paired difference, t interval, p corrected over each candidate's grid."""
+    """One row per (candidate, concept, step): paired difference, t interval, p corrected over each
+    candidate's grid.
+    """
     data = queries.ask_scope(
         page.snapshot, "paired_grid", page.scope, baseline=baseline, candidates=candidates
     )
@@ -272,7 +287,8 @@ def heat_map(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: int)
         "Where they differ",
         key="difference",
         data=grid,
-        help="Blue: the candidate's images are closer to the concept; orange: the baseline's are. Dots stay significant after correction.",
+        help="Blue: the candidate's images are closer to the concept; orange: the "
+        "baseline's are. Dots stay significant after correction.",
     ):
         candidate = _candidate(shown, "difference_model")
         own = grid[grid["model_id"] == candidate]
@@ -291,8 +307,11 @@ def heat_map(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: int)
         )
         share = own["significant"].mean()
         st.caption(
-            f"{share:.0%} of {len(own):,} cells differ (dots: paired t test, Benjamini-Hochberg, q < 0.05). "
-            f"{controls.count(int(own['prompts'].max()), 'prompt')} × {controls.count(len(page.scope.seeds), 'seed')}; models with other numbers of steps are matched by progress."
+            f"{share:.0%} of {len(own):,} cells differ (dots: paired t test, "
+            "Benjamini-Hochberg, q < 0.05). "
+            f"{controls.count(int(own['prompts'].max()), 'prompt')} × "
+            f"{controls.count(len(page.scope.seeds), 'seed')}; models with other "
+            "numbers of steps are matched by progress."
         )
 
 
@@ -334,7 +353,8 @@ def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: i
             look=page.look,
         ),
         own,
-        f"The {len(order)} concepts that differ most at the chosen step; 95 % t interval over {controls.count(int(own['prompts'].max()), 'prompt')}. "
+        f"The {len(order)} concepts that differ most at the chosen step; 95 % t "
+        f"interval over {controls.count(int(own['prompts'].max()), 'prompt')}. "
         "Hollow: not significant after Benjamini-Hochberg over the whole grid.",
         key="forest",
     )
@@ -383,8 +403,11 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
             alt="Paired difference over the steps",
         )
         st.caption(
-            f"Mean paired difference over {controls.count(int(table['prompts'].max()), 'prompt')}; band: 95 % percentile bootstrap over prompts "
-            "(B = 2000), a prompt's steps kept together. Above zero the candidate is closer to the concept."
+            "Mean paired difference over "
+            f"{controls.count(int(table['prompts'].max()), 'prompt')}; band: 95 % "
+            "percentile bootstrap over prompts "
+            "(B = 2000), a prompt's steps kept together. Above zero the candidate is "
+            "closer to the concept."
         )
 
 
@@ -470,7 +493,7 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
         pair = page.models[page.models["model_id"].isin([baseline, candidate])]
         event = controls.draw(
             charts.contact_sheet(
-                sheet, pair, order=top["prompt_id"].tolist(), cell=72, look=page.look
+                sheet, pair, order=top["prompt_id"].tolist(), cell=88, look=page.look
             ),
             key="most",
             on_select="rerun",
@@ -478,7 +501,8 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
         )
         _listing(top, images)
         st.caption(
-            f"Largest difference on the left; images of seed {page.scope.seeds[0]}, scores over all seeds shown. Click an image to open its prompt."
+            f"Largest difference on the left; images of seed {page.scope.seeds[0]}, "
+            "scores over all seeds shown. Click an image to open its prompt."
         )
         controls.open_prompt(event, "prompt")
 

@@ -15,12 +15,15 @@ import uncertainty
 from controls import Page
 
 SCORE_HELP = (
-    "CLIP score: cosine between the CLIP embeddings of the final image and of its prompt, -1 to 1. Higher is better. "
+    "CLIP score: cosine between the CLIP embeddings of the final image and of its "
+    "prompt, -1 to 1. Higher is better. "
     "Seeds are averaged within a prompt first; the interval is over prompts."
 )
 EMERGENCE_HELP = (
-    "A concept emerges at the first step after which its similarity stays above half of its total rise. Earlier is "
-    "further left. Point: mean over prompts; thick bar: its 95 % interval; thin line: quartiles over samples."
+    "A concept emerges at the first step after which its similarity stays above half "
+    "of its total rise. Earlier is "
+    "further left. Point: mean over prompts; thick bar: its 95 % interval; thin line: "
+    "quartiles over samples."
 )
 
 
@@ -125,8 +128,11 @@ def verdict(page: Page, scores: pd.DataFrame) -> None:
             st.markdown(sentence)
         controls.draw(chart, key="verdict", alt="CLIP score per prompt and its mean per model")
         st.caption(
-            f"One tick per prompt ({controls.count(int(scores['prompt_id'].nunique()), 'prompt')}, seeds averaged); bar: 95 % t interval of the "
-            "mean. Pairs: mean paired difference, 95 % percentile bootstrap (B = 2000), Wilcoxon signed-rank, Holm-corrected."
+            "One tick per prompt "
+            f"({controls.count(int(scores['prompt_id'].nunique()), 'prompt')}, seeds "
+            "averaged); bar: 95 % t interval of the "
+            "mean. Pairs: mean paired difference, 95 % percentile bootstrap (B = "
+            "2000), Wilcoxon signed-rank, Holm-corrected."
         )
 
 
@@ -160,11 +166,13 @@ def _sentence(page: Page, pair: tuple[int, int], result: uncertainty.Paired, p: 
     if result.difference.excludes_zero and p < 0.05:
         wins = max(result.win_rate, 1 - result.win_rate)
         return (
-            f"{controls.model_mark(int(better))} **{names[0]}** beats **{names[1]}** by {abs(result.difference.estimate):.3f} "
+            f"{controls.model_mark(int(better))} **{names[0]}** beats **{names[1]}** by "
+            f"{abs(result.difference.estimate):.3f} "
             f"[{gap[0]:.3f}, {gap[1]:.3f}], on {wins:.0%} of prompts ({uncertainty.p_text(p)})"
         )
     return (
-        f":gray[○] **{names[0]}** and **{names[1]}** can't be told apart: {result.difference.estimate:+.3f} "
+        f":gray[○] **{names[0]}** and **{names[1]}** can't be told apart: "
+        f"{result.difference.estimate:+.3f} "
         f"[{result.difference.low:+.3f}, {result.difference.high:+.3f}] ({uncertainty.p_text(p)})"
     )
 
@@ -177,7 +185,8 @@ def order_of_emergence(page: Page) -> None:
     if data.empty:
         with controls.card("In what order concepts emerge", key="emergence"):
             st.caption(
-                "No concept emerges within these filters: no similarity rises by more than the noise between seeds."
+                "No concept emerges within these filters: no similarity rises by more "
+                "than the noise between seeds."
             )
         return
     low, high = uncertainty.t_limits(data["mean"], data["sd"], data["n"])
@@ -193,7 +202,8 @@ def order_of_emergence(page: Page) -> None:
         "In what order concepts emerge",
         chart,
         table,
-        f"Families of {which}, earliest on top; {controls.count(int(data['prompts'].max()), 'prompt')} × "
+        f"Families of {which}, earliest on top; "
+        f"{controls.count(int(data['prompts'].max()), 'prompt')} × "
         f"{controls.count(len(page.scope.seeds), 'seed')}. 95 % t interval over prompts.",
         key="emergence",
         help=EMERGENCE_HELP,
@@ -212,7 +222,8 @@ def gallery(page: Page) -> None:
         "Final images",
         charts.contact_sheet(images, page.models, look=page.look),
         images,
-        f"The same prompts and seed ({seed}) for every model, spread over the set. Click an image to open its prompt.",
+        f"The same prompts and seed ({seed}) for every model, spread over the set. "
+        "Click an image to open its prompt.",
         key="gallery",
         on_select="rerun",
     )
@@ -286,7 +297,8 @@ def coverage(page: Page) -> None:
         "Coverage",
         charts.bars(long, page.models),
         table,
-        f"{controls.count(int(table['planned'].iloc[0]) if len(table) else 0, 'sample')} planned per model within the filters.{pace}",
+        f"{controls.count(int(table['planned'].iloc[0]) if len(table) else 0, 'sample')} "
+        f"planned per model within the filters.{pace}",
         key="coverage",
     )
 

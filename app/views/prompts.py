@@ -70,7 +70,8 @@ def all_prompts(page: Page) -> None:
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
     ):
         st.caption(
-            f"{controls.count(total, 'prompt')}; scores are means over {controls.count(len(page.scope.seeds), 'seed')}."
+            f"{controls.count(total, 'prompt')}; scores are means over "
+            f"{controls.count(len(page.scope.seeds), 'seed')}."
         )
         place = st.pagination(pages, key="page", bind=BIND) if pages > 1 else 1
     question: dict[str, Any] = {
@@ -100,7 +101,8 @@ def all_prompts(page: Page) -> None:
             "All prompts",
             key="prompts",
             data=everything,
-            help="The CSV holds every prompt that the search and the filters leave, not only this page.",
+            help="The CSV holds every prompt that the search and the filters leave, not "
+            "only this page.",
         ),
     ):
         _table(page, rows, baseline, candidate)
@@ -211,7 +213,9 @@ def _close() -> None:
 
 
 def one_prompt(page: Page, prompt: pd.Series) -> None:
-    """One prompt: its pictures at the step, its film strips, curves and scores, all models side by side."""
+    """One prompt: its pictures at the step, its film strips, curves and scores, all models side by
+    side.
+    """
     st.button(
         "All prompts", icon=":material/arrow_back:", type="tertiary", on_click=_close, key="back"
     )
@@ -248,7 +252,8 @@ def one_prompt(page: Page, prompt: pd.Series) -> None:
         ):
             controls.strip(page, frames, key="prompt_strip")
             st.caption(
-                f"Seed {seed}; at most 12 of the recorded steps. The outlined frame is nearest to the chosen step; click another to go there."
+                f"Seed {seed}; at most 12 of the recorded steps. The outlined frame is "
+                "nearest to the chosen step; click another to go there."
             )
     concept_curves(page, int(prompt["prompt_id"]))
     seeds(page, samples)
@@ -280,7 +285,8 @@ def side_by_side(page: Page, samples: pd.DataFrame, frames: pd.DataFrame, seed: 
                 controls.model_name(model_id, label)
                 _pictures(page, own, frames[frames["model_id"] == model_id], model_id, label)
         st.caption(
-            f"{controls.place(page)}; seed {seed}. Similarity and CLIP score: cosine to the prompt, higher is better."
+            f"{controls.place(page)}; seed {seed}. Similarity and CLIP score: cosine to "
+            "the prompt, higher is better."
         )
 
 
@@ -342,7 +348,8 @@ def concept_curves(page: Page, prompt_id: int) -> None:
         "Concepts over the steps",
         key="curves",
         data=table.rename(columns={"prompts": "seeds"}),
-        help="Cosine between the predicted clean image and the concept, -1 to 1. Higher means that it is seen more.",
+        help="Cosine between the predicted clean image and the concept, -1 to 1. Higher "
+        "means that it is seen more.",
     ):
         controls.legend(page)
         grid = st.grid(3, min_column_width=260)
@@ -368,7 +375,8 @@ def concept_curves(page: Page, prompt_id: int) -> None:
                     alt=f"Similarity to {labels[concept_id]} over the steps",
                 )
         st.caption(
-            f"One prompt: mean of {controls.count(len(page.scope.seeds), 'seed')}, band from the lowest to the highest seed (no confidence interval)."
+            f"One prompt: mean of {controls.count(len(page.scope.seeds), 'seed')}, band "
+            "from the lowest to the highest seed (no confidence interval)."
         )
 
 

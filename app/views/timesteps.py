@@ -11,15 +11,18 @@ import uncertainty
 from controls import BIND, Page
 
 SIMILARITY_HELP = (
-    "Cosine between the CLIP embeddings of the predicted clean image (x0) at a step and of the concept's phrasings, "
+    "Cosine between the CLIP embeddings of the predicted clean image (x0) at a step "
+    "and of the concept's phrasings, "
     "-1 to 1. Higher means that the concept is seen more."
 )
 SHARE_HELP = (
-    "Share of a family's concepts whose similarity has passed half of its total rise for good by this step, 0 to 100 %. "
+    "Share of a family's concepts whose similarity has passed half of its total rise "
+    "for good by this step, 0 to 100 %. "
     "A curve further left is a family that appears earlier."
 )
 PREDICT_HELP = (
-    "Pearson correlation, over prompts, of the similarity to the whole prompt at a step with the final one. Where it "
+    "Pearson correlation, over prompts, of the similarity to the whole prompt at a "
+    "step with the final one. Where it "
     "stays above 0.9 the outcome is settled."
 )
 MEASURES = {
@@ -37,7 +40,8 @@ def show(page: Page) -> None:
     if page.concepts.empty or queries.curves(page.snapshot, page.scope, [0]).empty:
         controls.empty(
             "No trajectory within these filters.",
-            "Clear a filter in the sidebar. A study whose samples all failed has none: see the Overview.",
+            "Clear a filter in the sidebar. A study whose samples all failed has none: "
+            "see the Overview.",
         )
         return
     images(page)
@@ -59,7 +63,8 @@ def options(named: bool) -> tuple[charts.Axis, bool]:
             required=True,
             key="axis",
             bind=BIND,
-            help="Models with other schedules stand at other places on the noise scale: log-SNR lines them up.",
+            help="Models with other schedules stand at other places on the noise scale: "
+            "log-SNR lines them up.",
         )
         if not named:
             return charts.AXES[axis or "Step"], False
@@ -70,7 +75,8 @@ def options(named: bool) -> tuple[charts.Axis, bool]:
             required=True,
             key="which",
             bind=BIND,
-            help="A concept's similarity rises where the prompt asks for it; over all prompts it shows what leaks in unasked.",
+            help="A concept's similarity rises where the prompt asks for it; over all "
+            "prompts it shows what leaks in unasked.",
         )
     return charts.AXES[axis or "Step"], which != "All"
 
@@ -86,7 +92,8 @@ def images(page: Page) -> None:
     with controls.card(
         "What the models see",
         key="frames",
-        help="The predicted clean image x0 at a step: what the image would be if the model stopped guessing here.",
+        help="The predicted clean image x0 at a step: what the image would be if the model "
+        "stopped guessing here.",
     ):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             mode = st.segmented_control(
@@ -146,7 +153,8 @@ def _at_the_step(page: Page, ids: list[int], texts: dict[int, str], seed: int) -
         alt="Predicted clean images at the chosen step",
     )
     st.caption(
-        f"{controls.place(page)}. {controls.count(len(ids), 'prompt')}, seed {seed}. Move the step at the bottom of the page; hover for the prompt."
+        f"{controls.place(page)}. {controls.count(len(ids), 'prompt')}, seed {seed}. "
+        "Move the step at the bottom of the page; hover for the prompt."
     )
 
 
@@ -196,7 +204,8 @@ def _concept_card(page: Page, own: pd.DataFrame, name: str, axis: charts.Axis, n
     if own.empty:
         with controls.card(controls.plain(name), key=f"curve{number}"):
             st.caption(
-                "No prompt within the filters names this concept: let all prompts count to see its curve."
+                "No prompt within the filters names this concept: let all prompts "
+                "count to see its curve."
             )
         return
     most = int(own["prompts"].max())
@@ -213,20 +222,24 @@ def _concept_card(page: Page, own: pd.DataFrame, name: str, axis: charts.Axis, n
             legend=False,
         ),
         own,
-        f"Mean over {controls.count(most, 'prompt')} × {controls.count(len(page.scope.seeds), 'seed')}; band: 95 % t interval over prompts.",
+        f"Mean over {controls.count(most, 'prompt')} × "
+        f"{controls.count(len(page.scope.seeds), 'seed')}; band: 95 % t interval over "
+        "prompts.",
         key=f"curve{number}",
         help=SIMILARITY_HELP,
     )
 
 
 def _telling(page: Page, named: bool) -> list[int]:
-    """The whole prompt, and of each family the concept that rises most; at most as many as are drawn."""
+    """The whole prompt, and of each family the concept that rises most, counting prompts; as many
+    as are drawn.
+    """
     data = queries.curves(page.snapshot, page.scope, page.scope.concepts, named=named)
-    ends = (
-        data.sort_values("step").groupby(["model_id", "concept_id"])["mean"].agg(["first", "last"])
-    )
-    rise = (ends["last"] - ends["first"]).groupby("concept_id").mean().rename("rise").reset_index()
-    ranked = rise.merge(page.concepts, on="concept_id").sort_values("rise", ascending=False)
+    own = data.sort_values("step").groupby(["model_id", "concept_id"])
+    ends = own.agg(first=("mean", "first"), last=("mean", "last"), prompts=("prompts", "min"))
+    ends["weight"] = (ends["last"] - ends["first"]) * ends["prompts"] ** 0.5
+    weight = ends.groupby("concept_id")["weight"].mean().reset_index()
+    ranked = weight.merge(page.concepts, on="concept_id").sort_values("weight", ascending=False)
     return [0, *ranked.drop_duplicates("family")["concept_id"].astype(int)][:MOST_CURVES]
 
 
@@ -264,8 +277,10 @@ def emerged(page: Page, axis: charts.Axis, named: bool) -> None:
                     alt=f"Share of the family {family} that has emerged by each step",
                 )
         st.caption(
-            f"Families in the order in which they emerge; {controls.count(int(table['prompts'].max()), 'prompt')} × "
-            f"{controls.count(len(page.scope.seeds), 'seed')}; band: 95 % t interval over prompts. What never emerges keeps a curve below 100 %."
+            "Families in the order in which they emerge; "
+            f"{controls.count(int(table['prompts'].max()), 'prompt')} × "
+            f"{controls.count(len(page.scope.seeds), 'seed')}; band: 95 % t interval "
+            "over prompts. What never emerges keeps a curve below 100 %."
         )
 
 
@@ -311,7 +326,8 @@ def heat_map(page: Page, named: bool) -> None:
         )
         st.caption(
             f"Means over the {'prompts that name the concept' if named else 'prompts'} "
-            f"({int(own['prompts'].min())} to {int(own['prompts'].max())} of them); the frame marks the chosen step."
+            f"({int(own['prompts'].min())} to {int(own['prompts'].max())} of them); the "
+            "frame marks the chosen step."
         )
 
 
@@ -330,7 +346,9 @@ def _by_family(own: pd.DataFrame) -> list[str]:
 
 
 def ranking(page: Page, named: bool) -> None:
-    """Which concepts emerge first; overlapping intervals share a rank. Beside it: when the outcome is settled."""
+    """Which concepts emerge first; overlapping intervals share a rank. Beside it: when the outcome
+    is settled.
+    """
     data = queries.ask_scope(page.snapshot, "emergence", page.scope, named=named)
     data = data[data["n"] > 0]
     left, right = st.columns([3, 2])
@@ -344,7 +362,8 @@ def _ranking_card(page: Page, data: pd.DataFrame) -> None:
     if data.empty:
         with controls.card("Which concept emerges first", key="ranking"):
             st.caption(
-                "No concept emerges within these filters: no similarity rises by more than the noise between seeds."
+                "No concept emerges within these filters: no similarity rises by more "
+                "than the noise between seeds."
             )
         return
     low, high = uncertainty.t_limits(data["mean"], data["sd"], data["n"])
@@ -362,7 +381,8 @@ def _ranking_card(page: Page, data: pd.DataFrame) -> None:
         "Which concept emerges first",
         key="ranking",
         data=table,
-        help="Earlier is further left. Thick bar: 95 % interval of the mean over prompts; thin line: quartiles over samples.",
+        help="Earlier is further left. Thick bar: 95 % interval of the mean over prompts; "
+        "thin line: quartiles over samples.",
     ):
         controls.draw(
             charts.emergence(
@@ -379,6 +399,49 @@ def _ranking_card(page: Page, data: pd.DataFrame) -> None:
         )
         st.caption(
             f"{'The first ' + str(MOST_RANKED) + ' of ' if len(order) > MOST_RANKED else ''}{controls.count(len(order), 'concept')}; "
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
+            ""
             "95 % t interval over the prompts in which it emerges. All ranks are in the table and the CSV."
         )
         _rank_table(table)

@@ -1,4 +1,4 @@
-"""Two principal components of all CLIP embeddings of a study: the plane on which paths are drawn."""
+"""Two principal components of a study's CLIP embeddings: the plane on which paths are drawn."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ class Projection:
 
 
 def fit(vectors: Float[ndarray, "n d"]) -> Projection:
-    """The two directions of largest variance; each points to where its largest entry is positive."""
+    """The two directions of largest variance; the largest entry of each is positive."""
     vectors = np.asarray(vectors, np.float64)
     mean = vectors.mean(0)
     values, axes = np.linalg.eigh(

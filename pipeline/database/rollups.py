@@ -53,7 +53,7 @@ def read_curves(
 ) -> Iterator[Curves]:
     """The trajectories of some concepts of a model, one concept after the other."""
     bounds = {"model": model_id, "first": concepts.start, "last": concepts.stop - 1}
-    table = db.execute(query, bounds).to_arrow_table()
+    table: Any = db.sql(query, params=bounds).to_arrow_table()
     assert table is not None
     if not len(table):
         return
@@ -110,7 +110,7 @@ def _column(pieces: list[Any]) -> Any:
 
 
 def prompt_rows(curves: Curves, rows: Rows) -> tuple[Int[ndarray, " p"], Float[ndarray, "p s"]]:
-    """Adds the rows of `rollup_prompt`: seeds averaged. Returns the prompts and their mean curves."""
+    """Adds the rows of `rollup_prompt`: seeds averaged. Returns the prompts and their means."""
     both = np.concatenate([curves.similarity, curves.figures], axis=1)
     prompts, means, counts = correlation.mean_by_group(both, curves.prompt_id)
     steps = curves.similarity.shape[1]

@@ -182,7 +182,7 @@ def pipeline_rates(folder: Path, judge: Judge, count: int, steps: int = STEPS) -
     pipeline = load_pipeline(folder)
     rates = []
     trained = [scene for name in CATEGORIES[:2] for scene in _scenes(name, count)]
-    groups = {"trained pairs": trained} | {name: _scenes(name, count) for name in CATEGORIES[2:]}
+    groups = {"trained": trained} | {name: _scenes(name, count) for name in CATEGORIES[2:]}
     for group, scenes in groups.items():
         prompts = [caption(scene) for scene in scenes]
         guidance = GUIDANCE[folder.name]

@@ -61,13 +61,13 @@ class Recipe:
 
 
 RECIPES = {
-    "autoencoder": Recipe(24_000, 1, 16, 2e-3, Budget(4_000)),
-    "clip": Recipe(30_000, 11, 64, 1e-3, Budget(2_000)),
-    "judge": Recipe(30_000, 41, 64, 1e-3, Budget(2_000)),
-    "text": Recipe(40_000, 21, 64, 1e-3, Budget(2_500)),
-    "unet": Recipe(40_000, 31, 16, 1e-3, Budget(16_000)),
-    "relations": Recipe(40_000, 31, 24, 6e-4, Budget(2_000)),
-    "dit": Recipe(40_000, 31, 32, 1e-3, Budget(12_000)),
+    "autoencoder": Recipe(24_000, 1, 16, 2e-3, Budget(4_211)),
+    "clip": Recipe(30_000, 11, 64, 1e-3, Budget(2_717)),
+    "judge": Recipe(30_000, 41, 64, 1e-3, Budget(2_342)),
+    "text": Recipe(40_000, 21, 64, 1e-3, Budget(1_948)),
+    "unet": Recipe(40_000, 31, 16, 1e-3, Budget(8_572)),
+    "relations": Recipe(40_000, 31, 24, 6e-4, Budget(2_618)),
+    "dit": Recipe(40_000, 31, 24, 1e-3, Budget(8_557)),
 }
 
 

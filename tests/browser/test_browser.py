@@ -1,4 +1,5 @@
-"""The main way through the app in headless Chromium, on the real server: filters, step, search, one prompt, models.
+"""The main way through the app in headless Chromium, on the real server: filters, step, search,
+one prompt, models.
 
 Screenshots go to the folder that STEPSCOPE_SCREENSHOTS names, else to the test's own folder.
 """
@@ -33,7 +34,8 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(
         not (CHROMIUM and CHROMEDRIVER),
-        reason="needs chromium and chromedriver on PATH (Debian: apt-get install chromium chromium-driver)",
+        reason="needs chromium and chromedriver on PATH (Debian: apt-get install chromium "
+        "chromium-driver)",
     ),
 ]
 
@@ -136,7 +138,8 @@ class Reader:
 def chrome(width: int, height: int, *, dark: bool, profile: Path) -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run hide-scrollbars disable-sync "
+    flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run hide-scrollbars "
+        "disable-sync "
     flags += "disable-background-networking disable-component-update disable-dev-shm-usage"
     for flag in flags.split():
         options.add_argument(f"--{flag}")
