@@ -1,6 +1,4 @@
-"""What tests share: the import paths, a quiet hypothesis, and small studies on disk made by the
-real publish code.
-"""
+"""What tests share: import paths, a quiet hypothesis, and small studies really published."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def altered(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Copies of the study with some SQL run on its database; for old, empty, failed and hostile
-    ones.
-    """
+    """Copies of the study with some SQL run on its database: old, empty, failed, hostile ones."""
 
     def alter(*statements: str, values: list[object] | None = None) -> Path:
         folder = tmp_path_factory.mktemp("altered") / "demo"
@@ -99,9 +95,7 @@ HOSTILE = (
 
 @pytest.fixture(scope="session")
 def hostile(altered: Callable[..., Path]) -> Path:
-    """A study whose first prompts, and a model's label, are texts that something might
-    interpret.
-    """
+    """A study with prompts, and a model's label, that something might interpret."""
     numbered = ", ".join(f"({i}, ?)" for i in range(1, len(HOSTILE) + 1))
     return altered(
         f"UPDATE prompt SET text = t.text FROM (VALUES {numbered}) AS t(prompt_id, text) "

@@ -1,7 +1,7 @@
-"""Prompt readers: every format, column mapping, duplicates, samples; hostile texts are kept as they are."""
+"""Prompt files of every kind: texts come through exactly, bad files get one clear error with its place."""
 
+import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,112 +11,281 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PromptError
-from pipeline.prompts import read_prompts
+from pipeline.prompts import key_of, read_prompts
 from pipeline.study import PromptSource
 
-
-def source(path, kind, **options):
-    return PromptSource(path=Path(path), format=kind, columns=options.pop("columns", {}), **options)
-
-
-def texts(path, kind, **options):
-    return [p.text for p in read_prompts(source(path, kind, **options)).prompts]
-
-
-def test_csv_with_roles(tmp_path):
-    file = tmp_path / "p.csv"
-    file.write_text("text,category,subject,attribute\na small red cat,one,cat,small;red\n")
-    prompt = read_prompts(source(file, "csv")).prompts[0]
-    assert prompt.category == "one"
-    assert prompt.roles == {"subject": ("cat",), "attribute": ("small", "red")}
-    assert prompt.source.startswith(str(file)) or "p.csv" in prompt.source
-
-
-def test_partiprompts_columns_as_they_are(tmp_path):
-    file = tmp_path / "parti.tsv"
-    file.write_text("Prompt\tCategory\tChallenge\tNote\na cat\tAnimals\tBasic\t\n")
-    prompt = read_prompts(source(file, "tsv")).prompts[0]
-    assert (prompt.text, prompt.category) == ("a cat", "Animals")
-
-
-def test_mapped_columns(tmp_path):
-    file = tmp_path / "p.csv"
-    file.write_text("id,caption\n1,a dog\n")
-    assert texts(file, "csv", columns={"text": "caption"}) == ["a dog"]
-    with pytest.raises(PromptError, match="id, caption"):
-        texts(file, "csv")
-
-
-def test_jsonl_parquet_and_text(tmp_path):
-    (tmp_path / "p.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
-    pq.write_table(pa.table({"text": ["a", "b"]}), tmp_path / "p.parquet")
-    (tmp_path / "p.txt").write_text("a\nb\n")
-    for kind, name in (("jsonl", "p.jsonl"), ("parquet", "p.parquet"), ("txt", "p.txt")):
-        assert texts(tmp_path / name, kind) == ["a", "b"]
-
-
-def test_coco_karpathy_and_genome(tmp_path):
-    coco, karpathy, genome = (tmp_path / f"{n}.json" for n in ("coco", "karpathy", "genome"))
-    coco.write_text(json.dumps({"images": [], "annotations": [{"id": 1, "image_id": 2, "caption": "a cat"}]}))
-    sentences = [{"raw": "one", "sentid": 1}, {"raw": "two", "sentid": 2}]
-    karpathy.write_text(
-        json.dumps({"images": [{"split": "test", "sentences": sentences}, {"split": "train", "sentences": sentences[:1]}]})
-    )
-    triple = {"predicate": "on", "subject": {"name": "cat"}, "object": {"name": "mat"}}
-    genome.write_text(json.dumps([{"image_id": 1, "relationships": [triple]}]))
-    assert texts(coco, "coco") == ["a cat"]
-    assert "one" in texts(karpathy, "karpathy", split="test")
-    prompt = read_prompts(source(genome, "genome")).prompts[0]
-    assert prompt.text == "cat on mat"
-    assert prompt.roles == {"subject": ("cat",), "relation": ("on",), "object": ("mat",)}
-
-
-def test_duplicates(tmp_path):
-    file = tmp_path / "p.txt"
-    file.write_text("a\nb\na\n")
-    found = read_prompts(source(file, "txt"))
-    assert (len(found), found.duplicates) == (2, 1)
-    with pytest.raises(PromptError, match="same prompt"):
-        read_prompts(source(file, "txt", duplicates="error"))
-
-
-def test_sample_and_limit(tmp_path):
-    file = tmp_path / "p.txt"
-    file.write_text("\n".join(f"prompt {i}" for i in range(100)))
-    base = source(file, "txt")
-    assert texts(file, "txt", limit=3) == ["prompt 0", "prompt 1", "prompt 2"]
-    ten = {p.text for p in read_prompts(replace(base, sample=10)).prompts}
-    twenty = {p.text for p in read_prompts(replace(base, sample=20)).prompts}
-    assert len(ten) == 10 and ten < twenty
-    assert ten != {p.text for p in read_prompts(replace(base, sample=10, sample_seed=1)).prompts}
-
-
-def test_empty_file(tmp_path):
-    (tmp_path / "p.csv").write_text("text\n")
-    with pytest.raises(PromptError, match="no prompts"):
-        texts(tmp_path / "p.csv", "csv")
-
-
-def test_not_utf8(tmp_path):
-    (tmp_path / "p.txt").write_bytes(b"good\nbad \xff\n")
-    with pytest.raises(PromptError, match="UTF-8"):
-        texts(tmp_path / "p.txt", "txt")
-
-
-def test_broken_json_names_the_line(tmp_path):
-    (tmp_path / "p.jsonl").write_text('{"text": "a"}\n{"text": \n')
-    with pytest.raises(PromptError, match="line 2"):
-        texts(tmp_path / "p.jsonl", "jsonl")
-
-
-HOSTILE = st.one_of(
-    st.text(max_size=50),
-    st.sampled_from(["", "a\0b", "🐶", "كلب", "<script>alert(1)</script>", "'; DROP TABLE x; --", "a\nb\r\nc", "x" * 10_000]),
+HOSTILE = (
+    "",
+    " ",
+    "x" * 10_000,
+    "NUL \x00 inside",
+    "🦊 👩‍👩‍👧‍👦 emoji",
+    "\u202eright to left\u202c שלום",
+    "<script>alert(1)</script>",
+    "'; DROP TABLE sample; --",
+    'quoted "text", with, commas',
+    "line one\nline two\r\nthree",
+    "\u2028separators\u2029\x85\x0b\x0c",
+    "=HYPERLINK(1)",
+    "../../etc/passwd",
+    "nan",
+    "\ufeffmark",
 )
 
 
-@given(st.lists(HOSTILE, min_size=1, max_size=8, unique=True))
-def test_hostile_texts_come_back_as_they_are(tmp_path_factory, values):
-    file = tmp_path_factory.mktemp("hostile") / "p.jsonl"
-    file.write_text("".join(json.dumps({"text": value}) + "\n" for value in values))
-    assert texts(file, "jsonl") == values
+@pytest.fixture
+def read(tmp_path):
+    def read(name, content, **options):
+        path = tmp_path / name
+        if isinstance(content, list | dict):
+            content = json.dumps(content)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        format_ = options.pop("format", path.suffix[1:])
+        return read_prompts(PromptSource(path, format_, options.pop("columns", {}), **options))
+
+    return read
+
+
+def texts(found):
+    return [prompt.text for prompt in found.prompts]
+
+
+def write_table(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(["text"])
+        writer.writerows([row] for row in rows)
+
+
+def test_csv_with_all_columns(read):
+    found = read(
+        "a.csv",
+        "id,text,category,subject,relation,object,attribute\n"
+        '1,"a red, striped cat left of a dog",two,cat,left of,dog,red; striped\n'
+        "\n"
+        '2,"a\nhouse",one,house,,,\n',
+    )
+    first, second = found.prompts
+    assert first.text == "a red, striped cat left of a dog" and first.category == "two"
+    assert first.roles == {
+        "subject": ("cat",),
+        "relation": ("left of",),
+        "object": ("dog",),
+        "attribute": ("red", "striped"),
+    }
+    assert (first.source, second.source) == ("a.csv:2", "a.csv:4")
+    assert second.text == "a\nhouse" and second.roles == {"subject": ("house",)}
+    assert [p.position for p in found.prompts] == [0, 1]
+    assert first.prompt_key == key_of(first.text)
+
+
+def test_columns_by_name(read):
+    found = read("a.csv", "id,what,kind\n1,a cat,x\n", columns={"text": "what", "category": "kind"})
+    assert (found.prompts[0].text, found.prompts[0].category) == ("a cat", "x")
+
+
+def test_partiprompts_as_they_are(read):
+    found = read(
+        "PartiPrompts.tsv",
+        "Prompt\tCategory\tChallenge\tNote\n"
+        'a "quoted" sign\tArtifacts\tWriting & Symbols\t\n'
+        'an unclosed " quote\tAbstract\tBasic\tNote\n',
+    )
+    assert texts(found) == ['a "quoted" sign', 'an unclosed " quote']
+    assert [p.category for p in found.prompts] == ["Artifacts", "Abstract"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.txt", "a cat\r\n\n  a dog \n", ["a cat", "  a dog "]),
+        ("a.txt", "\ufeffa cat", ["a cat"]),
+        ("a.txt", "one\u2028two\x0bthree\n", ["one\u2028two\x0bthree"]),
+        ("a.jsonl", '{"text": "a cat"}\n\n"a dog"\n', ["a cat", "a dog"]),
+        ("a.json", ["a cat", "a dog"], ["a cat", "a dog"]),
+        ("a.json", [{"text": "a cat", "attribute": ["cat"]}], ["a cat"]),
+        ("a.json", {"annotations": [{"image_id": 1, "caption": "a cat"}]}, ["a cat"]),
+        (
+            "a.json",
+            {"images": [{"sentences": [{"raw": "a cat"}, {"raw": "a dog"}]}]},
+            ["a cat", "a dog"],
+        ),
+        ("a.json", [["cat", "ON", "mat"]], ["cat ON mat"]),
+        (
+            "a.json",
+            [{"subject": "cat", "predicate": "on", "object": "mat"}],
+            ["cat on mat"],
+        ),
+    ],
+)
+def test_simple_files(read, name, content, expected):
+    assert texts(read(name, content)) == expected
+
+
+def test_karpathy_splits(read):
+    images = [
+        {"split": "train", "sentences": [{"raw": "a bird"}]},
+        {"split": "test", "sentences": [{"raw": "a cat"}, {"raw": "a dog"}]},
+    ]
+    found = read("a.json", {"images": images}, format="karpathy", split="test")
+    assert texts(found) == ["a cat", "a dog"]
+    assert found.prompts[1].source == "a.json images[1].sentences[1]"
+    with pytest.raises(PromptError, match=r"no split 'tests' \(found: test, train\)"):
+        read("a.json", {"images": images}, format="karpathy", split="tests")
+
+
+def test_visual_genome_triples_have_roles(read):
+    images = [
+        {
+            "image_id": 1,
+            "relationships": [
+                {"predicate": "ON", "subject": {"name": "shade"}, "object": {"names": ["street"]}},
+                {"predicate": "has", "subject": {"names": ["car"]}, "object": {"name": "headlight"}},
+            ],
+        }
+    ]  # fmt: skip
+    found = read("relationships.json", images, format="genome")
+    assert texts(found) == ["shade ON street", "car has headlight"]
+    assert found.prompts[0].roles == {
+        "subject": ("shade",),
+        "relation": ("ON",),
+        "object": ("street",),
+    }
+    assert found.prompts[1].source == "relationships.json entry 0.relationships[1]"
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = {"text": ["a red cat", *HOSTILE], "attribute": [["red"], *[[]] * len(HOSTILE)]}
+    pq.write_table(pa.table(table), path)
+    found = read_prompts(PromptSource(path, "parquet", {}))
+    assert texts(found) == ["a red cat", *HOSTILE]
+    assert found.prompts[0].roles == {"attribute": ("red",)}
+    assert found.prompts[1].source == "a.parquet:2"
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+def test_hostile_texts_come_through_exactly(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        write_table(path, HOSTILE)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in HOSTILE))
+    else:
+        path.write_text(json.dumps(list(HOSTILE)))
+    assert texts(read_prompts(PromptSource(path, kind, {}))) == list(HOSTILE)
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=8, unique=True))
+def test_any_texts_come_through_exactly(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    write_table(path, rows)
+    assert texts(read_prompts(PromptSource(path, "csv", {}))) == rows
+    path = path.with_suffix(".jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert texts(read_prompts(PromptSource(path, "jsonl", {}))) == rows
+
+
+@given(st.binary(max_size=60), st.sampled_from(["csv", "tsv", "jsonl", "json", "txt", "parquet"]))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, data, kind):
+    path = tmp_path_factory.mktemp("bytes") / f"a.{kind}"
+    path.write_bytes(data)
+    try:
+        assert read_prompts(PromptSource(path, kind, {})).prompts
+    except PromptError as error:
+        assert "\n" not in str(error)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["images", "annotations", "sentences", "raw", "caption", "relationships", "subject", "object", "predicate", "name", "names", "split", "text"])
+        | st.text(max_size=4),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(JSON, st.sampled_from(["json", "coco", "karpathy", "genome"]))
+def test_any_json_is_read_or_refused(tmp_path_factory, value, kind):
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    path.write_text(json.dumps(value))
+    try:
+        assert read_prompts(PromptSource(path, kind, {})).prompts
+    except PromptError as error:
+        assert "a.json" in str(error)
+
+
+def test_a_lone_surrogate_becomes_a_replacement_character(read):
+    assert texts(read("a.jsonl", b'{"text": "a \\ud800 cat"}')) == ["a \ufffd cat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", "prompt,id\nx,1\n", r"a.csv line 1: no column 'text' \(found: prompt, id\). Name it with prompts.columns.text = \"prompt\"."),
+        ("a.csv", "text,text\nx,1\n", "a.csv line 1: column 'text' is there twice"),
+        ("a.csv", "text,id\nx,1\ny\n", "a.csv line 3: 1 columns, where line 1 names 2"),
+        ("a.csv", "text\na, cat\n", "line 2: 2 columns.*in double quotes"),
+        ("a.csv", 'text\n"a cat', "line 2: not a CSV row"),
+        ("a.csv", "text\n", "no prompts in it"),
+        ("a.csv", "", "no prompts in it"),
+        ("a.txt", "\n \n", "no prompts in it"),
+        ("a.csv", b"text\na cat\ncaf\xe9\n", "a.csv line 3: byte 0xe9 is not UTF-8"),
+        ("a.csv", "text\na cat".encode("utf-16"), "is UTF-16. Save it as UTF-8"),
+        ("a.csv", "text,attribute\na cat,blue\n", "a.csv:2: the attribute 'blue' is not in the prompt 'a cat'"),
+        ("a.jsonl", '{"text": "a"}\n{"text": 5}\n', "a.jsonl line 2: text = 5 is not text"),
+        ("a.jsonl", '{"text": "a"}\n{"text": null}\n', "line 2: text = None is not text"),
+        ("a.jsonl", "[1]\n", "line 1: .* is not an object"),
+        ("a.jsonl", '{"text": \n', "a.jsonl line 1: not JSON"),
+        ("a.json", {"a": 1}, "unknown shape"),
+        ("a.json", "[" * 100_000, "not JSON that can be read"),
+        ("a.json", {"annotations": [{"caption": "a"}, {"id": 1}]}, r"annotations\[1\]: no 'caption' \(found: id\)"),
+        ("a.json", {"annotations": {}}, "a.json annotations: {} is not a list"),
+        ("a.json", {"images": [{"sentences": [{"raw": 1}]}]}, r"images\[0\].sentences\[0\]: raw = 1 is not text"),
+        ("a.json", [["a", "b"]], r"entry 0: \['a', 'b'\] is not \[subject"),
+        ("a.json", [{"relationships": [{"subject": "a", "predicate": "on"}]}], r"relationships\[0\]: no 'object'"),
+        ("a.parquet", "no", "cannot be read as Parquet"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_gets_one_clear_error(read, name, content, says):
+    with pytest.raises(PromptError, match=says) as caught:
+        read(name, content)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+def test_a_column_that_the_study_names_must_exist(read):
+    with pytest.raises(PromptError, match=r"no column 'kind'.*prompts.columns.category"):
+        read("a.csv", "text\na\n", columns={"category": "kind"})
+
+
+def test_repeats_are_dropped_and_counted_or_refused(read):
+    assert read("a.txt", "a\nb\na\na\n").duplicates == 2
+    assert texts(read("a.txt", "a\nb\na\n")) == ["a", "b"]
+    with pytest.raises(PromptError, match="a.txt:3: the same prompt as a.txt:1"):
+        read("a.txt", "a\nb\na\n", duplicates="error")
+
+
+def test_limit_counts_prompts_not_lines(read):
+    assert texts(read("a.txt", "a\na\nb\nc\n", limit=2)) == ["a", "b"]
+
+
+def test_a_sample_is_fixed_by_its_seed_and_blind_to_order(read):
+    rows = [f"prompt {i}" for i in range(50)]
+    first = texts(read("a.txt", "\n".join(rows), sample=10))
+    assert len(first) == 10 and first == sorted(first, key=rows.index)
+    assert set(texts(read("b.txt", "\n".join(reversed(rows)), sample=10))) == set(first)
+    assert set(first) < set(texts(read("a.txt", "\n".join(rows), sample=20)))
+    assert set(texts(read("a.txt", "\n".join(rows), sample=10, sample_seed=1))) != set(first)
+    assert texts(read("a.txt", "\n".join(rows), sample=10, limit=3)) == first[:3]
+    positions = [p.position for p in read("a.txt", "\n".join(rows), sample=10).prompts]
+    assert positions == list(range(10))
+
+
+def test_the_shipped_prompts():
+    found = read_prompts(PromptSource(Path("data/prompts/scenes.csv"), "csv", {}))
+    assert len(found) >= 48 and not found.duplicates
+    assert all(p.category and p.roles["subject"] for p in found.prompts)

@@ -1,6 +1,4 @@
-"""Every view in AppTest: a full study, one model, hostile texts, failures only, nothing, and
-databases that can't be shown.
-"""
+"""Every view in AppTest: full, one model, hostile, failed, empty, and what can't be shown."""
 
 from __future__ import annotations
 

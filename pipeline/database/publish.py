@@ -412,7 +412,7 @@ def _insert_concept_correlations(build: _Build, model_id: int) -> None:
     at_once = max(1, rollups.FLOATS_AT_ONCE // max(1, each))
     for first in range(0, total, at_once):
         bounds = {"model": model_id, "first": first + 1, "last": min(first + at_once, total)}
-        table: Any = build.db.sql(_sql("prompt_curves.sql"), params=bounds).to_arrow_table()
+        table: Any = build.db.execute(_sql("prompt_curves.sql"), bounds).to_arrow_table()
         assert table is not None
         concepts = np.unique(table["concept_id"].to_numpy())
         means = rollups.matrix_of(table["similarity"])

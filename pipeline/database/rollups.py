@@ -53,7 +53,7 @@ def read_curves(
 ) -> Iterator[Curves]:
     """The trajectories of some concepts of a model, one concept after the other."""
     bounds = {"model": model_id, "first": concepts.start, "last": concepts.stop - 1}
-    table: Any = db.sql(query, params=bounds).to_arrow_table()
+    table: Any = db.execute(query, bounds).to_arrow_table()
     assert table is not None
     if not len(table):
         return

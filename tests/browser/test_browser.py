@@ -1,5 +1,4 @@
-"""The main way through the app in headless Chromium, on the real server: filters, step, search,
-one prompt, models.
+"""The main way through the app in headless Chromium: filters, step, search, prompt, models.
 
 Screenshots go to the folder that STEPSCOPE_SCREENSHOTS names, else to the test's own folder.
 """
@@ -75,7 +74,7 @@ def wait(ready: Callable[[], object], why: Callable[[], str] = lambda: "") -> No
         try:
             if ready():
                 return
-        except Exception:  # noqa: BLE001 - elements come and go while the page is drawn
+        except Exception:
             pass
         time.sleep(0.2)
     pytest.fail(f"waited {PATIENCE:.0f} s in vain. {why()}")
@@ -139,8 +138,8 @@ def chrome(width: int, height: int, *, dark: bool, profile: Path) -> webdriver.C
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     flags = "headless=new no-sandbox disable-gpu disable-quic no-first-run hide-scrollbars "
-        "disable-sync "
-    flags += "disable-background-networking disable-component-update disable-dev-shm-usage"
+    flags += "disable-sync disable-background-networking disable-component-update "
+    flags += "disable-dev-shm-usage"
     for flag in flags.split():
         options.add_argument(f"--{flag}")
     options.add_argument(f"--window-size={width},{height}")
@@ -255,7 +254,8 @@ def test_every_view_in_dark_and_on_a_wide_screen(server: str, tmp_path: Path) ->
         for view in ("", "timesteps", "prompts", "models"):
             dark.open(f"/{view}")
             background = driver.execute_script(
-                "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+                "return "
+                "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
             )
             assert max(int(part) for part in background.strip("rgba()").split(",")[:3]) < 64
             wide = driver.execute_script("return document.documentElement.scrollWidth")
