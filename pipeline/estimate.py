@@ -13,6 +13,7 @@ from pipeline.plan import Plan
 from pipeline.study import GAMES, METHODS, ModelSpec, ToolSpec
 
 CALIBRATION_PROMPTS = 2
+CALIBRATION_MASKS = 32
 SALIENCY = set(METHODS)
 
 
@@ -99,6 +100,7 @@ def _calibrate(made: Plan, model: ModelSpec, device: str) -> tuple[float, float,
     from pipeline.sampling import Worker
     from pipeline.shards import table_of
 
+    made = _shortened(made)
     unit = next(made.of_model(model))
     short = replace(unit, prompts=unit.prompts[:CALIBRATION_PROMPTS])
     part = Plan(
@@ -109,6 +111,17 @@ def _calibrate(made: Plan, model: ModelSpec, device: str) -> tuple[float, float,
         rows = worker.run(short)
         seconds = time.perf_counter() - started
     return seconds, table_of(rows).nbytes / len(rows), denoiser_calls(part, model)
+
+
+def _shortened(made: Plan) -> Plan:
+    """The plan with few masks and perturbations: a call costs the same, there are only fewer of them."""
+    measures = made.study.measures
+    for name, key in (("df_rise", "masks"), ("lime", "perturbations")):
+        tool = getattr(measures, name)
+        if tool is not None:
+            few = {**tool.options, key: CALIBRATION_MASKS}
+            measures = replace(measures, **{name: replace(tool, options=few)})
+    return Plan(replace(made.study, measures=measures), made.revisions, made.prompts, made.bank)
 
 
 def show(costs: Sequence[Cost]) -> str:

@@ -71,11 +71,9 @@ def read_prompts(source: PromptSource) -> PromptSet:
     Raises:
         PromptError: says the file, the line or entry, what is wrong and what to do.
     """
-    entries = _unique(READERS[source.format](source), source)
-    if source.limit is not None and source.sample is None:
-        entries = islice(entries, source.limit)
-    counted = _Counted(entries)
-    prompts = [_prompt(entry, position) for position, entry in enumerate(counted)]
+    counted = _Counted(_unique(READERS[source.format](source), source))
+    first = source.limit if source.sample is None else None
+    prompts = [_prompt(entry, position) for position, entry in enumerate(islice(counted, first))]
     if source.sample is not None:
         prompts = _sample(prompts, source.sample, source.sample_seed)[: source.limit]
     if not prompts:

@@ -406,14 +406,14 @@ def _categories(plan: Plan) -> dict[str, ndarray]:
 
 
 def _insert_concept_correlations(build: _Build, model_id: int) -> None:
-    steps = build.db.execute(_sql("steps.sql"), {"model": model_id}).fetchone()
-    total = steps[0] if steps and steps[0] else 0
+    # All of the result: DuckDB refuses other work while one is unfinished.
+    [(steps,)] = build.db.execute(_sql("steps.sql"), {"model": model_id}).fetchall()
+    total = steps or 0
     each = (len(build.plan.bank.concepts) + 1) * len(build.plan.prompts)
     at_once = max(1, rollups.FLOATS_AT_ONCE // max(1, each))
     for first in range(0, total, at_once):
         bounds = {"model": model_id, "first": first + 1, "last": min(first + at_once, total)}
-        table: Any = build.db.execute(_sql("prompt_curves.sql"), bounds).to_arrow_table()
-        assert table is not None
+        table = rollups.read_table(build.db, _sql("prompt_curves.sql"), bounds)
         concepts = np.unique(table["concept_id"].to_numpy())
         means = rollups.matrix_of(table["similarity"])
         means = means.reshape(len(concepts), -1, means.shape[1])

@@ -48,13 +48,21 @@ class Curves:
 FIGURES = ("rise", "spearman", "auc", "emergence_step")
 
 
+def read_table(db: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, int]) -> Any:
+    """The result of a query as an Arrow table, without the copy that `execute` makes of it."""
+    relation = db.sql(query, params=dict(values))
+    try:
+        return relation.to_arrow_table()
+    finally:
+        relation.close()  # an open result would keep the database open after `db.close`
+
+
 def read_curves(
     db: duckdb.DuckDBPyConnection, query: str, model_id: int, concepts: range
 ) -> Iterator[Curves]:
     """The trajectories of some concepts of a model, one concept after the other."""
     bounds = {"model": model_id, "first": concepts.start, "last": concepts.stop - 1}
-    table: Any = db.execute(query, bounds).to_arrow_table()
-    assert table is not None
+    table = read_table(db, query, bounds)
     if not len(table):
         return
     concept = table["concept_id"].to_numpy()
