@@ -80,7 +80,6 @@ def fit(
         lr=stage.learning_rate,
         betas=(0.9, 0.99),
         weight_decay=stage.weight_decay,
-        fused=True,
     )
     path = folder / f"{stage.name}.safetensors"
     progress = load_checkpoint(path, stage.model, average, optimizer)
