@@ -55,9 +55,7 @@ class Look:
 
     @property
     def middle(self) -> str:
-        """Middle of a diverging scale: the page's own background, so that 'no difference'
-        recedes.
-        """
+        """Middle of a diverging scale: near the page's own, so that 'no difference' recedes."""
         return "#1b232b" if self.dark else "#f6f7f8"
 
 
@@ -108,9 +106,7 @@ def model_colour(model_id: int) -> str:
 
 
 def _limits(data: pd.DataFrame) -> tuple[float, float]:
-    """Limits that show the means, and their bands unless those dwarf them (an interval over two
-    prompts).
-    """
+    """Limits that show the means, and their bands unless those dwarf them (two prompts)."""
     lowest, highest = float(data["mean"].min()), float(data["mean"].max())
     room = 0.75 * max(highest - lowest, 1e-3)
     low, high = data["low"].min(), data["high"].max()
@@ -332,8 +328,7 @@ def emergence(
     row_height: int = 34,
     marker: float | None = None,
 ) -> alt.LayerChart:
-    """When rows emerge: quartiles as a thin bar, the mean's interval as a thick one, the mean as a
-    point.
+    """When rows emerge: quartiles (thin), the mean's interval (thick), and the mean as a point.
 
     Args:
         data: model, the row's column, mean, low, high, q1, q3, emerged_share, n; in the order to
@@ -403,9 +398,7 @@ def predictability(
     marker: float | None = None,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Correlation with the final value per step and model, with the 0.9 line from which on the
-    outcome is settled.
-    """
+    """Correlation with the final value per step; above the 0.9 line the outcome is settled."""
     look = look or Look()
     rule = (
         alt.Chart(pd.DataFrame({"mean": [0.9]}))
@@ -420,6 +413,7 @@ def predictability(
         marker=marker,
         height=300,
         look=look,
+        legend=False,
         domain=(min(0.0, float(data["low"].min()), float(data["mean"].min())), 1),
         format=".2f",
     )
@@ -512,8 +506,7 @@ def difference_heat(
     row_height: int = 17,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Concept x step heat map of a paired difference; a dot marks cells that stay significant
-    after correction.
+    """Concept x step heat map of a paired difference; dots stay significant after correction.
 
     Args:
         data: concept, family, step, mean, low, high, q, significant, prompts.
@@ -563,8 +556,7 @@ def forest(
     look: Look | None = None,
     row_height: int = 22,
 ) -> alt.LayerChart:
-    """Differences with intervals, one row each, around zero; hollow where zero is inside after
-    correction.
+    """Differences with intervals around zero; hollow where not significant after correction.
 
     Args:
         data: model, the row's column, mean, low, high, q, significant, prompts, win_rate, d_z.

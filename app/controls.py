@@ -1,5 +1,4 @@
-"""What every view shares: the study and filters of the page, the step control, cards, pictures,
-downloads, empty states.
+"""What every view shares: filters, the step control, cards, pictures, downloads, empty states.
 
 Filters and the step are widgets bound to the query string, so that they live in the URL: they
 survive page changes and reloads, and a link shows what its sender saw. An empty filter means all.
@@ -104,8 +103,7 @@ def current() -> Page:
 
 
 def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
-    """Choose the study, draw the sidebar and, where wanted, the step control; remember it all for
-    the view.
+    """Choose the study, draw the sidebar and the step control, and remember it for the view.
 
     Raises:
         SnapshotError: there is no study to show.
@@ -197,9 +195,7 @@ def _filters(
 
 
 def _pick(label: str, options: list[Any], key: str, icon: str) -> list[Any]:
-    """A filter in which nothing chosen means everything; hidden where there is nothing to
-    choose.
-    """
+    """A filter in which nothing chosen means all; hidden where there is nothing to choose."""
     if len(options) < 2:
         return options
     chosen = st.multiselect(
@@ -496,8 +492,10 @@ def place(page: Page) -> str:
     if own.empty:
         return f"Step {page.step}"
     row = own.loc[(own["progress"] - page.progress).abs().idxmin()]
-    return f"Step {page.step} of 0 to {page.last_step} (timestep {row['timestep']:.0f}, "
-        f"log-SNR {row['log_snr']:+.1f})"
+    return (
+        f"Step {page.step} of 0 to {page.last_step} "
+        f"(timestep {row['timestep']:.0f}, log-SNR {row['log_snr']:+.1f})"
+    )
 
 
 def choose_model(page: Page, key: str) -> int:

@@ -106,9 +106,7 @@ class Scope:
 
     @property
     def rolled_up(self) -> str | None:
-        """The rollups' category that answers for this scope ('' = all prompts); None when none
-        does.
-        """
+        """The rollups' category that answers for this scope ('' = all prompts), or None."""
         if len(self.seeds) != self.total_seeds:
             return None
         if len(self.categories) == self.total_categories:

@@ -146,9 +146,7 @@ def compare(baseline: ArrayLike, candidate: ArrayLike) -> Paired:
 
 
 def wilcoxon_p(differences: ArrayLike) -> float:
-    """Two-sided p of the Wilcoxon signed-rank test; 1 for no difference at all, NaN for fewer than
-    2 prompts.
-    """
+    """Two-sided p of the Wilcoxon signed-rank test; 1 for no difference at all, NaN where n < 2."""
     gap = _finite(differences)
     if gap.size < 2:
         return float("nan")
@@ -161,9 +159,7 @@ def wilcoxon_p(differences: ArrayLike) -> float:
 
 
 def effect_size(differences: ArrayLike) -> float:
-    """d_z: mean over standard deviation of the differences; 0 for none, NaN where it has no
-    scale.
-    """
+    """d_z: mean over standard deviation of the differences; 0 for none, NaN without a scale."""
     gap = _finite(differences)
     if gap.size < 2:
         return float("nan")
@@ -174,9 +170,7 @@ def effect_size(differences: ArrayLike) -> float:
 
 
 def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike) -> float:
-    """P(candidate > baseline) - P(candidate < baseline) over all pairs of values, from the ranks;
-    -1..1.
-    """
+    """P(candidate > baseline) - P(candidate < baseline) over all pairs of values; -1..1."""
     first, second = _finite(baseline), _finite(candidate)
     if not first.size or not second.size:
         return float("nan")
@@ -193,9 +187,7 @@ def win_rate(differences: ArrayLike) -> float:
 
 
 def paired_t_p(mean: ArrayLike, sd: ArrayLike, n: ArrayLike) -> Floats:
-    """Two-sided p of the paired t test from the moments of the differences; 1 where all
-    differences are zero.
-    """
+    """Two-sided p of the paired t test from the differences' moments; 1 where all are zero."""
     centre, spread, count = (np.asarray(x, dtype=float) for x in (mean, sd, n))
     with np.errstate(divide="ignore", invalid="ignore"):
         t = centre / (spread / np.sqrt(count))
@@ -212,9 +204,7 @@ def p_text(p: float) -> str:
 
 
 def holm(p: ArrayLike) -> Floats:
-    """p values after Holm's step-down correction (familywise error), for headlines; NaN stays
-    NaN.
-    """
+    """p values after Holm's step-down correction (familywise), for headlines; NaN stays NaN."""
     raw, known = np.asarray(p, dtype=float), np.isfinite(np.asarray(p, dtype=float))
     order = np.argsort(raw[known])
     stepped = raw[known][order] * np.arange(known.sum(), 0, -1)
@@ -226,9 +216,7 @@ def holm(p: ArrayLike) -> Floats:
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
-    """p values after Benjamini and Hochberg's correction (false discovery rate), for grids; NaN
-    stays NaN.
-    """
+    """p values after Benjamini-Hochberg (false discovery rate), for grids; NaN stays NaN."""
     raw = np.asarray(p, dtype=float)
     known = np.isfinite(raw)
     out = np.full(raw.shape, np.nan)
@@ -238,8 +226,7 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
 
 
 def correlation_limits(table: pd.DataFrame, r: str, n: str, level: float = LEVEL) -> pd.DataFrame:
-    """The rows with limits low and high of their Pearson correlations (Fisher's z); NaN where n <
-    4.
+    """The rows with limits low and high of their correlations (Fisher's z); NaN where n < 4.
 
     Args:
         table: one correlation per row.

@@ -43,7 +43,16 @@ def test_publish_prints_what_was_found(folder, capsys):
 
 def test_run_on_the_small_study(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engine, "_local_worker", FakeWorker)
-    arguments = ["run", "data/studies/small.toml", "--out", str(tmp_path), "--limit", "2", "--seeds", "3"]
+    arguments = [
+        "run",
+        "data/studies/small.toml",
+        "--out",
+        str(tmp_path),
+        "--limit",
+        "2",
+        "--seeds",
+        "3",
+    ]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "2 models x 2 prompts x 1 seeds = 4 images" in out and "published" in out
@@ -67,7 +76,9 @@ def test_mistakes_are_one_line_and_exit_2(arguments, capsys):
 
 def test_every_command_is_in_the_readme():
     readme = Path("README.md").read_text()
-    shown = subprocess.run([sys.executable, "-m", "pipeline", "--help"], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-m", "pipeline", "--help"], capture_output=True, text=True, check=True
+    ).stdout
     commands = re.findall(r"^    (\w+) ", shown, re.M)
     assert {"run", "publish", "status", "verify", "demo"} <= set(commands)
     for command in commands:

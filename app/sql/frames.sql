@@ -8,8 +8,8 @@ chosen AS (
     FROM sample AS s JOIN place AS p USING (model_id) JOIN frame AS f USING (sample_id)
     WHERE s.prompt_id IN $prompts AND s.seed = $seed AND s.model_id IN $models
 )
-SELECT c.prompt_id, c.model_id, c.step, c.image, c.clip_score::DOUBLE AS score,
+SELECT c.prompt_id, p.prompt_key, c.model_id, c.step, c.image, c.clip_score::DOUBLE AS score,
        t.similarity[c.step + 1]::DOUBLE AS similarity
-FROM chosen AS c
+FROM chosen AS c JOIN prompt AS p USING (prompt_id)
 LEFT JOIN trajectory AS t ON t.model_id = c.model_id AND t.concept_id = 0 AND t.prompt_id = c.prompt_id AND t.seed = $seed
 WHERE c.nearest = 1 ORDER BY c.prompt_id, c.model_id

@@ -101,9 +101,7 @@ def paired_scores(
 
 
 def verdicts(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[int]) -> None:
-    """A card per candidate: paired difference of the CLIP score, and whether it is separable from
-    none.
-    """
+    """A card per candidate: paired difference of the CLIP score, and whether it is separable."""
     results = {
         c: controls.compare(own["baseline"], own["candidate"])
         for c, own in pairs.groupby("model_id")
@@ -260,9 +258,7 @@ def _verdict(row: dict[Any, Any]) -> str:
 
 
 def difference_grid(page: Page, baseline: int, candidates: list[int]) -> pd.DataFrame:
-    """One row per (candidate, concept, step): paired difference, t interval, p corrected over each
-    candidate's grid.
-    """
+    """One row per (candidate, concept, step): paired difference, and p corrected over the grid."""
     data = queries.ask_scope(
         page.snapshot, "paired_grid", page.scope, baseline=baseline, candidates=candidates
     )

@@ -213,9 +213,7 @@ def _close() -> None:
 
 
 def one_prompt(page: Page, prompt: pd.Series) -> None:
-    """One prompt: its pictures at the step, its film strips, curves and scores, all models side by
-    side.
-    """
+    """One prompt: pictures, film strips, curves and scores, all models side by side."""
     st.button(
         "All prompts", icon=":material/arrow_back:", type="tertiary", on_click=_close, key="back"
     )

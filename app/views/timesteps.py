@@ -144,17 +144,18 @@ def _at_the_step(page: Page, ids: list[int], texts: dict[int, str], seed: int) -
             "Choose other prompts, or record frames in the study's measures.",
         )
         return
-    table = page.labelled(frames).assign(
-        text=frames["prompt_id"].map(texts), prompt_key=frames["prompt_id"]
-    )
-    controls.draw(
+    table = page.labelled(frames)
+    table["text"] = table["prompt_id"].map(texts)
+    event = controls.draw(
         charts.contact_sheet(table, page.models, look=page.look),
         key="sheet",
+        on_select="rerun",
         alt="Predicted clean images at the chosen step",
     )
+    controls.open_prompt(event, "prompt")
     st.caption(
         f"{controls.place(page)}. {controls.count(len(ids), 'prompt')}, seed {seed}. "
-        "Move the step at the bottom of the page; hover for the prompt."
+        "Move the step at the bottom of the page; click an image to open its prompt."
     )
 
 
@@ -191,7 +192,8 @@ def concept_curves(page: Page, axis: charts.Axis, named: bool) -> None:
     )
     ids = [int(i) for i in chosen] or default
     data = queries.curves(page.snapshot, page.scope, ids, named=named)
-    table = page.placed(page.labelled(data)).assign(concept=data["concept_id"].map(labels))
+    table = page.placed(page.labelled(data))
+    table["concept"] = table["concept_id"].map(labels)
     controls.legend(page)
     grid = st.grid(2, min_column_width=380)
     for number, concept_id in enumerate(ids):
@@ -231,9 +233,7 @@ def _concept_card(page: Page, own: pd.DataFrame, name: str, axis: charts.Axis, n
 
 
 def _telling(page: Page, named: bool) -> list[int]:
-    """The whole prompt, and of each family the concept that rises most, counting prompts; as many
-    as are drawn.
-    """
+    """The whole prompt, and of each family the concept that rises most over many prompts."""
     data = queries.curves(page.snapshot, page.scope, page.scope.concepts, named=named)
     own = data.sort_values("step").groupby(["model_id", "concept_id"])
     ends = own.agg(first=("mean", "first"), last=("mean", "last"), prompts=("prompts", "min"))
@@ -346,9 +346,7 @@ def _by_family(own: pd.DataFrame) -> list[str]:
 
 
 def ranking(page: Page, named: bool) -> None:
-    """Which concepts emerge first; overlapping intervals share a rank. Beside it: when the outcome
-    is settled.
-    """
+    """Which concepts emerge first, and from when on the outcome is settled."""
     data = queries.ask_scope(page.snapshot, "emergence", page.scope, named=named)
     data = data[data["n"] > 0]
     left, right = st.columns([3, 2])
@@ -495,9 +493,8 @@ def _rank_table(table: pd.DataFrame) -> None:
 def predictability(page: Page) -> None:
     """From which step on the final similarity to the prompt can be told."""
     data = queries.curves(page.snapshot, page.scope, [0]).dropna(subset=["r_final"])
-    table = page.placed(page.labelled(data)).assign(
-        mean=data["r_final"], low=data["r_final"], high=data["r_final"]
-    )
+    table = page.placed(page.labelled(data))
+    table["mean"] = table["r_final"]
     if table.empty:
         with controls.card("When the outcome is settled", key="predict", help=PREDICT_HELP):
             st.caption(
@@ -509,21 +506,21 @@ def predictability(page: Page) -> None:
         f"{controls.plain(page.label(int(m)))}: {_settled(own)}"
         for m, own in table.groupby("model_id")
     ]
-    controls.figure(
-        "When the outcome is settled",
-        charts.predictability(
-            table,
-            page.models,
-            charts.AXES["Step"],
-            marker=page.marker(charts.AXES["Step"]),
-            look=page.look,
-        ),
-        table,
-        f"Over {controls.count(int(table['prompts'].max()), 'prompt')} (seeds averaged); band: 95 % interval (Fisher z). "
-        f"From r = 0.9 on, for good: {'; '.join(settled)}.",
-        key="predict",
-        help=PREDICT_HELP,
-    )
+    axis = charts.AXES["Step"]
+    with controls.card("When the outcome is settled", key="predict", data=table, help=PREDICT_HELP):
+        controls.legend(page)
+        controls.draw(
+            charts.predictability(
+                table, page.models, axis, marker=page.marker(axis), look=page.look
+            ),
+            key="predict",
+            alt="Correlation with the final similarity to the prompt, per step",
+        )
+        st.caption(
+            f"Over {controls.count(int(table['prompts'].max()), 'prompt')} (seeds averaged); "
+            "band: 95 % interval (Fisher z). "
+            f"From r = 0.9 on, for good: {'; '.join(settled)}."
+        )
 
 
 def _settled(own: pd.DataFrame) -> str:
