@@ -134,15 +134,21 @@ def _size(module: nn.Module) -> int:
 def _depth(name: str) -> tuple:
     """The order in which a denoiser runs its layers, told by their names."""
     parts = name.split(".")
-    stages = ("down", "single_", "mid", "up", "conv_norm_out", "norm_out", "conv_out", "proj_out")
-    first = parts[0]
+    first, rest = parts[0], parts[1:]
+    number = int(rest[0]) if rest and rest[0].isdigit() else 0
+    kinds = rest[1:] if first in ("down_blocks", "up_blocks") else rest
+    inside = (0, 0, 0)
+    if len(kinds) > 1 and kinds[1].isdigit():
+        inside = (kinds[0].endswith("samplers"), int(kinds[1]), kinds[0] == "attentions")
+    return _stage(first), number, inside, name
+
+
+def _stage(first: str) -> int:
     if first in ("transformer_blocks", "joint_transformer_blocks", "blocks"):
-        stage = 1
-    else:
-        stage = next((i + 1 for i, start in enumerate(stages) if first.startswith(start)), 0)
-    numbers = tuple(int(part) for part in parts[1:2] if part.isdigit())
-    return stage, numbers, name
+        return 1
+    stages = ("down", "single_", "mid", "up", "conv_norm_out", "norm_out", "conv_out", "proj_out")
+    return next((i for i, start in enumerate(stages, 1) if first.startswith(start)), 0)
 
 
 def _short(name: str) -> str:
-    return ".".join(name.split(".")[:2])
+    return ".".join(name.split(".")[:4])

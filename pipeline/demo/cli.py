@@ -17,6 +17,7 @@ def add_arguments(subparsers: argparse._SubParsersAction) -> None:
     _add_sheet(subparsers)
     _add_sprites(subparsers)
     _add_prompts(subparsers)
+    _add_trust(subparsers)
 
 
 def _add_train(subparsers: argparse._SubParsersAction) -> None:
@@ -71,6 +72,20 @@ def _add_prompts(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("prompts", help="write the prompt sets and the concept bank")
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="the data folder")
     parser.set_defaults(handler=run_prompts)
+
+
+def _add_trust(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "trust", help="how far each explanation can be trusted, on scenes with known masks"
+    )
+    parser.add_argument("--models", type=Path, default=MODELS, help="folder of the models")
+    parser.add_argument("--model", action="append", help="only this one; may be repeated")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "data" / "results" / "demo", help="results folder"
+    )
+    parser.add_argument("--scenes", type=int, default=16, help="scenes to explain")
+    parser.add_argument("--masks", type=int, default=200, help="masks and perturbations for a map")
+    parser.set_defaults(handler=run_trust)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -145,4 +160,18 @@ def run_prompts(arguments: argparse.Namespace) -> int:
     write_prompts(prompts / "scenes-large.csv", 2000)
     write_concepts(concepts / "scenes.toml")
     print(f"{prompts / 'scenes.csv'}, {prompts / 'scenes-large.csv'}, {concepts / 'scenes.toml'}")
+    return 0
+
+
+def run_trust(arguments: argparse.Namespace) -> int:
+    """Explains real scenes, writes DIR/extra/*.parquet for `publish`, and prints two tables."""
+    from pipeline.demo import trust
+
+    names = tuple(arguments.model or trust.NAMES)
+    options = trust.TrustOptions(scenes=arguments.scenes, masks=arguments.masks)
+    localisation, randomisation = trust.run_trust(arguments.models, names, options)
+    trust.write_trust(arguments.out, localisation, randomisation)
+    print(trust.localisation_table(localisation))
+    print()
+    print(trust.randomisation_table(randomisation))
     return 0

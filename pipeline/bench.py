@@ -1,0 +1,331 @@
+"""What the batched tools save against doing the same one by one: `python -m pipeline.bench`.
+
+All ratios come from one process on one model, so that the machine cancels out. The plain versions
+compute the same numbers; where maps are compared, the largest difference is shown.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline import models
+from pipeline.explain import make_observers
+from pipeline.explain.cam import cam_layers, df_cam, layer_cams
+from pipeline.explain.maps import resize_map, scale_map
+from pipeline.explain.rise import RiseOptions, make_masks, rise
+from pipeline.explain.tools import forwards, predict_of
+from pipeline.observe import Batch, Observer, StepView, Watch
+from pipeline.prompts import Prompt
+from pipeline.sampling import count_calls, generate
+from pipeline.scorer import Scorer
+from pipeline.similarity import SsimTerms
+from pipeline.study import Measures, ModelSpec, ScorerSpec, ToolSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = "a cat left of a rocket on a striped green background"
+EXPLAINED = Measures(attention=ToolSpec(), df_cam=ToolSpec())
+LONGER = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the table."""
+
+    what: str
+    against: str
+    ours: str
+    plain: str
+    ratio: str
+    wanted: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A loaded model and what is run on it."""
+
+    pipeline: Any
+    spec: ModelSpec
+    scorer: Scorer
+    prompts: tuple[Prompt, ...]
+
+    def run(self, observers: Sequence[Observer] = ()) -> Tensor:
+        """The pipeline, watched by observers; plainly, when there are none."""
+        call = {"num_inference_steps": self.spec.steps}
+        if not observers:
+            return generate(self.pipeline, self.spec, self.prompts, 0, call)
+        with ExitStack() as stack:
+            for observer in observers:
+                if isinstance(observer, AbstractContextManager):
+                    stack.enter_context(observer)
+            stack.enter_context(Watch(self.batch(), observers))
+            return generate(self.pipeline, self.spec, self.prompts, 0, call)
+
+    def batch(self) -> Batch:
+        """What observers are told of the run."""
+        total = count_calls(self.pipeline.scheduler, self.spec.steps, {})
+        family = models.family_of(self.pipeline)
+        return Batch(self.prompts, 0, self.pipeline, family, self.scorer, total, guided=True)
+
+
+class At:
+    """Observer that calls a function at one step."""
+
+    def __init__(self, step: int, act: Callable[[StepView], None]) -> None:
+        self._step, self._act = step, act
+
+    def on_step(self, view: StepView) -> None:
+        """Act at the step."""
+        if view.step == self._step:
+            self._act(view)
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """Nothing is kept."""
+        return {}
+
+
+def load(folder: Path, name: str, steps: int) -> Setting:
+    """A bundled model, ready to run one prompt."""
+    spec = ModelSpec(name, name, str(folder / name), steps=steps, guidance=4.0)
+    pipeline = models.open_pipeline(spec, torch.device("cpu"))
+    scorer = Scorer(ScorerSpec(str(folder / "scenes-clip")))
+    return Setting(pipeline, spec, scorer, (Prompt("bench", TEXT, "", "", {}, 0),))
+
+
+def seconds(act: Callable[[], Any]) -> float:
+    """Wall-clock time of one call."""
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def _timed_run(setting: Setting, observers: Sequence[Observer]) -> float:
+    return seconds(lambda: setting.run(observers))
+
+
+def bench_rise(setting: Setting, masks: int) -> list[Result]:
+    """500 masks at one step, batched, against one mask per call."""
+    found: dict[str, Any] = {}
+
+    def measure(view: StepView) -> None:
+        options = RiseOptions(masks=masks)
+        predict, latents = predict_of(view.denoiser, 0), view.latents[0]
+        target = view.prediction[0]
+        inside = 0.0
+
+        def timed(batch: Tensor) -> Tensor:
+            nonlocal inside
+            started = time.perf_counter()
+            result = predict(batch)
+            inside += time.perf_counter() - started
+            return result
+
+        predict(latents[None].expand(8, -1, -1, -1))  # warm
+        found["ours"] = seconds(lambda: found.update(map=rise(timed, latents, options, target)))
+        found["inside"] = inside / found["ours"]
+        found["plain"] = seconds(
+            lambda: found.update(loop=plain_rise(predict, latents, target, options))
+        )
+
+    setting.run([At(setting.spec.steps // 2, measure)])
+    difference = float((found["map"] - found["loop"]).abs().max())
+    ratio = found["plain"] / found["ours"]
+    return [
+        Result(
+            f"DF-RISE, {masks} masks at one step (largest difference of the maps {difference:.0e})",
+            "one mask per call",
+            f"{found['ours']:.2f} s",
+            f"{found['plain']:.2f} s",
+            f"{ratio:.1f}x",
+            "at least 3x, same map to 1e-4",
+            ratio >= 3 and difference <= 1e-4,
+        ),
+        Result(
+            "DF-RISE: share of its time inside the denoiser",
+            "",
+            "",
+            "",
+            f"{found['inside']:.0%}",
+            "at least 85 %",
+            found["inside"] >= 0.85,
+        ),
+    ]
+
+
+def plain_rise(
+    predict: Callable[[Tensor], Tensor], latents: Tensor, target: Tensor, options: RiseOptions
+) -> Tensor:
+    """The same map by a plain loop, one mask per call of the denoiser."""
+    masks = make_masks(latents.shape[-2], latents.shape[-1], options)
+    total = torch.zeros(latents.shape[-2:])
+    for mask in masks:
+        score = SsimTerms(target, options.similarity)(predict((mask * latents)[None]))[0]
+        total += mask * score
+    return scale_map(total / masks.sum(0).clamp(min=1e-6))
+
+
+def bench_cam(setting: Setting) -> list[Result]:
+    """All layers from one pass at one step, against one pipeline run for each layer."""
+    found: dict[str, Any] = {}
+    step = setting.spec.steps // 2
+    names = cam_layers(models.denoiser_of(setting.pipeline))
+
+    def all_layers(view: StepView) -> None:
+        found["ours"] = seconds(lambda: found.update(map=_cam(view, df_cam)[0]))
+
+    def one_layer(name: str) -> Callable[[StepView], None]:
+        def act(view: StepView) -> None:
+            size = (view.latents.shape[-2], view.latents.shape[-1])
+            one = _cam(view, layer_cams, [name])[name][0]
+            found[name] = scale_map(resize_map(one, size))
+
+        return act
+
+    whole = seconds(lambda: setting.run([At(step, all_layers)]))
+    plain = sum(_timed_run(setting, [At(step, one_layer(name))]) for name in names)
+    loop = scale_map(torch.stack([found[name] for name in names]).sum(0))
+    difference = float((found["map"] - loop).abs().max())
+    ratio = plain / found["ours"]
+    return [
+        Result(
+            f"DF-CAM, all {len(names)} layers at one step "
+            f"(largest difference of the maps {difference:.0e})",
+            "one pipeline run per layer",
+            f"{found['ours']:.2f} s ({whole:.2f} s with the run)",
+            f"{plain:.1f} s",
+            f"{ratio:.0f}x ({plain / whole:.1f}x with the run)",
+            "at least 20x, same map",
+            ratio >= 20 and difference <= 1e-4,
+        )
+    ]
+
+
+def _cam(view: StepView, method: Callable[..., Any], layers: list[str] | None = None) -> Any:
+    denoiser = view.denoiser
+    size = (view.latents.shape[-2], view.latents.shape[-1])
+    ((_, forward),) = forwards(denoiser, [0])
+    return method(forward, denoiser.module, size, denoiser.halves, denoiser.guidance_scale, layers)
+
+
+def bench_trajectory(setting: Setting, repeats: int) -> list[Result]:
+    """Attention and DF-CAM at every step in one run, against one run for each explained step."""
+    ours = statistics.median(
+        seconds(lambda: setting.run(make_observers(EXPLAINED, setting.batch())))
+        for _ in range(repeats)
+    )
+    plain = 0.0
+    for step in range(setting.spec.steps):
+        only = ToolSpec(steps=(step,))
+        measures = Measures(attention=only, df_cam=only)
+        plain += _timed_run(setting, make_observers(measures, setting.batch()))
+    return [
+        Result(
+            f"explained trajectory: attention and DF-CAM at all {setting.spec.steps} steps",
+            "one pipeline run per step",
+            f"{ours:.2f} s",
+            f"{plain:.1f} s",
+            f"{plain / ours:.1f}x",
+            "at least 10x",
+            plain / ours >= 10,
+        )
+    ]
+
+
+def bench_attention(setting: Setting, repeats: int) -> list[Result]:
+    """A run with raw attention at every step, against the plain pipeline; medians, alternating."""
+    measures = Measures(attention=ToolSpec())
+    on, off = [], []
+    for _ in range(repeats):
+        off.append(seconds(setting.run))
+        on.append(seconds(lambda: setting.run(make_observers(measures, setting.batch()))))
+    ours, plain = statistics.median(on), statistics.median(off)
+    return [
+        Result(
+            "raw attention at every step",
+            "plain pipeline",
+            f"{ours:.2f} s",
+            f"{plain:.2f} s",
+            f"{ours / plain:.2f}x",
+            "at most 1.15x",
+            ours / plain <= 1.15,
+        )
+    ]
+
+
+def bench_memory(folder: Path, name: str, steps: int) -> list[Result]:
+    """Peak memory of an explained run of ten times the steps, each in a process of its own."""
+    short, long = (_peak(folder, name, count) for count in (steps, LONGER * steps))
+    return [
+        Result(
+            f"peak memory, attention and DF-CAM at all of {LONGER * steps} steps",
+            f"{steps} steps",
+            f"{long:.0f} MB",
+            f"{short:.0f} MB",
+            f"{long / short:.2f}x",
+            "at most 1.1x",
+            long / short <= 1.1,
+        )
+    ]
+
+
+def _peak(folder: Path, name: str, steps: int) -> float:
+    command = [sys.executable, "-m", "pipeline.bench", "--models", str(folder), "--model", name]
+    command += ["--steps", str(steps), "--peak-memory"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def peak_memory(setting: Setting) -> float:
+    """Runs once, explained, and returns this process's peak in MB."""
+    setting.run(make_observers(EXPLAINED, setting.batch()))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results as Markdown."""
+    head = ["measured", "against", "ours", "plain", "ratio", "wanted", ""]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for r in results:
+        cells = [r.what, r.against, r.ours, r.plain, r.ratio, r.wanted]
+        lines.append("| " + " | ".join([*cells, "met" if r.passed else "**not met**"]) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table; exits 1 if a bar is not met."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.bench", description=__doc__)
+    parser.add_argument("--models", type=Path, default=ROOT / "data" / "models")
+    parser.add_argument("--model", default="scenes-unet")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--masks", type=int, default=500)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--peak-memory", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    setting = load(given.models, given.model, given.steps)
+    if given.peak_memory:
+        print(peak_memory(setting))
+        return 0
+    setting.run()  # warm
+    results = bench_rise(setting, given.masks)
+    results += bench_cam(setting)
+    results += bench_trajectory(setting, max(1, given.repeats // 2))
+    results += bench_attention(setting, given.repeats)
+    results += bench_memory(given.models, given.model, given.steps)
+    print(f"{given.model}, {given.steps} steps, {torch.get_num_threads()} threads\n")
+    print(table(results))
+    return 0 if all(result.passed for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

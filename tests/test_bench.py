@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.bench import Result, bench_attention, bench_cam, bench_rise, load, plain_rise, table
+from pipeline.explain.rise import RiseOptions, rise
+
+
+@pytest.fixture(scope="module")
+def setting():
+    return load(Path("data/models"), "scenes-unet", 2)
+
+
+def test_the_plain_loop_gives_the_same_map():
+    latents = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
+    options = RiseOptions(masks=12)
+    predict = lambda x: x.roll(1, -1)
+    target = predict(latents[None])[0]
+    loop = plain_rise(predict, latents, target, options)
+    assert torch.allclose(loop, rise(predict, latents, options), atol=1e-4)
+
+
+def test_the_benchmarks_compare_equal_maps(setting):
+    for result in bench_rise(setting, 6)[:1] + bench_cam(setting):
+        difference = float(result.what.rsplit(" ", 1)[1].rstrip(")"))
+        assert difference <= 1e-4
+
+
+def test_ratios_are_ratios(setting):
+    (result,) = bench_attention(setting, 1)
+    assert result.ratio.endswith("x")
+    assert 0.2 < float(result.ratio[:-1]) < 10
+
+
+def test_the_table_says_what_is_not_met():
+    rows = [Result("a", "b", "1 s", "2 s", "2x", "3x", passed) for passed in (True, False)]
+    text = table(rows)
+    assert "| met |" in text
+    assert "**not met**" in text
