@@ -27,6 +27,7 @@ class View:
         icon: a Material icon.
         section: of the navigation.
         scrubber: whether it follows the step control.
+        needs: query parameter without which the step control has nothing to move.
     """
 
     name: str
@@ -34,12 +35,13 @@ class View:
     icon: str
     section: str
     scrubber: bool = True
+    needs: str = ""
 
 
 VIEWS = (
     View("overview", "Overview", ":material/dashboard:", "Study", scrubber=False),
     View("timesteps", "Timesteps", ":material/timeline:", "Explore"),
-    View("prompts", "Prompts", ":material/notes:", "Explore"),
+    View("prompts", "Prompts", ":material/notes:", "Explore", needs="prompt"),
     View("models", "Models", ":material/compare_arrows:", "Explore"),
 )
 
@@ -57,19 +59,21 @@ def main() -> None:
     )
     sections: dict[str, list[st.Page]] = {}
     views: dict[str, View] = {}
-    for view in VIEWS:
+    for each in VIEWS:
         page = st.Page(
-            f"views/{view.name}.py",
-            title=view.title,
-            icon=view.icon,
-            url_path=view.name,
-            default=view is VIEWS[0],
+            f"views/{each.name}.py",
+            title=each.title,
+            icon=each.icon,
+            url_path=each.name,
+            default=each is VIEWS[0],
         )
-        sections.setdefault(view.section, []).append(page)
-        views[view.title] = view
+        sections.setdefault(each.section, []).append(page)
+        views[each.title] = each
     chosen = st.navigation(sections, expanded=True)
+    view = views[chosen.title]
+    scrubber = view.scrubber and (not view.needs or view.needs in st.query_params)
     try:
-        controls.set_up(sys.argv[1:], scrubber=views[chosen.title].scrubber)
+        controls.set_up(sys.argv[1:], scrubber=scrubber)
     except SnapshotError as error:
         controls.trouble(error)
         return

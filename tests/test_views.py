@@ -287,7 +287,7 @@ def test_small_pictures_are_enlarged_without_smoothing() -> None:
     small.save(raw, "WEBP", lossless=True)
     big = Image.open(io.BytesIO(controls.enlarge(raw.getvalue())))
     assert big.size == (320, 320)
-    assert len(big.getcolors()) == 2
+    assert len(big.getcolors() or ()) == 2
     large = io.BytesIO()
     Image.new("RGB", (512, 512)).save(large, "PNG")
     assert controls.enlarge(large.getvalue()) == large.getvalue()

@@ -116,7 +116,7 @@ def verdict(page: Page, scores: pd.DataFrame) -> None:
         page.labelled(scores),
         means,
         page.models,
-        "CLIP score of the final image  (higher is better →)",
+        "CLIP score  (higher is better →)",
     )
     with controls.card(
         "Which model follows its prompts better",
@@ -265,7 +265,8 @@ def what_was_studied(page: Page) -> None:
                 "revision": "Revision",
             },
         )
-        st.text(f"Scored by {page.study['scorer']}. {environment(str(page.study['environment']))}")
+        made = environment(str(page.study["environment"]))
+        st.caption(controls.plain(f"Scored by {page.study['scorer']}. {made}"))
 
 
 def environment(text: str) -> str:

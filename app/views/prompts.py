@@ -184,10 +184,15 @@ def _table(page: Page, rows: pd.DataFrame, baseline: int, candidate: int) -> Non
                 format="%.3f",
                 help="Mean over the models and seeds shown; higher is better.",
             ),
-            "baseline": st.column_config.NumberColumn(page.label(baseline), format="%.3f"),
-            "candidate": st.column_config.NumberColumn(page.label(candidate), format="%.3f"),
+            "baseline": st.column_config.NumberColumn(
+                page.label(baseline), format="%.3f", width=88
+            ),
+            "candidate": st.column_config.NumberColumn(
+                page.label(candidate), format="%.3f", width=88
+            ),
             "difference": st.column_config.NumberColumn(
                 "Difference",
+                width=88,
                 format="%+.3f",
                 help="Candidate minus baseline; above 0 the candidate is better.",
             ),
