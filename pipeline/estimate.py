@@ -7,13 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import StepscopeError
 from pipeline.plan import Plan
 from pipeline.study import GAMES, METHODS, ModelSpec, ToolSpec
 
-CALIBRATION_PROMPTS = 2
+CALIBRATION_PROMPTS = 4
+CALIBRATION_STEPS = 6
 CALIBRATION_MASKS = 32
+FEWER = {"df-rise": "masks", "lime": "perturbations"}
 SALIENCY = set(METHODS)
 
 
@@ -81,47 +84,44 @@ def _cost(made: Plan, model: ModelSpec, device: str) -> Cost:
     if not Path(model.source).is_dir():
         return Cost(model.name, units, images, calls, None, None, "weights not here: counts only")
     try:
-        seconds, size, sample_calls = _calibrate(made, model, device)
+        per_call, per_image = _calibrate(made, model, device)
     except StepscopeError as error:
         return Cost(model.name, units, images, calls, None, None, str(error))
-    return Cost(
-        model.name,
-        units,
-        images,
-        calls,
-        seconds * calls / sample_calls,
-        int(size * images),
-        "calibrated",
-    )
+    note = "from a short calibration"
+    return Cost(model.name, units, images, calls, per_call * calls, int(per_image * images), note)
 
 
-def _calibrate(made: Plan, model: ModelSpec, device: str) -> tuple[float, float, int]:
-    """(seconds, bytes of shard per image, denoiser calls) of a few images of a model with all its measures."""
+def _calibrate(made: Plan, model: ModelSpec, device: str) -> tuple[float, float]:
+    """Seconds per denoiser call and bytes per image, from a few images of a model with all its measures."""
     from pipeline.sampling import Worker
     from pipeline.shards import table_of
 
-    made = _shortened(made)
-    unit = next(made.of_model(model))
-    short = replace(unit, prompts=unit.prompts[:CALIBRATION_PROMPTS])
-    part = Plan(
-        replace(made.study, seeds=made.study.seeds[:1]), made.revisions, short.prompts, made.bank
-    )
-    with Worker(made.study, model, made.bank, device) as worker:
+    short = _shortened(made, model)
+    spec = short.study.models[0]
+    unit = short[0]
+    with Worker(short.study, spec, short.bank, device) as worker:
+        worker.run(replace(unit, prompts=unit.prompts[:1]))  # the first run of a model is slower
         started = time.perf_counter()
-        rows = worker.run(short)
+        rows = worker.run(unit)
         seconds = time.perf_counter() - started
-    return seconds, table_of(rows).nbytes / len(rows), denoiser_calls(part, model)
+    size = table_of(rows).nbytes / len(rows) * model.steps / spec.steps
+    return seconds / denoiser_calls(short, spec), size
 
 
-def _shortened(made: Plan) -> Plan:
-    """The plan with few masks and perturbations: a call costs the same, there are only fewer of them."""
+def _shortened(made: Plan, model: ModelSpec) -> Plan:
+    """One batch of one model with few steps, masks and perturbations: calls cost the same, there are only fewer."""
+    spec = replace(model, steps=min(model.steps, CALIBRATION_STEPS))
     measures = made.study.measures
-    for name, key in (("df_rise", "masks"), ("lime", "perturbations")):
-        tool = getattr(measures, name)
-        if tool is not None:
-            few = {**tool.options, key: CALIBRATION_MASKS}
-            measures = replace(measures, **{name: replace(tool, options=few)})
-    return Plan(replace(made.study, measures=measures), made.revisions, made.prompts, made.bank)
+    for name, tool in measures.tools().items():
+        few = {FEWER[name]: CALIBRATION_MASKS} if name in FEWER else {}
+        early = tuple(step for step in tool.steps or () if step < spec.steps)
+        steps = None if tool.steps is None else early or (spec.steps - 1,)
+        short = replace(tool, steps=steps, options={**tool.options, **few})
+        changed: dict[str, Any] = {name.replace("-", "_"): short}
+        measures = replace(measures, **changed)
+    study = replace(made.study, models=(spec,), seeds=made.study.seeds[:1], measures=measures)
+    prompts = made.prompts[: min(CALIBRATION_PROMPTS, made.study.run.unit_prompts)]
+    return Plan(study, made.revisions, prompts, made.bank)
 
 
 def show(costs: Sequence[Cost]) -> str:

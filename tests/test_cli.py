@@ -12,6 +12,7 @@ from synthetic import build_results
 
 from pipeline import engine
 from pipeline.__main__ import main
+from pipeline.shards import Results, failed_row
 
 
 @pytest.fixture
@@ -83,3 +84,66 @@ def test_every_command_is_in_the_readme():
     assert {"run", "publish", "status", "verify", "demo"} <= set(commands)
     for command in commands:
         assert f"python -m pipeline {command}" in readme, command
+
+
+SMALL = ["run", "data/studies/small.toml", "--limit", "2", "--out"]
+
+
+def test_plan_counts_without_weights_or_a_folder(tmp_path, capsys):
+    study = tmp_path / "hub.toml"
+    text = Path("data/studies/small.toml").read_text()
+    for name in ("unet", "dit"):
+        text = text.replace(f"data/models/scenes-{name}", "owner/model")
+    study.write_text(text)
+    assert main(["run", str(study), "--out", str(tmp_path / "r"), "--plan"]) == 0
+    out = capsys.readouterr().out
+    assert "2 models x 4 prompts x 1 seeds = 8 images in 2 work units" in out
+    assert "counts only" in out and not (tmp_path / "r").exists()
+
+
+def test_failed_samples_are_said_and_exit_1(tmp_path, monkeypatch, capsys):
+    class Fails(FakeWorker):
+        def run(self, unit, on_step=None):
+            rows = super().run(unit, on_step)
+            return [failed_row(unit, unit.prompts[0], "RuntimeError: boo", "sample"), *rows[1:]]
+
+    monkeypatch.setattr(engine, "_local_worker", Fails)
+    assert main([*SMALL, str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "2 samples failed" in out and "published" in out
+    assert main(["status", str(tmp_path)]) == 0
+    assert "2 of 4 samples done (50.0 %), 2 failed, 0 missing" in capsys.readouterr().out
+
+
+def test_ctrl_c_says_how_to_go_on_and_exits_130(tmp_path, monkeypatch, capsys):
+    class Stopped(FakeWorker):
+        def run(self, unit, on_step=None):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_local_worker", Stopped)
+    assert main([*SMALL, str(tmp_path)]) == 130
+    assert "the same command goes on from there" in capsys.readouterr().out
+
+
+def test_a_folder_in_use_is_refused(tmp_path, capsys):
+    results = Results(tmp_path)
+    results.create()
+    with results.locked():
+        assert main([*SMALL, str(tmp_path)]) == 2
+    assert "in use by a run (process" in capsys.readouterr().err
+
+
+def test_publish_names_a_damaged_shard_and_exits_1(folder, capsys):
+    shard = next((folder / "shards").glob("*.parquet"))
+    shard.unlink()
+    assert main(["publish", str(folder)]) == 1
+    assert shard.name in capsys.readouterr().err
+
+
+def test_a_step_beyond_the_schedule_is_refused_before_any_sampling(tmp_path, capsys):
+    text = Path("data/studies/small.toml").read_text()
+    (tmp_path / "s.toml").write_text(
+        text.replace("spectrum", "df-cam = { steps = [6] }\nspectrum", 1)
+    )
+    assert main(["run", str(tmp_path / "s.toml"), "--out", str(tmp_path / "r")]) == 2
+    assert "has steps 0 to 5" in capsys.readouterr().err and not (tmp_path / "r").exists()

@@ -12,9 +12,9 @@ from fake_worker import FakeWorker
 from synthetic import plan_of, small_study
 
 from pipeline import engine
-from pipeline.errors import StoreError
+from pipeline.errors import ModelError, StoreError
 from pipeline.progress import count_states
-from pipeline.results import load_plan
+from pipeline.results import load_plan, read_json
 from pipeline.shards import Results
 from pipeline.verify import mark_damaged, verify
 
@@ -149,3 +149,93 @@ def test_the_plan_comes_back_from_the_folder(tmp_path):
     made = plan_of(small_study())
     engine.run(made, tmp_path, "cpu", FakeWorker)
     assert [u.unit_id for u in load_plan(Results(tmp_path))] == [u.unit_id for u in made]
+
+
+def test_a_unit_that_breaks_on_a_later_try_keeps_its_shard(tmp_path):
+    class Breaks(FakeWorker):
+        def run(self, unit, on_step=None):
+            raise RuntimeError("boo")
+
+    study = small_study(models=1, seeds=1)
+    made = plan_of(study)
+    bad = replace(made.prompts[0], text="this one fails", prompt_key="bad")
+    made = type(made)(study, made.revisions, (bad, *made.prompts[1:]), made.bank)
+    engine.run(made, tmp_path, "cpu", FakeWorker)
+    assert engine.run(made, tmp_path, "cpu", Breaks).errors
+    results = Results(tmp_path)
+    states = count_states(results, made, results.read_ledger())
+    assert (states["done"], states["failed"], states["missing"]) == (7, 1, 0)
+    assert results.read_ledger().entries[made[0].unit_id].tries == 2
+
+
+def test_a_unit_that_always_breaks_is_set_aside(tmp_path):
+    class Breaks(FakeWorker):
+        def run(self, unit, on_step=None):
+            raise RuntimeError("boo")
+
+    made = plan_of(small_study(models=1, seeds=1))
+    assert [engine.run(made, tmp_path, "cpu", Breaks).units for _ in range(4)] == [2, 2, 2, 0]
+    states = count_states(Results(tmp_path), made, Results(tmp_path).read_ledger())
+    assert (states["failed"], states["missing"]) == (8, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_similarities_that_are_no_numbers_fail_their_sample(tmp_path, value):
+    class Broken(FakeWorker):
+        def run(self, unit, on_step=None):
+            rows = super().run(unit, on_step)
+            rows[1]["trajectories"][0]["similarity"][2] = value
+            return rows
+
+    outcome = engine.run(plan_of(small_study(models=1, seeds=1)), tmp_path, "cpu", Broken)
+    assert outcome.failed == 2 and not outcome.errors  # one in each of two units
+
+
+def test_a_model_that_cannot_be_opened_does_not_stop_the_others(tmp_path):
+    def open_worker(study, model, bank, device):
+        if model.name == "scenes-unet":
+            raise ModelError("model scenes-unet: no weights")
+        return FakeWorker(study, model, bank, device)
+
+    made = plan_of(small_study())
+    outcome = engine.run(made, tmp_path, "cpu", open_worker)
+    assert outcome.units == len(made) // 2
+    assert outcome.errors == ("model scenes-unet: no weights",)
+    assert engine.run(made, tmp_path, "cpu", FakeWorker).kept == len(made) // 2
+
+
+def test_no_model_that_can_be_opened_is_an_error(tmp_path):
+    def open_worker(study, model, bank, device):
+        raise ModelError(f"model {model.name}: no weights")
+
+    with pytest.raises(ModelError, match="scenes-unet: no weights"):
+        engine.run(plan_of(small_study()), tmp_path, "cpu", open_worker)
+
+
+def test_rows_of_other_prompts_are_refused(tmp_path):
+    class Short(FakeWorker):
+        def run(self, unit, on_step=None):
+            return super().run(unit, on_step)[1:]
+
+    with pytest.raises(StoreError, match="3 rows for 4 prompts"):
+        engine.run(plan_of(small_study()), tmp_path, "cpu", Short)
+
+
+def test_sigterm_stops_a_run_as_ctrl_c_does(tmp_path):
+    class Terminated(FakeWorker):
+        def run(self, unit, on_step=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+            raise AssertionError("went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert engine.run(plan_of(small_study()), tmp_path, "cpu", Terminated).interrupted
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_record_tells_dropped_repeats_and_the_environment(tmp_path):
+    engine.run(plan_of(small_study()), tmp_path, "cpu", FakeWorker, duplicates=3)
+    assert read_json(tmp_path / "study.json")["duplicates_dropped"] == 3
+    workers = read_json(tmp_path / "workers.json")
+    assert set(workers["models"]) == {"scenes-unet", "scenes-unet-short"}
+    assert {"python", "duckdb", "torch", "platform", "device"} <= set(workers["environment"])

@@ -1,9 +1,15 @@
 """Snapshots: every sample is counted, numbers equal what the shards say, and readers are never left without one."""
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fake_worker import FakeWorker
 from synthetic import build_results, plan_of, small_study
@@ -116,3 +122,125 @@ def test_failed_and_missing_samples_are_counted(tmp_path):
     with duckdb.connect(path, read_only=True) as con:
         assert con.execute("SELECT planned_samples, done_samples FROM study").fetchone() == (16, 8)
         assert one(con, "SELECT count(*) FROM failure") == 8
+
+
+def test_seed_noise_and_emergence_are_those_of_the_measure(con):
+    rows = con.execute(
+        "SELECT prompt_id, similarity, emergence_step FROM trajectory WHERE model_id = 1 AND concept_id = 2 "
+        "ORDER BY prompt_id, seed"
+    ).fetchall()
+    curves = np.array([row[1] for row in rows], np.float32)
+    noise = correlation.seed_noise(curves[:, -1].astype(float), np.array([row[0] for row in rows]))
+    expected = correlation.emergence_step(curves, noise)
+    stored = np.array([np.nan if row[2] is None else row[2] for row in rows])
+    assert np.array_equal(stored, expected, equal_nan=True)
+    assert one(
+        con,
+        "SELECT seed_noise FROM rollup_trajectory WHERE model_id = 1 AND concept_id = 2 AND category = ''",
+    ) == pytest.approx(noise, rel=1e-5)
+
+
+def test_models_are_correlated_over_shared_prompts_and_seeds(con):
+    curves = [
+        np.array(
+            con.execute(
+                f"SELECT similarity FROM trajectory WHERE model_id = {model} AND concept_id = 1 ORDER BY prompt_id, seed"
+            ).fetchall()
+        ).reshape(16, 6)
+        for model in (1, 2)
+    ]
+    stored = con.execute(
+        "SELECT pearson, pairs FROM correlation_model WHERE concept_id = 1 ORDER BY step"
+    ).fetchall()
+    assert {pairs for _, pairs in stored} == {16}
+    for step, (pearson, _) in enumerate(stored):
+        expected = np.corrcoef(curves[0][:, step], curves[1][:, step])[0, 1]
+        assert pearson == pytest.approx(expected, abs=1e-4)
+
+
+def test_paths_are_the_embeddings_on_two_components(folder, con):
+    directions = np.array(
+        con.execute("SELECT direction FROM projection ORDER BY component").fetchall()
+    )[:, 0]
+    mean = np.array(con.execute("SELECT mean FROM projection").fetchone()[0])
+    assert np.allclose(directions @ directions.T, np.eye(2), atol=1e-5)
+    entry = next(iter(Results(folder).read_ledger().entries.values()))
+    row = read_shard(Results(folder).shard(entry.unit_id)).to_pylist()[0]
+    x = con.execute(
+        """SELECT x FROM path JOIN model USING (model_id) JOIN prompt USING (prompt_id)
+        WHERE model.name = ? AND prompt_key = ? AND seed = ?""",
+        [row["model"], row["prompt_key"], row["seed"]],
+    ).fetchone()[0]
+    assert np.allclose(x, (np.array(row["embedding"]) - mean) @ directions[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("harm", ["flip", "delete", "swap"])
+def test_a_damaged_shard_is_left_out_reported_and_made_again(tmp_path, harm):
+    made = plan_of(small_study(models=1))
+    engine.run(made, tmp_path, "cpu", FakeWorker)
+    undisturbed = publish(tmp_path)
+    first, second = (Results(tmp_path).shard(unit.unit_id) for unit in made[:2])
+    if harm == "delete":
+        first.unlink()
+    elif harm == "swap":
+        first.write_bytes(second.read_bytes())
+    else:
+        stat, data = first.stat(), bytearray(first.read_bytes())
+        data[len(data) // 2] ^= 1
+        first.write_bytes(bytes(data))
+        os.utime(first, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a bad disk would
+    published = publish(tmp_path)
+    assert published.damaged_units == (made[0].unit_id,)
+    assert (published.done, published.missing) == (12, 4)
+    assert engine.run(made, tmp_path, "cpu", FakeWorker).units == 1
+    again = publish(tmp_path)
+    assert again.missing == 0 and _content(again.path) == _content(undisturbed.path)
+
+
+def _content(path):
+    with duckdb.connect(path, read_only=True) as con:
+        return one(con, "SELECT content_hash FROM study")
+
+
+def test_extra_tables_with_missing_columns_are_refused(tmp_path):
+    build_results(tmp_path, models=1, prompts=4, seeds=1, steps=3)
+    pq.write_table(
+        pa.table({"model": ["x"], "scene": [1]}), tmp_path / "extra/localisation.parquet"
+    )
+    with pytest.raises(StoreError, match=r"localisation.parquet: no column step, method"):
+        publish(tmp_path)
+    assert not list((tmp_path / "snapshots").glob(".*"))
+
+
+def test_two_publishers_at_once_are_refused(folder):
+    locked = Results(folder).locked("publish.lock", "a publisher")
+    with locked, pytest.raises(StoreError, match="in use by a publisher"):
+        publish(folder)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from pipeline.database.publish import publish
+print("ready", flush=True)
+publish(Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_publisher_leaves_the_last_good_snapshot(tmp_path):
+    build_results(tmp_path, models=1, prompts=8, seeds=2, steps=6)
+    before = (tmp_path / "current.json").read_text()
+    for delay in (0.02, 0.1, 0.2):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, cwd="."
+        )
+        child.stdout.readline()
+        time.sleep(delay)
+        child.kill()
+        child.wait()
+        pointer = json.loads((tmp_path / "current.json").read_text())
+        with duckdb.connect(tmp_path / pointer["snapshot"], read_only=True) as con:
+            assert one(con, "SELECT count(*) FROM sample") == 16
+    number = publish(tmp_path).number
+    assert number > json.loads(before)["number"]
+    assert not list((tmp_path / "snapshots").glob(".*"))
