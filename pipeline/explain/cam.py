@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -21,13 +22,16 @@ _UNET = re.compile(
 _TRANSFORMER = re.compile(
     r"(transformer_blocks|single_transformer_blocks|joint_transformer_blocks|blocks|layers)\.\d+"
 )
+_KNOWN: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
 
 
 def cam_layers(denoiser: nn.Module) -> list[str]:
     """The layers DF-CAM looks at: a UNet's resnets, attentions, down- and upsamplers; else blocks."""
-    names = [name for name, _ in denoiser.named_modules()]
-    found = [name for name in names if _UNET.fullmatch(name)]
-    return found or [name for name in names if _TRANSFORMER.fullmatch(name)]
+    if denoiser not in _KNOWN:
+        names = [name for name, _ in denoiser.named_modules()]
+        found = [name for name in names if _UNET.fullmatch(name)]
+        _KNOWN[denoiser] = found or [name for name in names if _TRANSFORMER.fullmatch(name)]
+    return list(_KNOWN[denoiser])
 
 
 def choose_layers(known: Sequence[str], wanted: Sequence[str]) -> list[str]:

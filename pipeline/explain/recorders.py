@@ -147,7 +147,9 @@ class AttentionRecorder:
         if self._sums is None:
             self._sums = WordAccumulator(self._layout.average[list(items)].to(call.query.device))
         first = call.query.shape[0] - batch  # the conditional half comes last
-        rows = torch.tensor([first + item for item in items], device=call.query.device)
+        rows: slice | Tensor = slice(first, None)
+        if len(items) < batch:
+            rows = torch.tensor([first + item for item in items], device=call.query.device)
         self._sums.add(call, rows)
         return output
 
@@ -159,7 +161,7 @@ class AttentionRecorder:
         if self._sums is None or self._layout is None:
             return {}
         found = self._sums.finish(self._groups, view.latents.shape[-2], view.latents.shape[-1])
-        mass, entropy = found.mass.cpu(), found.entropy.cpu()
+        mass, entropy = found.mass.tolist(), found.entropy.tolist()
         taken = {}
         for place, item in enumerate(self._plan[view.step]):
             present = self._layout.present[item]
@@ -170,8 +172,8 @@ class AttentionRecorder:
                         word,
                         group,
                         view.step,
-                        mass=float(mass[place, index, word]),
-                        entropy=float(entropy[place, index, word]),
+                        mass=mass[place][index][word],
+                        entropy=entropy[place][index][word],
                     )
             words = split_words(self._batch.prompts[item].text)
             named = tuple(words[word] for word in present)
