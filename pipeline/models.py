@@ -36,18 +36,21 @@ class Family:
         name: stored in the `model` table.
         denoiser: the pipeline's attribute that predicts noise.
         attention: "cross" (image queries over text keys), "joint" (one softmax over both) or "none".
+        shifted: whether its pipelines add the autoencoder's `shift_factor` before they decode; others leave it out
+            even where the autoencoder's configuration has one.
     """
 
     name: str
     denoiser: str
     attention: str
+    shifted: bool = False
 
 
 # Denoiser class -> family. Adding an architecture is one entry here and one test.
 FAMILIES = {
     "UNet2DConditionModel": Family("unet", "unet", "cross"),
     "UNet2DModel": Family("unet-unconditional", "unet", "none"),
-    "SD3Transformer2DModel": Family("mmdit", "transformer", "joint"),
+    "SD3Transformer2DModel": Family("mmdit", "transformer", "joint", shifted=True),
 }
 
 
@@ -81,7 +84,9 @@ def decode(pipeline: Any, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n
     if vae is None:
         return (latents / 2 + 0.5).clamp(0, 1).float()
     scale = getattr(vae.config, "scaling_factor", 1.0) or 1.0
-    shift = getattr(vae.config, "shift_factor", 0.0) or 0.0
+    shift = (
+        (getattr(vae.config, "shift_factor", 0.0) or 0.0) if family_of(pipeline).shifted else 0.0
+    )
     images = vae.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0]
     return (images.float() / 2 + 0.5).clamp(0, 1)
 

@@ -25,12 +25,12 @@ class Scorer:
         self.name = spec.source
         self._model, transform, self._tokenize = _load(spec)
         self._model.eval().requires_grad_(False).to(self.device)
-        self._size, self._mean, self._std = _preprocessing(transform, self.device)
+        self._size, self._squash, self._mean, self._std = _preprocessing(transform, self.device)
 
     @torch.no_grad()
     def images(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        """Unit embeddings of images with values in [0, 1]; resized so that the short side fits, then centre-cropped."""
-        fitted = fit(images.to(self.device, torch.float32), self._size)
+        """Unit embeddings of images with values in [0, 1]; resized as the model's own transform does."""
+        fitted = fit(images.to(self.device, torch.float32), self._size, self._squash)
         embedding = self._model.encode_image((fitted - self._mean) / self._std)
         return F.normalize(embedding.float(), dim=-1)
 
@@ -45,10 +45,14 @@ class Scorer:
         return F.normalize(self.texts(list(phrasings)).mean(0), dim=-1)
 
 
-def fit(images: Float[Tensor, "n 3 h w"], size: int) -> Float[Tensor, "n 3 s s"]:
-    """Images brought to size x size: bicubic with antialiasing on the short side, then a centre crop."""
+def fit(
+    images: Float[Tensor, "n 3 h w"], size: int, squash: bool = False
+) -> Float[Tensor, "n 3 s s"]:
+    """Images brought to size x size, bicubic with antialiasing: squashed, or cropped in the middle of the long side."""
     height, width = images.shape[-2:]
     scale = size / min(height, width)
+    if squash and (height, width) != (size, size):
+        return F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
     if scale != 1:
         target = (max(size, round(height * scale)), max(size, round(width * scale)))
         images = F.interpolate(images, target, mode="bicubic", antialias=True).clamp(0, 1)
@@ -84,17 +88,20 @@ def _load(spec: ScorerSpec):
         ) from error
 
 
-def _preprocessing(transform, device: torch.device) -> tuple[int, Tensor, Tensor]:
-    """Image size, mean and standard deviation out of open_clip's torchvision transform."""
-    size, mean, std = 224, (0.0,) * 3, (1.0,) * 3
+def _preprocessing(transform, device: torch.device) -> tuple[int, bool, Tensor, Tensor]:
+    """Image size, whether images are squashed to it, mean and standard deviation out of open_clip's torchvision transform."""
+    size, squash, mean, std = 224, False, (0.0,) * 3, (1.0,) * 3
     for part in transform.transforms:
         if hasattr(part, "size"):
             size = part.size if isinstance(part.size, int) else max(part.size)
+        if type(part).__name__ == "Resize":  # one number is the short side, two are the whole size
+            squash = not isinstance(part.size, int) and len(part.size) == 2
         if hasattr(part, "mean"):
             mean, std = part.mean, part.std
     shape = (1, 3, 1, 1)
     return (
         size,
+        squash,
         torch.tensor(mean, device=device).view(shape),
         torch.tensor(std, device=device).view(shape),
     )

@@ -51,6 +51,12 @@ def test_a_concept_is_the_mean_of_its_phrasings(scorer):
     assert torch.equal(scorer.concept(phrasings), expected)
 
 
+def test_fit_squashes_where_it_is_asked_to():
+    image = torch.zeros(1, 3, 64, 128)
+    image[..., 64:] = 1
+    assert fit(image, 64, squash=True)[..., 32:].mean() > 0.98
+
+
 def test_fit_crops_the_middle():
     image = torch.zeros(1, 3, 64, 128)
     image[..., 32:96] = 1
