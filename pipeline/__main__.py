@@ -102,6 +102,10 @@ def _run(options: argparse.Namespace) -> int:
 
         print(estimate.show(estimate.estimate(made, options.device)))
         return 0
+    from pipeline.models import check_reachable
+
+    for model in study.models:
+        check_reachable(model)
     folder = options.out or RESULTS / study.name
     outcome = engine.run(made, folder, options.device, duplicates=prompts.duplicates)
     _report(outcome, folder)

@@ -6,7 +6,6 @@ What differs between architectures is in one table, FAMILIES: which module denoi
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import struct
 from dataclasses import dataclass
@@ -269,6 +268,24 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     return pipeline.to(device)
 
 
+def check_reachable(spec: ModelSpec) -> None:
+    """That a Hub id can be had, and is a pipeline that may be run: only its model_index.json is fetched.
+
+    Raises:
+        ModelError: the id does not exist, is gated, or the Hub cannot be reached; or as `check_index`.
+    """
+    if Path(spec.source).is_dir():
+        return
+    try:
+        index = DiffusionPipeline.load_config(spec.source, revision=spec.revision)
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name}: {spec.source!r} cannot be had from the Hub: {_one_line(error)}. Check the name, your "
+            "access and the network, or give a folder."
+        ) from error
+    check_index(index, Path(spec.source), spec.name)
+
+
 def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:
     index = DiffusionPipeline.load_config(spec.source, revision=_revision(spec))
     check_index(index, Path(spec.source), spec.name)
@@ -289,15 +306,6 @@ def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:
 
 def _revision(spec: ModelSpec) -> str | None:
     return None if Path(spec.source).is_dir() else spec.revision
-
-
-def folder_revision(folder: Path) -> str:
-    """A hash of a model folder: sha256 over the relative names and bytes of its files, 16 hex digits."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:16]
 
 
 def describe(pipeline: Any, spec: ModelSpec) -> dict[str, Any]:

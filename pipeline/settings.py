@@ -87,7 +87,11 @@ class Table:
             StepscopeError: the key is absent.
         """
         if not self.has(key):
-            raise self.fail(key, "is missing. Add it.")
+            written = difflib.get_close_matches(key, set(self.values) - set(self.known), 1)
+            raise self.fail(
+                key,
+                f"is missing. Is it meant by {written[0]!r}?" if written else "is missing. Add it.",
+            )
         return self.values[key]
 
     def take_text(self, key: str, default: str | None = None, *, empty: bool = True) -> str:

@@ -123,12 +123,13 @@ def test_dtype_follows_the_device():
     assert models.choose_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
 
 
-def test_revision_depends_on_every_byte(folder):
-    before = models.folder_revision(folder)
-    assert before == models.folder_revision(folder)
-    file = folder / "scheduler" / "scheduler_config.json"
-    file.write_text(file.read_text() + " ")
-    assert models.folder_revision(folder) != before
+def test_a_hub_id_that_cannot_be_had(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(
+        ModelError, match=r"'nobody/nothing' cannot be had from the Hub.*or give a folder"
+    ):
+        models.check_reachable(spec("nobody/nothing"))
+    models.check_reachable(spec(UNET))
 
 
 def test_decode_is_what_the_pipeline_does():
