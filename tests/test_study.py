@@ -112,6 +112,13 @@ def test_a_bad_study_gets_one_clear_error(write, old, new, says):
     assert message.startswith(str(path)) and "\n" not in message and len(message) < 700
 
 
+def test_a_misspelt_required_key_is_named(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(Path("data/studies/small.toml").read_text().replace("seeds =", "sedes ="))
+    with pytest.raises(StudyError, match=r"seeds is missing\. Is it meant by 'sedes'\?"):
+        load_study(file)
+
+
 def test_two_models_with_one_name(write):
     twice = GOOD + '[[model]]\nname = "a"\nsource = "owner/other"\n'
     with pytest.raises(StudyError, match=r"model.name = 'a' is used twice"):

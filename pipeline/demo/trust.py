@@ -4,6 +4,8 @@ Real scenes are noised to a step's noise level and that step is explained: does 
 objects, and does it change when the model's weights are shuffled? See `run_trust`.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,16 +98,28 @@ class TrustObserver:
     """At some steps, explains real scenes noised to the step's level, under their own captions."""
 
     def __init__(
-        self, batch: Batch, clean: Float[Tensor, "b c h w"], at: Sequence[int], masks: int
+        self,
+        batch: Batch,
+        clean: Float[Tensor, "b c h w"],
+        at: Sequence[int],
+        masks: int,
+        instead: Callable[[TrustObserver, StepView], None] | None = None,
     ) -> None:
+        """`instead` takes the place of explaining and keeping the maps of a noised step."""
         self._batch, self._clean, self._at, self._masks = batch, clean, at, masks
+        self._instead = instead
         self.views: dict[int, StepView] = {}
         self.maps: dict[int, list[Maps]] = {}
 
     def on_step(self, view: StepView) -> None:
         """Explain the noised scenes; the run itself goes on untouched."""
-        if view.step in self._at:
-            self.maps[view.step] = self.explain(noised(view, self._clean))
+        if view.step not in self._at:
+            return
+        scenes = noised(view, self._clean)
+        if self._instead is not None:
+            self._instead(self, scenes)
+        else:
+            self.maps[view.step] = self.explain(scenes)
 
     def columns(self, item: int) -> dict[str, Any]:
         """Nothing goes into a shard."""
@@ -203,11 +217,7 @@ def _observe(
     family = models.family_of(pipeline)
     batch = Batch(prompts, 0, pipeline, family, scorer, total, guided=True)
     clean = encode(pipeline, torch.stack([one.image for one in known]))
-    observer = TrustObserver(batch, clean, at, masks)
-    if explain is not None:
-        observer.on_step = lambda view: (  # type: ignore[method-assign]
-            explain(observer, noised(view, clean)) if view.step in at else None
-        )
+    observer = TrustObserver(batch, clean, at, masks, explain)
     with Watch(batch, [observer]):
         generate(pipeline, spec, prompts, 0, {"num_inference_steps": spec.steps})
     return observer
