@@ -180,7 +180,10 @@ def relations_stage(
     objects long before it draws them in their places. Three timesteps in four are noisier than the
     middle one, and the weight is that of `unet_stage` times (snr + 1) / snr, at most 30, which turns
     an error in the noise into one in the velocity (Salimans and Ho 2022, arXiv 2202.00512).
+    The text encoder is not trained: while a UNet ignores the order of two objects, training it
+    through the UNet makes it forget that order.
     """
+    model.text_encoder.requires_grad_(False)
     model.unet.set_attn_processor(AttnProcessor())
     alphas = alphas_cumprod()
     noisy_count = 3 * batch_size // 4

@@ -150,11 +150,12 @@ def _unet(folder: Path, recipe: Recipe) -> Stage:
 
 
 def _relations(folder: Path, recipe: Recipe) -> Stage:
-    """The trained UNet, mostly on pairs: every third of the scenes with one object is kept."""
+    """The trained UNet with the text encoder from before it, on pairs and a third of the rest."""
     autoencoder, latents, tokens = encoded_corpus(folder, recipe.scenes, recipe.seed)
     tokenizer = build_tokenizer()
     model = UNetModel(build_unet(), without_projection(build_text_encoder(tokenizer)))
     load_average(folder / "unet.safetensors", model)
+    model.text_encoder = without_projection(_trained_reader(folder, tokenizer))
     sizes = torch.tensor(tokenizer.convert_tokens_to_ids([f"{size}</w>" for size in SIZES]))
     single = torch.isin(tokens, sizes).any(1)
     kept = ~single | (torch.arange(len(tokens)) % 3 == 0)
