@@ -124,7 +124,7 @@ def _check_models(made: Plan) -> None:
     texts = [prompt.text for prompt in made.prompts]
     for model in made.study.models:
         check_model(model)
-        for notice in check_measures(made.study.measures, read_facts(model, texts)):
+        for notice in check_measures(made.study.measures.of(model.name), read_facts(model, texts)):
             print(notice)
 
 

@@ -42,10 +42,9 @@ def denoiser_calls(made: Plan, model: ModelSpec) -> int:
     """Denoiser calls per image of sampling and of every tool, over all images of a model."""
     images = len(made.prompts) * len(made.study.seeds)
     calls = images * model.steps
-    for name, tool in made.study.measures.tools().items():
-        explained = min(tool.prompts or len(made.prompts), len(made.prompts)) * len(
-            made.study.seeds
-        )
+    for name, tool in made.study.measures.of(model.name).tools().items():
+        seeds = min(tool.seeds or len(made.study.seeds), len(made.study.seeds))
+        explained = min(tool.prompts or len(made.prompts), len(made.prompts)) * seeds
         calls += explained * len(tool.at(model.steps)) * _calls_per_step(name, tool, made, model)
     return calls
 
@@ -111,7 +110,7 @@ def _calibrate(made: Plan, model: ModelSpec, device: str) -> tuple[float, float]
 def _shortened(made: Plan, model: ModelSpec) -> Plan:
     """One batch of one model with few steps, masks and perturbations: calls cost the same, there are only fewer."""
     spec = replace(model, steps=min(model.steps, CALIBRATION_STEPS))
-    measures = made.study.measures
+    measures = made.study.measures.of(model.name)
     for name, tool in measures.tools().items():
         few = {FEWER[name]: CALIBRATION_MASKS} if name in FEWER else {}
         early = tuple(step for step in tool.steps or () if step < spec.steps)

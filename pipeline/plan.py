@@ -119,10 +119,9 @@ class Plan(Sequence[WorkUnit]):
 
     def of_model(self, model: ModelSpec) -> Iterator[WorkUnit]:
         """The units of one model, the seeds of a block one after the other."""
-        shared = self._shared[model.name]
         for block in range(self.blocks):
             for seed in self.study.seeds:
-                yield self._unit(model, shared, block, seed)
+                yield self._unit(model, block, seed)
 
     @overload
     def __getitem__(self, index: int) -> WorkUnit: ...
@@ -135,9 +134,10 @@ class Plan(Sequence[WorkUnit]):
         rest, seed = divmod(place, len(self.study.seeds))
         number, block = divmod(rest, self.blocks)
         model = self.study.models[number]
-        return self._unit(model, self._shared[model.name], block, self.study.seeds[seed])
+        return self._unit(model, block, self.study.seeds[seed])
 
-    def _unit(self, model: ModelSpec, shared: bytes, block: int, seed: int) -> WorkUnit:
+    def _unit(self, model: ModelSpec, block: int, seed: int) -> WorkUnit:
+        shared = self._shared[model.name, seed]
         digest = hashlib.sha256(b"%b %b %d" % (shared, self._block_hashes[block], seed))
         return WorkUnit(digest.hexdigest()[:32], model, self._block(block), seed)
 
@@ -155,8 +155,8 @@ class Plan(Sequence[WorkUnit]):
         ]
 
     @cached_property
-    def _shared(self) -> dict[str, bytes]:
-        """One hash per model: all that its units share."""
+    def _shared(self) -> dict[tuple[str, int], bytes]:
+        """One hash per model and seed: all that their units share."""
         study = self.study
         common = {
             "version": CODE_SCHEMA_VERSION,
@@ -166,10 +166,19 @@ class Plan(Sequence[WorkUnit]):
                 *_hub(study.scorer.source, self.revisions.scorer),
             ],
             "concepts": [[c.family, c.name, *c.phrasings] for c in self.bank.concepts],
-            "measures": _unlimited(measures_spec(study.measures)),
             "batch_size": study.run.batch_size,
         }
-        return {model.name: _hash(common | {"model": self._model(model)}) for model in study.models}
+        return {
+            (model.name, seed): _hash(
+                common
+                | {
+                    "measures": _unlimited(measures_spec(study.measures.of(model.name, place))),
+                    "model": self._model(model),
+                }
+            )
+            for model in study.models
+            for place, seed in enumerate(study.seeds)
+        }
 
     def _model(self, model: ModelSpec) -> dict[str, Any]:
         """The model entry without what changes no pixel: the label, and where a folder lies."""
@@ -204,9 +213,9 @@ def _prompt_spec(prompt: Prompt, limits: Mapping[str, int | None]) -> list[Any]:
 
 
 def _unlimited(measures: dict[str, Any]) -> dict[str, Any]:
-    """The measures without `prompts`, which is in the hash of each block."""
+    """The measures without what says where they apply: `prompts` is in the hash of each block."""
     return {
-        key: {k: v for k, v in value.items() if k != "prompts"}
+        key: {k: v for k, v in value.items() if k not in ("prompts", "models", "seeds")}
         if isinstance(value, dict)
         else value
         for key, value in measures.items()

@@ -135,7 +135,8 @@ class Worker:
         )
 
     def _observers(self, batch: Batch) -> list[Observer]:
-        measures = self.study.measures
+        place = self.study.seeds.index(batch.seed)
+        measures = self.study.measures.of(self.model.name, place)
         prompts = self.scorer.texts([prompt.text for prompt in batch.prompts])
         concepts = ConceptObserver(self._names, self._concepts, prompts, measures.embeddings)
         observers: list[Observer] = [StepObserver(), concepts]

@@ -100,11 +100,13 @@ class Frames:
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """At which steps, and for how many of the first prompts, an explanation tool runs."""
+    """At which steps, and on what part of the study, an explanation tool runs."""
 
     steps: tuple[int, ...] | None = None  # None = all, or every `stride`-th
     stride: int | None = None
-    prompts: int | None = None  # None = all
+    prompts: int | None = None  # the first ones; None = all
+    models: tuple[str, ...] | None = None  # by name; None = all
+    seeds: int | None = None  # the first ones; None = all
     options: Mapping[str, Option] = field(default_factory=dict)
 
     def at(self, total_steps: int) -> tuple[int, ...]:
@@ -134,6 +136,16 @@ class Measures:
         """The tools that are asked for, by the name they have in a study file."""
         found = ((name, getattr(self, name.replace("-", "_"))) for name in TOOL_OPTIONS)
         return {name: tool for name, tool in found if tool is not None}
+
+    def of(self, model: str, seed_place: int = 0) -> "Measures":
+        """What is measured on one model and the study's n-th seed: without the tools that leave it out."""
+        left_out = {
+            name.replace("-", "_"): None
+            for name, tool in self.tools().items()
+            if (tool.models is not None and model not in tool.models)
+            or (tool.seeds is not None and seed_place >= tool.seeds)
+        }
+        return replace(self, **left_out)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -227,6 +239,7 @@ def parse_study(values: Mapping[str, Any], path: Path, check_files: bool = True)
     )
     top.finish()
     _refuse_same_model(study)
+    _refuse_unknown_models(study)
     _refuse_late_steps(study)
     return study
 
@@ -435,9 +448,11 @@ def _frames(table: Table) -> Frames:
 def _tool(table: Table, name: str) -> ToolSpec:
     steps, stride = _steps(table)
     prompts = table.take_optional_whole("prompts", 1, MAX_COUNT)
+    models = table.take_words("models") if table.has("models") else None
+    seeds = table.take_optional_whole("seeds", 1, MAX_COUNT)
     options = {key: take(table, key) for key, take in TOOL_OPTIONS[name].items() if table.has(key)}
     table.finish()
-    return ToolSpec(steps, stride, prompts, options)
+    return ToolSpec(steps, stride, prompts, models, seeds, options)
 
 
 def _steps(table: Table, key: str = "steps") -> tuple[tuple[int, ...] | None, int | None]:
@@ -535,11 +550,22 @@ def _refuse_same_model(study: Study) -> None:
                 )
 
 
+def _refuse_unknown_models(study: Study) -> None:
+    names = [model.name for model in study.models]
+    for name, tool in study.measures.tools().items():
+        for wanted in tool.models or ():
+            if wanted not in names:
+                raise StudyError(
+                    f"{study.path}: measures.{name}.models holds {show(wanted)}, which is no model of this "
+                    f"study. Allowed: {', '.join(names)}."
+                )
+
+
 def _refuse_late_steps(study: Study) -> None:
     for name, tool in study.measures.tools().items():
         last = max(tool.steps or (0,))
         for model in study.models:
-            if last >= model.steps:
+            if last >= model.steps and (tool.models is None or model.name in tool.models):
                 raise StudyError(
                     f"{study.path}: measures.{name}.steps holds {last}, but model {model.name!r} "
                     f"has steps 0 to {model.steps - 1}. Leave it out, or raise the model's steps."
@@ -604,7 +630,8 @@ def _tool_spec(tool: ToolSpec) -> dict[str, Any]:
     stride = {"stride": tool.stride} if tool.stride else "all"
     options = {key: _plain(value) for key, value in tool.options.items()}
     steps = list(tool.steps) if tool.steps is not None else stride
-    return _present(steps=steps, prompts=tool.prompts, **options)
+    models = list(tool.models) if tool.models is not None else None
+    return _present(steps=steps, prompts=tool.prompts, models=models, seeds=tool.seeds, **options)
 
 
 def _plain(value: Option) -> Any:

@@ -26,6 +26,8 @@ def test_calls_of_tools():
     assert costed(attention=ToolSpec()) == 0
     assert costed(df_rise=ToolSpec(steps=(3,), options={"masks": 50})) == 16 * 50
     assert costed(df_rise=ToolSpec(steps=(3,), prompts=2, options={"masks": 50})) == 4 * 50
+    assert costed(df_rise=ToolSpec(steps=(3,), seeds=1, options={"masks": 50})) == 8 * 50
+    assert costed(df_rise=ToolSpec(steps=(3,), models=("other",))) == 0
     assert costed(lime=ToolSpec(stride=5)) == 16 * 2 * 1000
     assert costed(df_cam=ToolSpec()) == 16 * 6 * 3
 

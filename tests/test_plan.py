@@ -94,6 +94,19 @@ def test_a_tool_for_the_first_prompts_changes_only_their_units(made):
     assert same == [True, True, False, False] * 2  # per model: two seeds of each of two blocks
 
 
+def test_a_tool_for_some_models_and_seeds_changes_only_their_units(made):
+    first = made.study.models[0].name
+    plain = ids(made)
+
+    def changed(tool):
+        measured = replace(made.study.measures, df_cam=tool)
+        return [a != b for a, b in zip(ids(other(made, measures=measured)), plain, strict=True)]
+
+    assert changed(ToolSpec(models=(first,))) == [True] * 4 + [False] * 4
+    assert changed(ToolSpec(seeds=1)) == [True, False] * 4
+    assert changed(ToolSpec(seeds=2)) == [True] * 8
+
+
 def test_a_folders_hash_is_of_names_and_bytes(tmp_path):
     folder = tmp_path / "model"
     (folder / "unet").mkdir(parents=True)
