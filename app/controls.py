@@ -90,6 +90,16 @@ class Page:
             on=["model_id", "step"],
         )
 
+    def last_of(self, model_id: int) -> int:
+        """The last step of a model."""
+        own = self.steps.loc[self.steps["model_id"] == model_id, "step"]
+        return int(own.max()) if len(own) else self.last_step
+
+    def wanted_steps(self, data: pd.DataFrame) -> pd.Series:
+        """For each row the step, not rounded, at which its model is as far as the chosen step."""
+        last = {int(i): self.last_of(int(i)) for i in data["model_id"].unique()}
+        return cast(pd.Series, data["model_id"].map(last) * self.progress)
+
     def marker(self, axis: charts.Axis) -> float:
         """Where the chosen step stands on an axis, by the first model shown."""
         own = self.steps[self.steps["model_id"] == self.models["model_id"].iloc[0]]
@@ -475,14 +485,15 @@ def strip(page: Page, frames: pd.DataFrame, *, key: str) -> None:
     draw(
         charts.film_strip(table, page.models, marker=page.step, look=page.look),
         key=key,
-        on_select=lambda: _take_step(event),
+        on_select=lambda: take_step(event, "frame"),
         alt="Predicted clean image per model and step",
     )
 
 
-def _take_step(event: str) -> None:
-    picked = st.session_state[event].selection.get("frame", [])
-    if picked:
+def take_step(event: str, name: str) -> None:
+    """Set the step control to the step that was clicked in a chart; for a callback."""
+    picked = st.session_state[event].selection.get(name, [])
+    if picked and picked[0].get("step") is not None:
         go_to_step(int(picked[0]["step"]))
 
 
@@ -496,6 +507,31 @@ def place(page: Page) -> str:
         f"Step {page.step} of 0 to {page.last_step} "
         f"(timestep {row['timestep']:.0f}, log-SNR {row['log_snr']:+.1f})"
     )
+
+
+def choose_prompt(prompts: pd.DataFrame) -> int:
+    """One of the prompts (prompt_id, text), the same one on every page; its id."""
+    texts = {
+        int(i): f"{i}: {shorten(text, 80)}"
+        for i, text in zip(prompts["prompt_id"], prompts["text"], strict=True)
+    }
+    if st.session_state.get("of") not in texts:
+        st.session_state.pop("of", None)
+    chosen = st.selectbox(
+        "Prompt", list(texts), format_func=lambda i: texts[i], key="of", bind=BIND, width=520
+    )
+    return int(chosen) if chosen in texts else next(iter(texts))
+
+
+def choose_seed(page: Page) -> int:
+    """One of the seeds shown."""
+    seeds = page.scope.seeds
+    if len(seeds) < 2:
+        return seeds[0]
+    chosen = st.segmented_control(
+        "Seed", seeds, default=seeds[0], required=True, key="seed", bind=BIND
+    )
+    return int(chosen if chosen is not None else seeds[0])
 
 
 def choose_model(page: Page, key: str) -> int:

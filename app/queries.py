@@ -39,6 +39,15 @@ TABLES = frozenset(
         "correlation_model",
         "frame",
         "failure",
+        "token_attention",
+        "explanation",
+        "faithfulness",
+        "agreement",
+        "localisation",
+        "randomisation",
+        "spectrum",
+        "path",
+        "projection",
     ]
 )
 # External access off and the configuration locked: SQL on this connection can read the snapshot
