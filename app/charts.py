@@ -105,7 +105,7 @@ def model_colour(model_id: int) -> str:
     return COLOURS[(model_id - 1) % len(COLOURS)]
 
 
-def _limits(data: pd.DataFrame) -> tuple[float, float]:
+def limits_of(data: pd.DataFrame) -> tuple[float, float]:
     """Limits that show the means, and their bands unless those dwarf them (two prompts)."""
     lowest, highest = float(data["mean"].min()), float(data["mean"].max())
     room = 0.75 * max(highest - lowest, 1e-3)
@@ -183,7 +183,7 @@ def curves(
     low, high = (
         ("95 % low", "95 % high") if spread == "prompts" else ("Lowest seed", "Highest seed")
     )
-    vertical = alt.Scale(domain=list(domain or _limits(data)), nice=domain is None, zero=False)
+    vertical = alt.Scale(domain=list(domain or limits_of(data)), nice=domain is None, zero=False)
     tooltip = [
         alt.Tooltip("model:N", title="Model"),
         alt.Tooltip("step:Q", title="Step"),

@@ -391,9 +391,7 @@ def tool_curves(
     )
     layers: list[Any] = [band, line, points]
     if zero:
-        rule = alt.Chart(pd.DataFrame({"mean": [0.0]})).mark_rule(
-            color=look.ink, strokeDash=[2, 2]
-        )
+        rule = alt.Chart(pd.DataFrame({"mean": [0.0]})).mark_rule(color=look.ink, strokeDash=[2, 2])
         layers.insert(0, rule.encode(y="mean:Q"))
     if marker is not None:
         rule = alt.Chart(pd.DataFrame({x: [marker]})).mark_rule(color=look.quiet, strokeWidth=1.5)
@@ -497,9 +495,7 @@ def role_bars(
         y=alt.Y("mean:Q", title=title, axis=alt.Axis(tickCount=5, gridOpacity=0.5))
     )
     ink = (look or Look()).ink
-    interval = base.mark_rule(strokeWidth=1.6).encode(
-        y="low:Q", y2="high:Q", color=alt.value(ink)
-    )
+    interval = base.mark_rule(strokeWidth=1.6).encode(y="low:Q", y2="high:Q", color=alt.value(ink))
     return _layers(bars, interval, height=280)
 
 

@@ -43,6 +43,12 @@ VIEWS = (
     View("timesteps", "Timesteps", ":material/timeline:", "Explore"),
     View("prompts", "Prompts", ":material/notes:", "Explore", needs="prompt"),
     View("models", "Models", ":material/compare_arrows:", "Explore"),
+    View("regions", "Regions", ":material/center_focus_strong:", "Explain"),
+    View("words", "Words", ":material/format_quote:", "Explain"),
+    View("schedules", "Schedules", ":material/schedule:", "Explain"),
+    View("paths", "Paths", ":material/conversion_path:", "Explain"),
+    View("faithfulness", "Faithfulness", ":material/rule:", "Explain"),
+    View("trust", "Trust", ":material/verified:", "Explain", scrubber=False),
 )
 
 

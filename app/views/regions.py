@@ -137,8 +137,9 @@ def draw(
     low = table["values"].map(np.min)
     high = table["values"].map(np.max)
     if not own:
-        low, high = low.groupby(table[row]).transform("min"), high.groupby(table[row]).transform(
-            "max"
+        low, high = (
+            low.groupby(table[row]).transform("min"),
+            high.groupby(table[row]).transform("max"),
         )
     urls = [
         charts_explain.draw_map(
