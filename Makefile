@@ -24,9 +24,15 @@ $(STAMP): requirements.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	@touch $(STAMP)
 
-demo: $(STAMP)
+TRUST := data/results/demo/extra/localisation.parquet
+
+demo: $(STAMP) $(if $(filter data/studies/demo.toml,$(STUDY)),$(TRUST))
 	$(BIN)/python -m pipeline run $(STUDY)
 	@echo "Done. 'make app' opens the dashboard on these results."
+
+# How far the tools can be trusted: a quick look that the demo's snapshot takes in; `make trust` is the thorough one.
+$(TRUST): | $(STAMP)
+	$(BIN)/python -m pipeline demo trust --quick --model scenes-unet --model scenes-dit
 
 app: $(STAMP)
 	$(BIN)/streamlit run app/main.py $(if $(RESULTS),-- $(RESULTS))
@@ -48,6 +54,7 @@ bench: $(STAMP)
 
 trust: $(STAMP)
 	$(BIN)/python -m pipeline demo trust
+	$(BIN)/python -m pipeline publish data/results/demo
 
 train-demo: $(STAMP)
 	$(BIN)/python -m pipeline demo train --out data/results/training

@@ -353,7 +353,9 @@ def tool_curves(
     methods = tool_order(list(data["method"]))
     table = data.assign(tool=[tool_title(m) for m in data["method"]])
     scales = _tool_scales(methods)
-    legend = alt.Legend(orient="top", title=None, symbolStrokeWidth=2.5, offset=4, columns=6)
+    legend = alt.Legend(
+        orient="top", title=None, symbolStrokeWidth=2.5, symbolOpacity=1, offset=4, columns=6
+    )
     steps = x == "step"
     across = alt.X(
         f"{x}:Q",
@@ -419,6 +421,7 @@ def tool_forest(
         height: of a row in px.
     """
     look = look or Look()
+    models = models[models["label"].isin(data["model"])]
     scales = model_scales(models)
     table = data.assign(tool=[tool_title(m) for m in data["method"]])
     order = [tool_title(m) for m in tool_order(list(data["method"]))]
@@ -563,7 +566,9 @@ def paths(
         f"{colour}:N",
         title=title,
         scale=scale or alt.Undefined,
-        legend=alt.Legend(orient="top", columns=6, symbolStrokeWidth=3, labelLimit=150),
+        legend=alt.Legend(
+            orient="top", columns=6, symbolStrokeWidth=3, symbolOpacity=1, labelLimit=150
+        ),
     )
     axis = alt.Axis(grid=False, tickCount=5, format=".2~f")
     x = alt.X("x:Q", title=axes[0], axis=axis, scale=alt.Scale(zero=False))

@@ -22,7 +22,7 @@ def role_grid(page: Page, table: pd.DataFrame, source: str, axis: charts.Axis) -
     """A small chart per role, models in their colours, one scale for all."""
     present = [role for role in charts_explain.ROLES if role in set(table["role"])]
     limits = charts.limits_of(table)
-    grid = st.grid(min(3, len(present)), min_column_width=260)
+    grid = st.grid(min(3, len(present)), min_column_width=230)
     title = "Relevance  ↑" if source == "relevance" else "Share of attention  ↑"
     for number, role in enumerate(present):
         own = table[table["role"] == role]

@@ -29,6 +29,9 @@ def small_study(
     entries = tuple(
         replace(study.models[0], name=n, label=label, steps=steps) for n, label in named
     )
+    if models > 2:  # the same weights under another schedule
+        late = {"scheduler": "DPMSolverMultistepScheduler", "schedule": "late", "gamma": 60.0}
+        entries = (*entries[:2], replace(entries[2], **late), *entries[3:])
     source = replace(study.prompts, sample=prompts)
     return replace(
         study, models=entries, prompts=source, run=replace(study.run, **{"unit_prompts": 4, **run})

@@ -170,12 +170,13 @@ def _band_grid(page: Page, bands: pd.DataFrame, change: bool, axis: charts.Axis)
     column, spread = ("change", "change_sd") if change else ("mean", "sd")
     own = bands.dropna(subset=[column])
     low, high = uncertainty.t_limits(own[column], own[spread], own["prompts"])
-    table = page.placed(page.labelled(own.assign(mean=own[column], low=low, high=high)))
-    grid = st.grid(3, min_column_width=260)
+    named = own.rename(columns={"low": "from", "high": "to"})
+    table = page.placed(page.labelled(named.assign(mean=own[column], low=low, high=high)))
+    grid = st.grid(3, min_column_width=230)
     for number, (_, band) in enumerate(table.groupby("band")):
         first = band.iloc[0]
         with grid.cell():
-            st.markdown(f"**{first['low']:.2g} to {first['high']:.2g} cycles per pixel**")
+            st.markdown(f"**{first['from']:.2g} to {first['to']:.2g} cycles per pixel**")
             controls.draw(
                 charts.curves(
                     band,

@@ -216,7 +216,7 @@ def concepts(page: Page, axis: charts.Axis) -> None:
         help=SIMILARITY_HELP,
     ):
         controls.legend(page)
-        grid = st.grid(3, min_column_width=260)
+        grid = st.grid(3, min_column_width=230)
         for number, family in enumerate(families):
             own = kept[kept["family"] == family]
             with grid.cell():

@@ -39,37 +39,46 @@ def show(page: Page) -> None:
             "without text have no words.",
         )
         return
-    source, group = choose_source(sources)
-    roles(page, source, group)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        source, group = choose_source(sources)
+        how = st.segmented_control(
+            "A role's value",
+            ["Per word", "Sum"],
+            default="Per word",
+            required=True,
+            key="role_value",
+            bind=BIND,
+            help=ROLE_HELP,
+        )
+    roles(page, source, group, how or "Per word")
     one_prompt(page, source, group)
 
 
 def choose_source(sources: pd.DataFrame) -> tuple[str, str]:
     """Attention or relevance, and the group of layers."""
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        found = [name for name in SOURCES if name in set(sources["source"])]
-        source = st.segmented_control(
-            "Measure",
-            found,
-            format_func=SOURCES.__getitem__,
-            default=found[-1],
-            required=True,
-            key="source",
-            bind=BIND,
-            help=SOURCE_HELP,
-        )
-        source = source or found[-1]
-        groups = sources.loc[sources["source"] == source, "layer_group"].tolist()
-        if len(groups) < 2:
-            return source, groups[0]
-        group = st.selectbox(
-            "Layers",
-            groups,
-            key="layers",
-            bind=BIND,
-            width=200,
-            help="all = the mean over every layer, brought to one grid.",
-        )
+    found = [name for name in SOURCES if name in set(sources["source"])]
+    source = st.segmented_control(
+        "Measure",
+        found,
+        format_func=SOURCES.__getitem__,
+        default=found[-1],
+        required=True,
+        key="source",
+        bind=BIND,
+        help=SOURCE_HELP,
+    )
+    source = source or found[-1]
+    groups = sources.loc[sources["source"] == source, "layer_group"].tolist()
+    if len(groups) < 2:
+        return source, groups[0]
+    group = st.selectbox(
+        "Layers",
+        groups,
+        key="layers",
+        bind=BIND,
+        width=200,
+        help="all = the mean over every layer, brought to one grid.",
+    )
     return source, group if group in groups else groups[0]
 
 
@@ -180,22 +189,13 @@ def _lines(page: Page, own: pd.DataFrame, title: str, special: pd.DataFrame) -> 
     )
 
 
-def roles(page: Page, source: str, group: str) -> None:
+def roles(page: Page, source: str, group: str, how: str) -> None:
     """What the words of each role get over the steps, over the prompt set, and in all."""
     data = queries.ask_scope(
         page.snapshot, "role_curves", page.scope, source=source, layer_group=group
     )
     if data.empty:
         return
-    how = st.segmented_control(
-        "A role's value",
-        ["Per word", "Sum"],
-        default="Per word",
-        required=True,
-        key="role_value",
-        bind=BIND,
-        help=ROLE_HELP,
-    )
     column = "total" if how == "Sum" else "each"
     table = role_panels.role_table(page, data, column)
     with controls.card("What each role gets", key="roles", data=table, help=ROLE_HELP):

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,8 +84,11 @@ def _add_trust(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "data" / "results" / "demo", help="results folder"
     )
-    parser.add_argument("--scenes", type=int, default=16, help="scenes to explain")
-    parser.add_argument("--masks", type=int, default=200, help="masks and perturbations for a map")
+    parser.add_argument("--scenes", type=int, help="scenes to explain (16; 6 with --quick)")
+    parser.add_argument("--masks", type=int, help="masks and perturbations for a map (200; 64)")
+    parser.add_argument(
+        "--quick", action="store_true", help="few scenes, steps and masks: a minute"
+    )
     parser.set_defaults(handler=run_trust)
 
 
@@ -168,10 +172,15 @@ def run_trust(arguments: argparse.Namespace) -> int:
     from pipeline.demo import trust
 
     names = tuple(arguments.model or trust.NAMES)
-    options = trust.TrustOptions(scenes=arguments.scenes, masks=arguments.masks)
+    options = trust.QUICK if arguments.quick else trust.TrustOptions()
+    given = {"scenes": arguments.scenes, "masks": arguments.masks}
+    options = replace(options, **{k: v for k, v in given.items() if v is not None})
     localisation, randomisation = trust.run_trust(arguments.models, names, options)
     trust.write_trust(arguments.out, localisation, randomisation)
     print(trust.localisation_table(localisation))
     print()
     print(trust.randomisation_table(randomisation))
+    print(
+        f"\nWritten to {arguments.out / 'extra'}: `python -m pipeline publish {arguments.out}` shows them."
+    )
     return 0

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from tqdm import tqdm
 
 from pipeline import models
 from pipeline.demo.corpus import to_pixels
@@ -53,6 +54,10 @@ class TrustOptions:
     random_scenes: int = 4
     random_at: tuple[int, ...] = (10,)
     batch: int = 8
+
+
+# A look of about a minute on two cores, for `make demo`: the same procedure, wider intervals.
+QUICK = TrustOptions(scenes=6, at=(6, 18), masks=48, random_scenes=1, random_at=(6,), batch=6)
 
 
 @dataclass(frozen=True)
@@ -189,16 +194,26 @@ def run_trust(
     known = known_scenes(options.scenes)
     localisation: list[dict[str, Any]] = []
     randomisation: list[dict[str, Any]] = []
-    for name in names:
-        spec = ModelSpec(name, name, str(folder / name), steps=options.steps, guidance=GUIDANCE)
-        pipeline = models.open_pipeline(spec, torch.device("cpu"))
-        for start in range(0, len(known), options.batch):
-            part = known[start : start + options.batch]
-            observer = _observe(pipeline, spec, scorer, part, start, options.at, options.masks)
-            localisation += _localisation_rows(name, part, start, observer.maps)
-        few = known[: options.random_scenes]
-        randomisation += list(_randomisation_rows(pipeline, spec, scorer, few, options))
+    with tqdm(total=len(names) * _scene_steps(options), unit=" scene steps", desc="trust") as bar:
+        for name in names:
+            bar.set_postfix_str(name)
+            spec = ModelSpec(name, name, str(folder / name), steps=options.steps, guidance=GUIDANCE)
+            pipeline = models.open_pipeline(spec, torch.device("cpu"))
+            for start in range(0, len(known), options.batch):
+                part = known[start : start + options.batch]
+                observer = _observe(pipeline, spec, scorer, part, start, options.at, options.masks)
+                localisation += _localisation_rows(name, part, start, observer.maps)
+                bar.update(len(part) * len(options.at))
+            few = known[: options.random_scenes]
+            randomisation += list(_randomisation_rows(pipeline, spec, scorer, few, options))
+            bar.update(_scene_steps(options) - len(known) * len(options.at))
     return localisation, randomisation
+
+
+def _scene_steps(options: TrustOptions) -> int:
+    """Explained scenes and steps of one model: the known scenes, and the randomised stages with the trained one."""
+    shuffled = options.random_scenes * len(options.random_at) * (STAGES + 1)
+    return options.scenes * len(options.at) + shuffled
 
 
 def _observe(
