@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import charts_explain
 import controls
 import pandas as pd
@@ -160,7 +162,7 @@ def _auc_table(table: pd.DataFrame) -> None:
         )
 
 
-def _number(title: str, help: str, format: str = "%.3f") -> object:
+def _number(title: str, help: str, format: str = "%.3f") -> Any:
     return st.column_config.NumberColumn(title, help=help, format=format)
 
 
