@@ -15,7 +15,6 @@ import duckdb
 import pandas as pd
 import snapshots
 import streamlit as st
-import uncertainty
 from snapshots import (
     ROOT,
     SANDBOX,
@@ -124,11 +123,4 @@ def curves(
         model_id, concept_id, step, prompts, samples, mean, sd, r_final; low and high are 95 % t
         intervals.
     """
-    category = scope.rolled_up
-    if category is not None and not named:
-        return ask_scope(
-            snapshot, "curves_rollup", scope, concepts=list(concepts), category=category
-        )
-    table = ask_scope(snapshot, "curves", scope, concepts=list(concepts), named=named)
-    low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])
-    return table.assign(low=low, high=high)
+    return snapshots.curves(partial(ask_scope, snapshot), scope, concepts, named=named)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import uncertainty
 
 ROOT = Path(__file__).resolve().parent.parent
 SQL = Path(__file__).resolve().parent / "sql"
@@ -287,3 +288,22 @@ def answer(
     text, wanted = statement(name)
     with connection.cursor() as cursor:
         return cursor.execute(text, {k: v for k, v in parameters.items() if k in wanted}).df()
+
+
+def curves(
+    ask_scope: Ask, scope: Scope, concepts: Iterable[int], *, named: bool = False
+) -> pd.DataFrame:
+    """What `queries.curves` gives, through any way to ask.
+
+    Args:
+        ask_scope: answers (name, scope, **parameters).
+        scope: the filters.
+        concepts: concept_id; 0 is the whole prompt.
+        named: only prompts whose text names the concept.
+    """
+    category = scope.rolled_up
+    if category is not None and not named:
+        return ask_scope("curves_rollup", scope, concepts=list(concepts), category=category)
+    table = ask_scope("curves", scope, concepts=list(concepts), named=named)
+    low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])
+    return table.assign(low=low, high=high)
