@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from typeset import INK, cut, text_width
+from typeset import cut, text_width
 
 RED = "#c1121f"
 # Viridis at nine places (Smith and van der Walt 2015); its lightness rises evenly, so that a map can
@@ -576,6 +576,3 @@ def _png(pixels: NDArray[np.float64]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.clip(pixels.round(), 0, 255).astype(np.uint8)).save(out, "PNG")
     return out.getvalue()
-
-
-__all__ = ["INK", "Cell", "Row", "key", "overlay", "paint", "panels", "read_map", "sheet", "square"]
