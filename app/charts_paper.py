@@ -144,6 +144,18 @@ def curve_panel(
     )
 
 
+def limits(data: pd.DataFrame, column: str = "mean") -> tuple[float, float]:
+    """Limits that show the values, and their intervals unless those dwarf them (two prompts)."""
+    lowest, highest = float(data[column].min()), float(data[column].max())
+    room = 0.75 * max(highest - lowest, 1e-3)
+    low, high = lowest, highest
+    if {"low", "high"} <= set(data.columns) and data["low"].notna().any():
+        low = min(lowest, max(float(data["low"].min()), lowest - room))
+        high = max(highest, min(float(data["high"].max()), highest + room))
+    pad = 0.05 * (high - low) or 0.01
+    return low - pad, high + pad
+
+
 def line_panel(
     data: pd.DataFrame,
     models: pd.DataFrame,
@@ -174,7 +186,7 @@ def line_panel(
         peaks: rows to mark with a point.
     """
     scales = charts.model_scales(models)
-    vertical = alt.Scale(domain=list(domain), nice=False) if domain else alt.Scale(zero=False)
+    vertical = alt.Scale(domain=list(domain or limits(data, y)), nice=False)
     base = alt.Chart(data).encode(
         x=alt.X(
             f"{x}:Q",
@@ -245,7 +257,7 @@ def matrix(
             "column:N",
             scale=band,
             title=None,
-            axis=alt.Axis(labelAngle=-35, ticks=False, domain=False),
+            axis=alt.Axis(labelAngle=-90, ticks=False, domain=False),
         ),
         y=alt.Y("row:N", scale=band, title=None, axis=alt.Axis(ticks=False, domain=False)),
     )
@@ -310,17 +322,20 @@ def dots(
         ),
         color=alt.Color("model:N", scale=scales["color"], legend=None),
     )
-    interval = base.mark_rule(strokeWidth=1.1, aria=False).encode(
+    shown = limits(data)
+    shown = (min(shown[0], rule), max(shown[1], rule)) if rule is not None else shown
+    scale = alt.Scale(domain=list(shown), nice=True)
+    interval = base.mark_rule(strokeWidth=1.1, aria=False, clip=True).encode(
         x=alt.X(
             "low:Q",
             title=title,
-            scale=alt.Scale(zero=False),
+            scale=scale,
             axis=alt.Axis(grid=False, tickCount=5),
         ),
         x2="high:Q",
     )
     point = base.mark_point(filled=True, size=22, opacity=1, aria=False).encode(
-        x=alt.X("mean:Q", scale=alt.Scale(zero=False)),
+        x=alt.X("mean:Q", scale=scale),
         shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
     )
     layers: list[Any] = [interval, point]
@@ -328,7 +343,7 @@ def dots(
         line = alt.Chart(pd.DataFrame({"mean": [rule]})).mark_rule(
             strokeDash=[2, 2], color="#555555", strokeWidth=0.7, aria=False
         )
-        layers.insert(0, line.encode(x="mean:Q"))
+        layers.insert(0, line.encode(x=alt.X("mean:Q", scale=scale)))
     height = (9 * len(models) + 7) * len(order)
     return cast(alt.LayerChart, alt.layer(*layers).properties(width=width, height=height))
 
@@ -451,8 +466,8 @@ def sheet(
     margin = margin + 4 if margin else 0.0
     count = max(len(columns), 1)
     side = min((width - margin - gap * (count - 1)) / count, largest)
-    # What a narrow grid leaves goes between the images, so that the sheet fills its width.
     step = side + gap
+    margin += max((width - margin - step * count + gap) / 2, 0.0)
     tops, y = [], font + 3.0 if any(columns) else 0.0
     for row in rows:
         y += (font + 3) if row.above else 0.0
@@ -499,15 +514,16 @@ def _titles(
     for row, top in zip(rows, tops, strict=True):
         if row.left:
             text = cut(row.left, max(margin - 4, 8), font)
-            out.append(_text(0, top + side / 2, text, "left", "middle"))
-        out.extend(_words(row.above, top - 3, width, font))
+            out.append(_text(margin - 4, top + side / 2, text, "right", "middle"))
+        start = margin if not row.left else 0.0
+        out.extend(_words(row.above, start, top - 3, width, font))
     return pd.DataFrame(out)
 
 
 def _words(
-    words: Sequence[tuple[str, bool]], y: float, width: float, font: float
+    words: Sequence[tuple[str, bool]], x: float, y: float, width: float, font: float
 ) -> list[dict[str, Any]]:
-    out, x = [], 0.0
+    out = []
     space = text_width(" ", font)
     for word, marked in words:
         left = width - x

@@ -39,7 +39,7 @@ def keyed(models: pd.DataFrame, parts: list[Any], columns: int, *, mark: str = "
         grid = paper.panels(drawn, columns) if len(drawn) > 1 else drawn[0]
         if len(models) < 2:
             return cast(alt.TopLevelMixin, grid)
-        return stack([paper.key(models, (width + 30) * columns, 8, mark=mark), grid])
+        return stack([paper.key(models, width * columns + 24 * (columns - 1), 8, mark=mark), grid])
 
     return draw
 
@@ -61,6 +61,9 @@ def concept_curves(study: FigureStudy) -> Figure:
     if data.empty:
         raise _no_trajectories()
     if not study.choice.concepts:
+        most = data.groupby("concept_id")["prompts"].max()
+        several = most[most >= min(3, most.max())].index  # an interval over one prompt says nothing
+        data = data[data["concept_id"].isin(several)]
         data = data[data["concept_id"].isin(_risers(data, study.choice.rows or 4))]
     table = study.labelled(data).merge(
         study.every_concept.rename(columns={"name": "concept"}), on="concept_id"

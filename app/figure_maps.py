@@ -31,9 +31,10 @@ def _no_maps(what: str, line: str) -> NotMeasured:
 
 
 def _sheet(
-    cells: Sequence[Cell], rows: Sequence[Row], columns: Sequence[str], largest: float = 96.0
+    cells: Sequence[Cell], rows: Sequence[Row], columns: Sequence[str], largest: float = 130.0
 ) -> Callable[[float], alt.TopLevelMixin]:
-    return lambda width: paper.sheet(cells, rows, columns, width, FONT, largest=largest)
+    tall = min(largest, max(430.0 / max(len(rows), 1), 28.0))
+    return lambda width: paper.sheet(cells, rows, columns, width, FONT, largest=tall)
 
 
 def _plain(text: str) -> tuple[tuple[str, bool], ...]:
@@ -116,7 +117,7 @@ def _region_maps(
             f"Models with maps: {', '.join(study.label(i) for i in found['model_id'].unique())} "
             "(--baseline chooses one).",
         )
-    prompts = study.pick_prompts(own, most)
+    prompts = study.pick_prompts(own, most if len(methods) < 3 else 1)
     steps = study.pick_steps(own["step"].unique().tolist(), 4)
     seed = int(own["seed"].iloc[0])
     maps = study.ask_scope(
@@ -172,14 +173,14 @@ def over_steps(method: str, line: str) -> Callable[[FigureStudy], Figure]:
             raise _no_maps(f"map of {method}", line)
         red = _attended(study, study.baseline(), found)
         figure = _region_maps(study, found, 3, red)
-        note = " Words in bold red get more than their share of the prompt's attention, in the mean over the steps."
+        note = " Words in bold red get more attention than the mean of the prompt's words with a role, over all steps."
         return Figure(figure.draw, figure.data, figure.caption + (note if red else ""))
 
     return build
 
 
 def _attended(study: FigureStudy, model: int, found: pd.DataFrame) -> dict[int, set[str]]:
-    """Per prompt the words that get more than the mean of its words."""
+    """Per prompt the words with a role that get more than the mean of such words."""
     source = _source(study, must=False)
     if not source:
         return {}
@@ -187,9 +188,8 @@ def _attended(study: FigureStudy, model: int, found: pd.DataFrame) -> dict[int, 
     words = study.ask_scope("figure_words", models=[model], prompts=prompts, source=source)
     out: dict[int, set[str]] = {}
     for prompt_id, own in words.groupby("prompt_id"):
-        mean = own.groupby("word")["value"].mean()
-        roles = own.groupby("word")["role"].first()
-        above = mean[(mean > mean.mean()) & (roles.reindex(mean.index) != "")]
+        mean = own[own["role"] != ""].groupby("word")["value"].mean()
+        above = mean[mean >= mean.mean()]
         out[int(cast(Any, prompt_id))] = {str(word).lower() for word in above.index}
     return out
 
@@ -248,7 +248,8 @@ def _content_words(text: str, maps: pd.DataFrame, most: int = 6) -> list[str]:
     order = [w for w in dict.fromkeys(text.split()) if w in known]
     rest = [w for w in dict.fromkeys(maps["word"]) if w not in order]
     small = {"a", "an", "the", "of", "on", "in", "and", "with", "to", "at", "by"}
-    return [w for w in order + rest if w.lower() not in small][:most]
+    # A word that comes twice is stored as "a" and "a (2)".
+    return [w for w in order + rest if w.lower().split(" (")[0] not in small][:most]
 
 
 def word_roles(study: FigureStudy) -> Figure:
@@ -267,7 +268,7 @@ def word_roles(study: FigureStudy) -> Figure:
     lines = methods_frame(roles)
     shown = list(dict.fromkeys(table["entry"]))[: study.choice.rows or 6]
     y = _value_title(source)
-    domain = _domain(table)
+    domain = paper.limits(table)
     columns = min(len(shown), 3)
     parts = [
         _line_part(
@@ -301,14 +302,6 @@ def _value_caption(source: str) -> str:
     if source == "relevance":
         return "Relevance (Chefer et al. 2021, scaled over the prompt's words within a step)"
     return "Share of cross-attention among the prompt's words"
-
-
-def _domain(table: pd.DataFrame, column: str = "mean") -> tuple[float, float]:
-    low, high = float(table[column].min()), float(table[column].max())
-    if "low" in table and table["low"].notna().any():
-        low, high = min(low, float(table["low"].min())), max(high, float(table["high"].max()))
-    pad = 0.05 * (high - low) or 0.01
-    return low - pad, high + pad
 
 
 def _line_part(
@@ -360,7 +353,7 @@ def similarities_of(studies: Sequence[FigureStudy]) -> Figure:
             "(structure, ssim, contrast, luminance, cosine, fid).",
         )
     table = pd.concat(tables)
-    domain = _domain(table)
+    domain = paper.limits(table)
 
     def draw(width: float) -> alt.TopLevelMixin:
         lines = []
@@ -581,14 +574,13 @@ def relevance_peaks(study: FigureStudy) -> Figure:
     lines = methods_frame(order)
     line = _line_part(
         table, lines, "step", "value", "", "Step  (noise → image)", _value_title(source),
-        _domain(table, "value"), peaks, 120.0,
+        paper.limits(table, "value"), peaks, 120.0,
     )  # fmt: skip
 
     def draw(width: float) -> alt.TopLevelMixin:
         row = Row(above=_plain(str(prompt["text"])))
-        whole = width + 40
-        sheet = paper.sheet(cells, [row], titles, whole, FONT, largest=110)
-        return stack([paper.key(lines, whole, FONT), line(width), sheet])
+        sheet = paper.sheet(cells, [row], titles, width, FONT, largest=110)
+        return stack([paper.key(lines, width, FONT), line(width), sheet])
 
     caption = (
         f"{_value_caption(source)} of single words over the denoising steps in {study.label(model)}, "
@@ -622,7 +614,7 @@ def words_by_schedule(study: FigureStudy) -> Figure:
     kinds = dict(zip(three["model_id"].astype(int), three["kind"], strict=True))
     table = words[words["word"].isin(order)].assign(schedule=words["model_id"].map(kinds))
     table = table.drop_duplicates(["schedule", "word", "step"]).assign(model=lambda t: t["word"])
-    lines, domain = methods_frame(order), _domain(table, "value")
+    lines, domain = methods_frame(order), paper.limits(table, "value")
     shown = [k for k in SCHEDULES if k in set(table["schedule"])]
     parts = [
         _line_part(
@@ -637,11 +629,11 @@ def words_by_schedule(study: FigureStudy) -> Figure:
     bars = methods_frame(shown)
 
     def draw(width: float) -> alt.TopLevelMixin:
-        whole = (width + 36) * len(parts)
+        whole = width * len(parts) + 24 * (len(parts) - 1)
         upper = paper.panels([part(width) for part in parts], len(parts))
         drawn = sums.assign(model=sums["schedule"])
         height = 7.0 * len(shown) * len(order)
-        lower = paper.word_bars(drawn, bars, "Sum over the steps", whole - 80, height)
+        lower = paper.word_bars(drawn, bars, "Sum over the steps", whole, height)
         title = paper.sheet(
             [], [Row(above=_plain(str(prompt["text"])))], [], whole, FONT, largest=0
         )
