@@ -61,9 +61,7 @@ def concept_curves(study: FigureStudy) -> Figure:
     if data.empty:
         raise _no_trajectories()
     if not study.choice.concepts:
-        most = data.groupby("concept_id")["prompts"].max()
-        several = most[most >= min(3, most.max())].index  # an interval over one prompt says nothing
-        data = data[data["concept_id"].isin(several)]
+        data = data[data["concept_id"].isin(_often_named(data))]
         data = data[data["concept_id"].isin(_risers(data, study.choice.rows or 4))]
     table = study.labelled(data).merge(
         study.every_concept.rename(columns={"name": "concept"}), on="concept_id"
@@ -80,6 +78,15 @@ def concept_curves(study: FigureStudy) -> Figure:
     columns = min(len(parts), 2)
     kept = table[["model", "concept", "family", "step", "mean", "low", "high", "prompts"]]
     return Figure(keyed(study.models, parts, columns), kept, caption, columns)
+
+
+def _often_named(data: pd.DataFrame, wanted: int = 4) -> list[int]:
+    """Concepts that several prompts name, if there are enough: over one prompt there is no interval."""
+    most = data.groupby("concept_id")["prompts"].max()
+    for least in (5, 3, 2):
+        if (most >= least).sum() >= wanted:
+            return [int(i) for i in most[most >= least].index]
+    return [int(i) for i in most.index]
 
 
 def _risers(data: pd.DataFrame, most: int) -> list[int]:
@@ -669,6 +676,8 @@ def _matrix(
         for r, c in ((a, b), (b, a))
     ]
     same = [{"row": m, "column": m, "value": 1.0} for m in methods]
+    own_methods = set(own["a"]) | set(own["b"])
+    same = [each for each in same if each["row"] in own_methods]
     data = pd.DataFrame(pairs + same)
     order = {m: i for i, m in enumerate(methods)}
     data = data.sort_values(["row", "column"], key=lambda s: s.map(order))

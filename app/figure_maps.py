@@ -31,7 +31,7 @@ def _no_maps(what: str, line: str) -> NotMeasured:
 
 
 def _sheet(
-    cells: Sequence[Cell], rows: Sequence[Row], columns: Sequence[str], largest: float = 130.0
+    cells: Sequence[Cell], rows: Sequence[Row], columns: Sequence[str], largest: float = 100.0
 ) -> Callable[[float], alt.TopLevelMixin]:
     tall = min(largest, max(430.0 / max(len(rows), 1), 28.0))
     return lambda width: paper.sheet(cells, rows, columns, width, FONT, largest=tall)
