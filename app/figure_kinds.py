@@ -143,7 +143,7 @@ def concept_heatmap(study: FigureStudy) -> Figure:
     caption = (
         f"Rise of the similarity (CLIP cosine) of {study.label(model)}'s predicted clean image with "
         f"each concept over the denoising steps, above its lowest mean; mean over {which}. Families "
-        f"and concepts are ordered by the step at which half of the rise is reached. {SEEDS_FIRST} "
+        f"and concepts are ordered by the step at which half of the rise is reached. The data has the 95 % interval of every cell. {SEEDS_FIRST} "
         f"{sizes(study, table['prompts'])} {study.source_line()}"
     )
     kept = table[["concept", "family", "step", "value", "mean", "low", "high", "prompts"]]
@@ -375,7 +375,7 @@ def difference_heatmap(study: FigureStudy) -> Figure:
         f"Paired difference of similarity, {study.label(candidate)} minus {study.label(baseline)}, "
         f"per concept and step. Marked cells differ ({share:.0%} of those shown; paired t test, "
         "Benjamini-Hochberg over the study's whole grid, q < 0.05): triangles where the candidate is "
-        f"higher, circles where it is lower. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
+        f"higher, circles where it is lower. The data has the 95 % interval of every cell. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
         f"{study.source_line()}"
     )
     columns = ["concept", "family", "step", "mean", "low", "high", "q", "significant", "prompts"]
@@ -641,7 +641,7 @@ def agreement(study: FigureStudy) -> Figure:
         parts.append(_matrix(table[table["model"] == model], methods, model, place == 0))
     caption = (
         "Agreement of explanation methods: Spearman correlation over pixels of two methods' maps of "
-        f"the same sample and step (1: the same order), mean over prompts. {SEEDS_FIRST} "
+        f"the same sample and step (1: the same order), mean over prompts; 95 % t intervals are in the table. {SEEDS_FIRST} "
         f"{sizes(study, table['prompts'])} {study.source_line()}"
     )
     printed = pd.DataFrame(

@@ -43,6 +43,7 @@ VIEWS = (
     View("timesteps", "Timesteps", ":material/timeline:", "Explore"),
     View("prompts", "Prompts", ":material/notes:", "Explore", needs="prompt"),
     View("models", "Models", ":material/compare_arrows:", "Explore"),
+    View("review", "Review", ":material/gavel:", "Decide", scrubber=False),
     View("figures", "Figures", ":material/draw:", "Decide", scrubber=False),
 )
 
