@@ -174,7 +174,7 @@ def emergence(study: FigureStudy) -> Figure:
         chart = charts.emergence(table, study.models, row, last_step=last)
         for layer in chart.layer:
             for channel in ("color", "shape"):
-                each = getattr(layer.encoding, channel, alt.Undefined)
+                each: Any = getattr(layer.encoding, channel, alt.Undefined)
                 if each is not alt.Undefined and not isinstance(each, str):
                     each.legend = None
         height = max(18, 8 * len(study.models) + 6) * len(order)
@@ -330,7 +330,7 @@ def _forest(own: pd.DataFrame, shown: pd.DataFrame, title: str) -> Callable[[flo
         chart = charts.forest(own, shown, "measure", title)
         for layer in chart.layer:
             for channel in ("color", "shape"):
-                each = getattr(layer.encoding, channel, alt.Undefined)
+                each: Any = getattr(layer.encoding, channel, alt.Undefined)
                 if each is not alt.Undefined and not isinstance(each, str):
                     each.legend = None
         rows = own["measure"].nunique()

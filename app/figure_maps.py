@@ -69,7 +69,8 @@ def film_strip(study: FigureStudy) -> Figure:
         raise _no_maps("frames", "frames = { stride = 2, size = 128 }")
     steps = study.pick_steps(frames["step"].unique().tolist(), 9)
     shown = study.labelled(frames[frames["step"].isin(steps)])
-    rows, cells = [], []
+    rows: list[Row] = []
+    cells: list[Cell] = []
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         own = shown[shown["prompt_id"] == prompt_id]
         for place, model in enumerate(dict.fromkeys(own["model"])):
@@ -129,7 +130,8 @@ def _region_maps(
         steps=steps,
     )
     maps = maps[maps["word"] == ""]
-    cells, rows = [], []
+    rows: list[Row] = []
+    cells: list[Cell] = []
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         for place, method in enumerate(methods):
             each = maps[(maps["prompt_id"] == prompt_id) & (maps["method"] == method)]
@@ -227,7 +229,8 @@ def word_heat_maps(study: FigureStudy) -> Figure:
     maps = study.ask_scope(
         "figure_maps", models=[model], prompts=ids, seed=seed, methods=[method], steps=steps
     )
-    cells, rows = [], []
+    rows: list[Row] = []
+    cells: list[Cell] = []
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         each = maps[(maps["prompt_id"] == prompt_id) & (maps["word"] != "")]
         for place, word in enumerate(_content_words(text, each)):
@@ -517,7 +520,8 @@ def _image_rows(
         "figure_images", models=ids, prompts=[int(i) for i in prompts["prompt_id"]], seed=seed
     )
     column = {model: i for i, model in enumerate(ids)}
-    cells, rows = [], []
+    rows: list[Row] = []
+    cells: list[Cell] = []
     for row, (prompt_id, text) in enumerate(
         zip(prompts["prompt_id"], prompts["text"], strict=True)
     ):

@@ -44,7 +44,8 @@ VIEWS = (
     View("prompts", "Prompts", ":material/notes:", "Explore", needs="prompt"),
     View("models", "Models", ":material/compare_arrows:", "Explore"),
     View("review", "Review", ":material/gavel:", "Decide", scrubber=False),
-    View("figures", "Figures", ":material/draw:", "Decide", scrubber=False),
+    View("publish", "Figures", ":material/draw:", "Decide", scrubber=False),
+    View("sql", "SQL", ":material/database:", "Data", scrubber=False),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import altair as alt
@@ -210,8 +210,7 @@ def interval(verdict: Verdict, look: charts.Look) -> alt.LayerChart:
             alt.Tooltip("high:Q", title="95 % high", format="+.4f"),
         ],
     )
-    chart: alt.LayerChart = alt.layer(allowed, zero, bar, point).properties(height=84)
-    return chart
+    return cast(alt.LayerChart, alt.layer(allowed, zero, bar, point).properties(height=84))
 
 
 def table(verdicts: list[Verdict]) -> pd.DataFrame:
