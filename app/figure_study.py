@@ -112,7 +112,7 @@ class FigureStudy:
         """The rows of `app/sql/<name>.sql`."""
         _, wanted = snapshots.statement(name)
         self.asked.append((name, {k: v for k, v in parameters.items() if k in wanted}))
-        return self.asker(name, **parameters)
+        return _settled(self.asker(name, **parameters))
 
     def ask_scope(self, name: str, scope: Scope | None = None, **parameters: Any) -> pd.DataFrame:
         """The same, with the filters as parameters."""
@@ -260,7 +260,8 @@ def open_study(place: str, choice: Choice) -> FigureStudy:
         FigureError: the choice names something that the study does not have.
     """
     snapshot = snapshots.locate(Path(place))
-    connection = snapshots.connect(snapshot.path)
+    # One thread: several add up floats in another order each time.
+    connection = snapshots.connect(snapshot.path, threads="1")
 
     def asker(name: str, **parameters: Any) -> pd.DataFrame:
         return snapshots.answer(connection, name, parameters)
@@ -273,6 +274,16 @@ def spec_of(study: FigureStudy) -> dict[str, Any]:
     """The study file's values."""
     found = json.loads(study.row["spec"])
     return found if isinstance(found, dict) else {}
+
+
+def _settled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with floats to nine digits, which does not depend on the order of a sum."""
+    floats = [c for c in rows.columns if pd.api.types.is_float_dtype(rows[c])]
+    return rows.assign(**{c: [_nine(v) for v in rows[c]] for c in floats})
+
+
+def _nine(value: float) -> float:
+    return float(f"{value:.9g}")
 
 
 def _chosen(option: str, given: Sequence[Any], known: Sequence[Any]) -> list[Any]:

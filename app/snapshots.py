@@ -197,14 +197,18 @@ def _follow(folder: Path) -> Path:
         ) from error
 
 
-def connect(path: str) -> duckdb.DuckDBPyConnection:
+def connect(path: str, **settings: str) -> duckdb.DuckDBPyConnection:
     """A read-only, sandboxed connection.
+
+    Args:
+        path: the database file.
+        settings: that differ from SANDBOX; all connections of a process to a file share them.
 
     Raises:
         SnapshotError: the file can't be read as a database, or is being written to.
     """
     try:
-        return duckdb.connect(path, read_only=True, config=SANDBOX)
+        return duckdb.connect(path, read_only=True, config={**SANDBOX, **settings})
     except duckdb.Error as error:
         raise explain(error, path) from error
 
