@@ -113,7 +113,7 @@ def bundle(study: FigureStudy, out: Path) -> Path:
 def _write(study: FigureStudy, folder: Path) -> None:
     for name in ("assets", "data", "images"):
         (folder / name).mkdir()
-    script = vl_convert.javascript_bundle()
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     (folder / "assets" / "vega.js").write_text(script, encoding="utf-8")
     (folder / "assets" / "start.js").write_text(START, encoding="utf-8")
     (folder / "assets" / "style.css").write_text(STYLE, encoding="utf-8")

@@ -202,7 +202,7 @@ def connect(path: str, **settings: str) -> duckdb.DuckDBPyConnection:
 
     Args:
         path: the database file.
-        settings: that differ from SANDBOX; all connections of a process to a file share them.
+        settings: that differ from SANDBOX; without effect where this process has the file open.
 
     Raises:
         SnapshotError: the file can't be read as a database, or is being written to.
@@ -210,6 +210,8 @@ def connect(path: str, **settings: str) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(path, read_only=True, config={**SANDBOX, **settings})
     except duckdb.Error as error:
+        if settings and "different configuration" in str(error):
+            return connect(path)
         raise explain(error, path) from error
 
 
