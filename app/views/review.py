@@ -59,15 +59,26 @@ def choose(known: list[Review]) -> Review | None:
         r.review_id: f"{controls.shorten(r.question, 70)} ({reviews.when(r.created_at)})"
         for r in known
     }
+    # Bound widgets put an option's title into the URL; a link needs the id.
+    linked = st.query_params.get("review", NEW)
     chosen = st.selectbox(
         "Reviews of this study",
         list(titles),
+        index=list(titles).index(linked) if linked in titles else 0,
         format_func=lambda i: titles[i],
-        key="review",
-        bind=BIND,
+        key="chosen_review",
+        on_change=_open,
         width=560,
     )
     return next((r for r in known if r.review_id == chosen), None)
+
+
+def _open() -> None:
+    chosen = st.session_state["chosen_review"]
+    if chosen == NEW:
+        st.query_params.pop("review", None)
+    else:
+        st.query_params["review"] = chosen
 
 
 def draft(page: Page) -> None:
