@@ -22,11 +22,12 @@ def show(page: Page) -> None:
     controls.header(
         "SQL", "A question of your own to the snapshot. The link in the address bar holds it."
     )
+    # The statement stands alone: cards stretch, and in a column with them it is squeezed to a line.
+    sql = editor()
     left, right = st.columns([3, 1])
     with right:
         schema(page)
     with left:
-        sql = editor()
         if not sql.strip():
             st.caption("Write a statement, or take an example.")
             return
