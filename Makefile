@@ -3,6 +3,7 @@
 # make test   install, run the tests
 # make check  lint, format, types
 # make bench  the benchmarks (ratios against plain runs, in one process)
+# make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
 # make train-demo  train the bundled models again (hours on a CPU)
 
 PYTHON ?= python3
@@ -11,8 +12,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STUDY ?= data/studies/demo.toml
 RESULTS ?=
+FIGURES ?= docs/gallery
 
-.PHONY: install demo app test check format bench train-demo trust clean
+.PHONY: install demo app test check format bench figures train-demo trust clean
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -51,6 +53,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pipeline.bench
+
+figures: $(STAMP)
+	$(BIN)/python app/figures.py $(or $(RESULTS),data/results/demo) --all --out $(FIGURES)
 
 trust: $(STAMP)
 	$(BIN)/python -m pipeline demo trust

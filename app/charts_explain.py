@@ -541,7 +541,7 @@ def paths(
     data: pd.DataFrame,
     means: pd.DataFrame,
     colour: str,
-    title: str,
+    title: str | None,
     scale: alt.Scale | None,
     axes: tuple[str, str],
     *,
@@ -554,7 +554,7 @@ def paths(
         data: sample_id, step, x, y, text, and the column `colour`.
         means: the same with one bold line per value of `colour`; may be empty.
         colour: column that colours the paths.
-        title: of the legend.
+        title: of the legend; none where the colours speak for themselves.
         scale: of the colours; the theme's where None.
         axes: titles of both axes.
         marker: the chosen step, drawn as points.
@@ -604,7 +604,9 @@ def paths(
         layers.append(
             alt.Chart(ends)
             .mark_point(size=110, shape="square", filled=True, opacity=1, stroke=look.ink)
-            .encode(x=x, y=y, color=hue, tooltip=[alt.Tooltip(f"{colour}:N", title=title)])
+            .encode(
+                x=x, y=y, color=hue, tooltip=[alt.Tooltip(f"{colour}:N", title=title or "Group")]
+            )
         )
     return _layers(*layers, height=460)
 

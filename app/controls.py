@@ -385,7 +385,7 @@ def draw(
 
 def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") -> None:
     """An empty state: what is not there, and what to do."""
-    with st.container(border=True, horizontal_alignment="center", key=f"empty_{_slug(what)}"):
+    with st.container(border=True, horizontal_alignment="center", key=f"empty_{slug(what)}"):
         st.space("small")
         st.markdown(f"{icon} **{what}**", text_alignment="center")
         st.caption(advice, text_alignment="center")
@@ -397,12 +397,13 @@ def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") ->
                 "Clear the filters",
                 icon=":material/restart_alt:",
                 on_click=clear_filters,
-                key=f"clear_{_slug(what)}",
+                key=f"clear_{slug(what)}",
             )
         st.space("small")
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A text as a widget's key: lower-case letters, digits and underscores."""
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 

@@ -49,6 +49,9 @@ VIEWS = (
     View("paths", "Paths", ":material/conversion_path:", "Explain"),
     View("faithfulness", "Faithfulness", ":material/rule:", "Explain"),
     View("trust", "Trust", ":material/verified:", "Explain", scrubber=False),
+    View("review", "Review", ":material/gavel:", "Decide", scrubber=False),
+    View("publish", "Figures", ":material/draw:", "Decide", scrubber=False),
+    View("sql", "SQL", ":material/database:", "Data", scrubber=False),
 )
 
 

@@ -1,210 +1,49 @@
-"""Questions to a study's snapshot: find it, open it read-only, ask with the SQL files of app/sql.
+"""Questions to a study's snapshot, cached for the dashboard: the SQL files of app/sql.
 
-A results folder holds versioned snapshots and `current.json`, which names the one to read. The
-pointer is read anew on every rerun, so a new snapshot is picked up without a restart; what is
-cached is keyed by the snapshot.
+The pointer to the current snapshot is read anew on every rerun, so a new snapshot is picked up
+without a restart; what is cached is keyed by the snapshot.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
+import snapshots
 import streamlit as st
-import uncertainty
-
-ROOT = Path(__file__).resolve().parent.parent
-SQL = Path(__file__).resolve().parent / "sql"
-SCHEMA_VERSION = 1
-TABLES = frozenset(
-    [
-        "study",
-        "model",
-        "prompt",
-        "concept",
-        "sample",
-        "step",
-        "trajectory",
-        "rollup_prompt",
-        "rollup_step",
-        "rollup_trajectory",
-        "correlation_concept",
-        "correlation_model",
-        "frame",
-        "failure",
-        "token_attention",
-        "explanation",
-        "faithfulness",
-        "agreement",
-        "localisation",
-        "randomisation",
-        "spectrum",
-        "path",
-        "projection",
-    ]
+from snapshots import (
+    ROOT,
+    SANDBOX,
+    SCHEMA_VERSION,
+    SQL,
+    TABLES,
+    Scope,
+    Snapshot,
+    SnapshotError,
+    find_studies,
+    locate,
 )
-# External access off and the configuration locked: SQL on this connection can read the snapshot
-# and nothing else.
-SANDBOX: dict[str, str | bool | int | float | list[str]] = {
-    "enable_external_access": "false",
-    "python_enable_replacements": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "memory_limit": "1GB",
-    "threads": "4",
-    "max_execution_time": "20000",
-    "lock_configuration": "true",
-}
 
-
-class SnapshotError(Exception):
-    """A study that can't be shown: what is wrong, and what to do about it.
-
-    Attributes:
-        title: one sentence for the reader.
-        detail: the place and value at fault.
-        advice: commands or steps that help, one per line.
-    """
-
-    def __init__(self, title: str, detail: str, advice: Sequence[str] = ()) -> None:
-        super().__init__(f"{title} {detail}")
-        self.title = title
-        self.detail = detail
-        self.advice = tuple(advice)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """One version of one study's database.
-
-    Attributes:
-        path: the DuckDB file.
-        stamp: its modification time and size; a file replaced in place is another snapshot.
-    """
-
-    path: str
-    stamp: str
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What the filters leave: ids and values that every query is given, never empty by accident.
-
-    Attributes:
-        models: model_id of the models shown, in the study's order.
-        concepts: concept_id of the concepts shown, without the whole prompt.
-        categories: prompt categories shown ('' where a set has none).
-        seeds: seeds shown.
-        total_categories: number of categories in the study.
-        total_seeds: number of seeds in the study.
-    """
-
-    models: tuple[int, ...]
-    concepts: tuple[int, ...]
-    categories: tuple[str, ...]
-    seeds: tuple[int, ...]
-    total_categories: int = field(default=1)
-    total_seeds: int = field(default=1)
-
-    @property
-    def rolled_up(self) -> str | None:
-        """The rollups' category that answers for this scope ('' = all prompts), or None."""
-        if len(self.seeds) != self.total_seeds:
-            return None
-        if len(self.categories) == self.total_categories:
-            return ""
-        return self.categories[0] if len(self.categories) == 1 else None
-
-    def parameters(self) -> dict[str, list[Any]]:
-        """The scope as SQL parameters."""
-        return {
-            "models": list(self.models),
-            "concepts": list(self.concepts),
-            "categories": list(self.categories),
-            "seeds": list(self.seeds),
-        }
-
-
-def find_studies(arguments: Sequence[str], root: Path = ROOT) -> tuple[Path, ...]:
-    """Result folders and database files to choose from, the newest first.
-
-    Args:
-        arguments: the paths given after `--`; a folder of result folders stands for all of them.
-            None: data/results.
-        root: the project's folder.
-
-    Raises:
-        SnapshotError: nothing was given and nothing was published yet.
-    """
-    if arguments:
-        return tuple(place for given in arguments for place in _expand(Path(given)))
-    found = _published(root / "data" / "results")
-    if not found:
-        raise SnapshotError(
-            "No study has been published yet.",
-            f"Looked for data/results/*/current.json in {root}.",
-            ("make demo", "make app"),
-        )
-    return found
-
-
-def _expand(place: Path) -> tuple[Path, ...]:
-    if place.is_dir() and not (place / "current.json").exists():
-        return _published(place) or (place,)
-    return (place,)
-
-
-def _published(folder: Path) -> tuple[Path, ...]:
-    pointers = sorted(folder.glob("*/current.json"), key=lambda p: p.stat().st_mtime, reverse=True)
-    return tuple(pointer.parent for pointer in pointers)
-
-
-def locate(place: Path) -> Snapshot:
-    """The snapshot that a results folder points to, or the database file itself.
-
-    Raises:
-        SnapshotError: the place, its pointer or the file it names is missing or unreadable.
-    """
-    if not place.exists():
-        raise SnapshotError(
-            "There is nothing at this path.",
-            str(place),
-            ("streamlit run app/main.py -- data/results/demo",),
-        )
-    file = _follow(place) if place.is_dir() else place
-    if not file.is_file():
-        raise SnapshotError(
-            "The snapshot that current.json names is gone.",
-            str(file),
-            (f"python -m pipeline publish {place}",),
-        )
-    status = file.stat()
-    return Snapshot(str(file.resolve()), f"{status.st_mtime_ns}-{status.st_size}")
-
-
-def _follow(folder: Path) -> Path:
-    pointer = folder / "current.json"
-    if not pointer.exists():
-        raise SnapshotError(
-            "This folder holds no published snapshot.",
-            f"{pointer} is missing. Shards may be there, but they are not a database yet.",
-            (f"python -m pipeline publish {folder}",),
-        )
-    try:
-        return folder / str(json.loads(pointer.read_text(encoding="utf-8"))["snapshot"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise SnapshotError(
-            "The pointer to the current snapshot can't be read.",
-            f"{pointer}: {type(error).__name__}",
-            (f"python -m pipeline publish {folder}",),
-        ) from error
+__all__ = [
+    "ROOT",
+    "SANDBOX",
+    "SCHEMA_VERSION",
+    "SQL",
+    "TABLES",
+    "Scope",
+    "Snapshot",
+    "SnapshotError",
+    "ask",
+    "ask_scope",
+    "check",
+    "curves",
+    "find_studies",
+    "locate",
+]
 
 
 def _is_current(connection: tuple[duckdb.DuckDBPyConnection, Snapshot]) -> bool:
@@ -223,28 +62,7 @@ def _is_current(connection: tuple[duckdb.DuckDBPyConnection, Snapshot]) -> bool:
 )
 def _connect(path: str) -> tuple[duckdb.DuckDBPyConnection, Snapshot]:
     status = Path(path).stat()
-    try:
-        connection = duckdb.connect(path, read_only=True, config=SANDBOX)
-    except duckdb.Error as error:
-        raise _explain(error, path) from error
-    return connection, Snapshot(path, f"{status.st_mtime_ns}-{status.st_size}")
-
-
-def _explain(error: duckdb.Error, path: str) -> SnapshotError:
-    text = str(error)
-    if "set lock on file" in text or "Conflicting lock" in text:
-        return SnapshotError(
-            "Another program is writing to this database.",
-            f"{path} is locked. Published snapshots never are: open the results folder, "
-            "or wait for the writer.",
-            ("streamlit run app/main.py -- data/results/demo",),
-        )
-    first = text.splitlines()[0] if text else type(error).__name__
-    return SnapshotError(
-        "This file is not a readable DuckDB database.",
-        f"{path}: {first}",
-        ("python -m pipeline publish data/results/demo",),
-    )
+    return snapshots.connect(path), Snapshot(path, f"{status.st_mtime_ns}-{status.st_size}")
 
 
 def check(snapshot: Snapshot) -> None:
@@ -253,47 +71,7 @@ def check(snapshot: Snapshot) -> None:
     Raises:
         SnapshotError: it is no study, its schema is older or newer, or it can't be read.
     """
-    try:
-        tables = set(ask(snapshot, "tables")["table_name"])
-    except duckdb.Error as error:
-        raise _explain(error, snapshot.path) from error
-    if "study" not in tables:
-        raise SnapshotError(
-            "This database is not a Stepscope study.",
-            f"{snapshot.path} has no table 'study' (found: "
-            f"{', '.join(sorted(tables)[:6]) or 'none'}).",
-            ("streamlit run app/main.py -- data/results/demo",),
-        )
-    versions = ask(snapshot, "schema_version")["schema_version"].tolist()
-    missing = sorted(TABLES - tables)
-    if not versions:
-        raise SnapshotError(
-            "The study in this database is empty.",
-            f"Table 'study' of {snapshot.path} has no row: publishing did not finish.",
-            ("python -m pipeline publish data/results/demo",),
-        )
-    if versions[0] != SCHEMA_VERSION or missing:
-        raise _other_schema(snapshot, int(versions[0]), missing)
-
-
-def _other_schema(snapshot: Snapshot, version: int, missing: Sequence[str]) -> SnapshotError:
-    lacks = f" It lacks: {', '.join(missing)}." if missing else ""
-    detail = f"{snapshot.path} has schema {version}; this app reads schema {SCHEMA_VERSION}.{lacks}"
-    if version > SCHEMA_VERSION:
-        return SnapshotError(
-            "This snapshot was published by a newer Stepscope.", detail, ("git pull", "make app")
-        )
-    return SnapshotError(
-        "This snapshot was published by an older Stepscope.",
-        f"{detail} Publishing again keeps every sample: nothing has to be run anew.",
-        ("python -m pipeline publish data/results/demo",),
-    )
-
-
-@lru_cache(maxsize=256)
-def _statement(name: str) -> tuple[str, frozenset[str]]:
-    text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
-    return text, frozenset(re.findall(r"\$([a-z_]+)", text))
+    snapshots.check(snapshot, partial(ask, snapshot))
 
 
 def ask(snapshot: Snapshot, name: str, **parameters: Any) -> pd.DataFrame:
@@ -304,7 +82,7 @@ def ask(snapshot: Snapshot, name: str, **parameters: Any) -> pd.DataFrame:
         name: the SQL file; its first comment says what a row is.
         parameters: values of its `$named` parameters; those it does not use are left out.
     """
-    _, wanted = _statement(name)
+    _, wanted = snapshots.statement(name)
     given = tuple(sorted((k, _frozen(v)) for k, v in parameters.items() if k in wanted))
     return _ask(snapshot, name, given)
 
@@ -317,11 +95,9 @@ def _frozen(value: Any) -> Any:
 # size too.
 @st.cache_data(max_entries=512, max_size="256MB", show_spinner=False)
 def _ask(snapshot: Snapshot, name: str, given: tuple[tuple[str, Any], ...]) -> pd.DataFrame:
-    text, _ = _statement(name)
     connection, _ = _connect(snapshot.path)
     values = {key: list(v) if isinstance(v, tuple) else v for key, v in given}
-    with connection.cursor() as cursor:
-        return cursor.execute(text, values).df()
+    return snapshots.answer(connection, name, values)
 
 
 def ask_scope(snapshot: Snapshot, name: str, scope: Scope, **parameters: Any) -> pd.DataFrame:
@@ -347,11 +123,4 @@ def curves(
         model_id, concept_id, step, prompts, samples, mean, sd, r_final; low and high are 95 % t
         intervals.
     """
-    category = scope.rolled_up
-    if category is not None and not named:
-        return ask_scope(
-            snapshot, "curves_rollup", scope, concepts=list(concepts), category=category
-        )
-    table = ask_scope(snapshot, "curves", scope, concepts=list(concepts), named=named)
-    low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])
-    return table.assign(low=low, high=high)
+    return snapshots.curves(partial(ask_scope, snapshot), scope, concepts, named=named)

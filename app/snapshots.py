@@ -1,0 +1,324 @@
+"""Studies and their snapshots, without Streamlit: find one, open it read-only, ask it.
+
+A results folder holds versioned snapshots and `current.json`, which names the one to read. The
+dashboard (through `queries`, which caches), `figures.py` and `bundle.py` all read through here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import uncertainty
+
+ROOT = Path(__file__).resolve().parent.parent
+SQL = Path(__file__).resolve().parent / "sql"
+SCHEMA_VERSION = 1
+TABLES = frozenset(
+    [
+        "study",
+        "model",
+        "prompt",
+        "concept",
+        "sample",
+        "step",
+        "trajectory",
+        "rollup_prompt",
+        "rollup_step",
+        "rollup_trajectory",
+        "correlation_concept",
+        "correlation_model",
+        "frame",
+        "failure",
+        "token_attention",
+        "explanation",
+        "faithfulness",
+        "agreement",
+        "localisation",
+        "randomisation",
+        "spectrum",
+        "path",
+        "projection",
+    ]
+)
+Ask = Callable[..., pd.DataFrame]
+# External access off and the configuration locked: SQL on this connection can read the snapshot
+# and nothing else.
+SANDBOX: dict[str, str | bool | int | float | list[str]] = {
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "memory_limit": "1GB",
+    "threads": "4",
+    "max_execution_time": "20000",
+    "lock_configuration": "true",
+}
+
+
+class SnapshotError(Exception):
+    """A study that can't be shown: what is wrong, and what to do about it.
+
+    Attributes:
+        title: one sentence for the reader.
+        detail: the place and value at fault.
+        advice: commands or steps that help, one per line.
+    """
+
+    def __init__(self, title: str, detail: str, advice: Sequence[str] = ()) -> None:
+        super().__init__(f"{title} {detail}")
+        self.title = title
+        self.detail = detail
+        self.advice = tuple(advice)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of one study's database.
+
+    Attributes:
+        path: the DuckDB file.
+        stamp: its modification time and size; a file replaced in place is another snapshot.
+    """
+
+    path: str
+    stamp: str
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the filters leave: ids and values that every query is given, never empty by accident.
+
+    Attributes:
+        models: model_id of the models shown, in the study's order.
+        concepts: concept_id of the concepts shown, without the whole prompt.
+        categories: prompt categories shown ('' where a set has none).
+        seeds: seeds shown.
+        total_categories: number of categories in the study.
+        total_seeds: number of seeds in the study.
+    """
+
+    models: tuple[int, ...]
+    concepts: tuple[int, ...]
+    categories: tuple[str, ...]
+    seeds: tuple[int, ...]
+    total_categories: int = field(default=1)
+    total_seeds: int = field(default=1)
+
+    @property
+    def rolled_up(self) -> str | None:
+        """The rollups' category that answers for this scope ('' = all prompts), or None."""
+        if len(self.seeds) != self.total_seeds:
+            return None
+        if len(self.categories) == self.total_categories:
+            return ""
+        return self.categories[0] if len(self.categories) == 1 else None
+
+    def parameters(self) -> dict[str, list[Any]]:
+        """The scope as SQL parameters."""
+        return {
+            "models": list(self.models),
+            "concepts": list(self.concepts),
+            "categories": list(self.categories),
+            "seeds": list(self.seeds),
+        }
+
+
+def find_studies(arguments: Sequence[str], root: Path = ROOT) -> tuple[Path, ...]:
+    """Result folders and database files to choose from, the newest first.
+
+    Args:
+        arguments: the paths given after `--`; a folder of result folders stands for all of them.
+            None: data/results.
+        root: the project's folder.
+
+    Raises:
+        SnapshotError: nothing was given and nothing was published yet.
+    """
+    if arguments:
+        return tuple(place for given in arguments for place in _expand(Path(given)))
+    found = _published(root / "data" / "results")
+    if not found:
+        raise SnapshotError(
+            "No study has been published yet.",
+            f"Looked for data/results/*/current.json in {root}.",
+            ("make demo", "make app"),
+        )
+    return found
+
+
+def _expand(place: Path) -> tuple[Path, ...]:
+    if place.is_dir() and not (place / "current.json").exists():
+        return _published(place) or (place,)
+    return (place,)
+
+
+def _published(folder: Path) -> tuple[Path, ...]:
+    pointers = sorted(folder.glob("*/current.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+    return tuple(pointer.parent for pointer in pointers)
+
+
+def locate(place: Path) -> Snapshot:
+    """The snapshot that a results folder points to, or the database file itself.
+
+    Raises:
+        SnapshotError: the place, its pointer or the file it names is missing or unreadable.
+    """
+    if not place.exists():
+        raise SnapshotError(
+            "There is nothing at this path.",
+            str(place),
+            ("streamlit run app/main.py -- data/results/demo",),
+        )
+    file = _follow(place) if place.is_dir() else place
+    if not file.is_file():
+        raise SnapshotError(
+            "The snapshot that current.json names is gone.",
+            str(file),
+            (f"python -m pipeline publish {place}",),
+        )
+    status = file.stat()
+    return Snapshot(str(file.resolve()), f"{status.st_mtime_ns}-{status.st_size}")
+
+
+def _follow(folder: Path) -> Path:
+    pointer = folder / "current.json"
+    if not pointer.exists():
+        raise SnapshotError(
+            "This folder holds no published snapshot.",
+            f"{pointer} is missing. Shards may be there, but they are not a database yet.",
+            (f"python -m pipeline publish {folder}",),
+        )
+    try:
+        return folder / str(json.loads(pointer.read_text(encoding="utf-8"))["snapshot"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise SnapshotError(
+            "The pointer to the current snapshot can't be read.",
+            f"{pointer}: {type(error).__name__}",
+            (f"python -m pipeline publish {folder}",),
+        ) from error
+
+
+def connect(path: str, **settings: str) -> duckdb.DuckDBPyConnection:
+    """A read-only, sandboxed connection.
+
+    Args:
+        path: the database file.
+        settings: that differ from SANDBOX; without effect where this process has the file open.
+
+    Raises:
+        SnapshotError: the file can't be read as a database, or is being written to.
+    """
+    try:
+        return duckdb.connect(path, read_only=True, config={**SANDBOX, **settings})
+    except duckdb.Error as error:
+        if settings and "different configuration" in str(error):
+            return connect(path)
+        raise explain(error, path) from error
+
+
+def explain(error: duckdb.Error, path: str) -> SnapshotError:
+    """What is wrong with a database that DuckDB can't read, for the reader."""
+    text = str(error)
+    if "set lock on file" in text or "Conflicting lock" in text:
+        return SnapshotError(
+            "Another program is writing to this database.",
+            f"{path} is locked. Published snapshots never are: open the results folder, "
+            "or wait for the writer.",
+            ("streamlit run app/main.py -- data/results/demo",),
+        )
+    first = text.splitlines()[0] if text else type(error).__name__
+    return SnapshotError(
+        "This file is not a readable DuckDB database.",
+        f"{path}: {first}",
+        ("python -m pipeline publish data/results/demo",),
+    )
+
+
+def check(snapshot: Snapshot, ask: Ask) -> None:
+    """Make sure that the snapshot has this app's schema.
+
+    Args:
+        snapshot: the database to check.
+        ask: answers with the rows of app/sql/<name>.sql.
+
+    Raises:
+        SnapshotError: it is no study, its schema is older or newer, or it can't be read.
+    """
+    try:
+        tables = set(ask("tables")["table_name"])
+    except duckdb.Error as error:
+        raise explain(error, snapshot.path) from error
+    if "study" not in tables:
+        raise SnapshotError(
+            "This database is not a Stepscope study.",
+            f"{snapshot.path} has no table 'study' (found: "
+            f"{', '.join(sorted(tables)[:6]) or 'none'}).",
+            ("streamlit run app/main.py -- data/results/demo",),
+        )
+    versions = ask("schema_version")["schema_version"].tolist()
+    missing = sorted(TABLES - tables)
+    if not versions:
+        raise SnapshotError(
+            "The study in this database is empty.",
+            f"Table 'study' of {snapshot.path} has no row: publishing did not finish.",
+            ("python -m pipeline publish data/results/demo",),
+        )
+    if versions[0] != SCHEMA_VERSION or missing:
+        raise _other_schema(snapshot, int(versions[0]), missing)
+
+
+def _other_schema(snapshot: Snapshot, version: int, missing: Sequence[str]) -> SnapshotError:
+    lacks = f" It lacks: {', '.join(missing)}." if missing else ""
+    detail = f"{snapshot.path} has schema {version}; this app reads schema {SCHEMA_VERSION}.{lacks}"
+    if version > SCHEMA_VERSION:
+        return SnapshotError(
+            "This snapshot was published by a newer Stepscope.", detail, ("git pull", "make app")
+        )
+    return SnapshotError(
+        "This snapshot was published by an older Stepscope.",
+        f"{detail} Publishing again keeps every sample: nothing has to be run anew.",
+        ("python -m pipeline publish data/results/demo",),
+    )
+
+
+@lru_cache(maxsize=256)
+def statement(name: str) -> tuple[str, frozenset[str]]:
+    """The text of `app/sql/<name>.sql` and the names of its parameters."""
+    text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
+    return text, frozenset(re.findall(r"\$([a-z_]+)", text))
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]
+) -> pd.DataFrame:
+    """The rows of `app/sql/<name>.sql`; parameters that it does not use are left out."""
+    text, wanted = statement(name)
+    with connection.cursor() as cursor:
+        return cursor.execute(text, {k: v for k, v in parameters.items() if k in wanted}).df()
+
+
+def curves(
+    ask_scope: Ask, scope: Scope, concepts: Iterable[int], *, named: bool = False
+) -> pd.DataFrame:
+    """What `queries.curves` gives, through any way to ask.
+
+    Args:
+        ask_scope: answers (name, scope, **parameters).
+        scope: the filters.
+        concepts: concept_id; 0 is the whole prompt.
+        named: only prompts whose text names the concept.
+    """
+    category = scope.rolled_up
+    if category is not None and not named:
+        return ask_scope("curves_rollup", scope, concepts=list(concepts), category=category)
+    table = ask_scope("curves", scope, concepts=list(concepts), named=named)
+    low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])
+    return table.assign(low=low, high=high)

@@ -1,0 +1,324 @@
+"""Figures: every kind, every venue, the same bytes again, fonts inside, words that stay words."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+
+import charts
+import charts_paper as paper
+import figures
+import numpy as np
+import pandas as pd
+import pytest
+import typeset
+from figure_study import Choice, FigureError, NotMeasured, open_study
+from figures import KINDS
+from PIL import Image
+from typeset import VENUES
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def everything(altered: Callable[..., Path]) -> Path:
+    """The study with all that a figure can show: schedules, gammas, LIME, relevance, word maps."""
+    return altered(
+        "UPDATE model SET source = 'm', revision = 'r', schedule = 'uniform' WHERE model_id = 1",
+        "UPDATE model SET source = 'm', revision = 'r', schedule = 'late', gamma = 60 WHERE model_id = 2",
+        "UPDATE model SET source = 'm', revision = 'r', schedule = 'late', gamma = 10 WHERE model_id = 3",
+        "UPDATE explanation SET method = 'lime' WHERE method = 'random'",
+        "UPDATE faithfulness SET method = 'lime' WHERE method = 'random'",
+        "UPDATE agreement SET method_b = 'lime' WHERE method_b = 'random'",
+        "INSERT INTO token_attention SELECT sample_id, model_id, prompt_id, word_index, word, role, "
+        "'relevance', layer_group, steps, mass, list_transform(steps, lambda s: ((s + word_index) % 5)::FLOAT / 5), "
+        "NULL FROM token_attention WHERE word_index >= 0",
+        "INSERT INTO explanation SELECT e.sample_id, e.step, 'relevance', t.word, e.height, e.width, e.low, "
+        "e.high, e.map FROM explanation e JOIN (SELECT DISTINCT sample_id, word FROM token_attention WHERE "
+        "word_index >= 0) t USING (sample_id) WHERE e.method = 'df-cam'",
+    )
+
+
+def made(place: Path, name: str, venue: str = "neurips", columns: int = 1, **choice: object):
+    return figures.export(open_study(str(place), Choice(**choice)), KINDS[name], venue, columns)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_figure_is_made_with_all_that_belongs_to_it(name: str, everything: Path) -> None:
+    one = made(everything, name, columns=KINDS[name].columns)
+    assert abs(one.printed.width - 5.5) <= 0.01
+    assert 0.3 < one.printed.height < 9
+    for ending in ("pdf", "svg", "png", "csv", "vl.json", "caption.txt", "tex", "manifest.json"):
+        assert one.files[f"{name}.{ending}"], ending
+    caption = one.figure.caption
+    assert "seed" in caption.lower() or name == "trust"
+    assert "snapshot" in caption
+    assert ("not a mean" in caption) or (re.search(r"n = \d", caption) and "95 %" in caption) or name in {
+        "concept-heat-map", "agreement", "paths"
+    }  # fmt: skip
+    data = pd.read_csv(io.BytesIO(one.files[f"{name}.csv"]))
+    assert len(data)
+    assert not {"image", "map"} & set(data.columns)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("columns", [1, 2])
+def test_the_width_is_the_venues_to_a_hundredth_of_an_inch(
+    venue: str, columns: int, everything: Path
+) -> None:
+    for name in ("concept-curves", "film-strip", "paired-differences"):
+        one = made(everything, name, venue, columns)
+        wanted = VENUES[venue].width(columns)
+        assert abs(one.printed.width - wanted) <= 0.01
+        svg = one.files[f"{name}.svg"].decode()
+        written = re.search(r'<svg[^>]* width="([\d.]+)in"', svg)
+        assert written and abs(float(written[1]) - wanted) <= 0.01
+        box = re.search(rb"/MediaBox ?\[0 0 ([\d.]+)", one.files[f"{name}.pdf"])
+        assert box and abs(float(box[1]) / 72 - wanted) <= 0.01
+        with Image.open(io.BytesIO(one.files[f"{name}.png"])) as picture:
+            assert abs(picture.width / 300 - wanted) <= 0.01
+            assert abs(picture.info["dpi"][0] - 300) < 0.1
+
+
+def test_type_is_the_bundled_font_inside_every_file(everything: Path) -> None:
+    one = made(everything, "concept-curves", "icml")
+    pdf = one.files["concept-curves.pdf"]
+    fonts = set(re.findall(rb"/BaseFont ?/[A-Z]{6}\+(\w+)", pdf))
+    assert fonts <= {b"StepscopeSerif", b"StepscopeSerif-Regular", b"StepscopeSerif-Bold"}
+    assert fonts
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    svg = one.files["concept-curves.svg"].decode()
+    assert "@font-face" in svg
+    assert "data:font/ttf;base64," in svg
+    assert set(re.findall(r'font-family="([^"]+)"', svg)) == {typeset.FAMILY}
+    ET.fromstring(svg)
+    sizes = {float(s) for s in re.findall(r'font-size="([\d.]+)px"', svg)}
+    assert sizes <= {7.0, 8.0}
+
+
+def test_an_svg_asks_for_nothing_from_outside(everything: Path) -> None:
+    for name in ("film-strip", "paper-7", "auc-curves"):
+        svg = made(everything, name).files[f"{name}.svg"].decode()
+        links = re.findall(r'(?:href|src|url)\s*[=(]\s*"?([^")\s]+)', svg)
+        assert all(link.startswith(("data:", "#")) for link in links)
+
+
+def test_the_shell_makes_the_same_bytes_again_and_again(everything: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        done = run(
+            "--figure", "emergence", "--venue", "cvpr", "--out", str(folder), place=everything
+        )
+        assert done.returncode == 0, done.stderr
+    for ending in ("svg", "png", "csv", "vl.json", "table.tex", "caption.txt"):
+        name = f"emergence.{ending}"
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_the_manifests_command_makes_the_figure_again(everything: Path, tmp_path: Path) -> None:
+    done = run("--figure", "concept-heat-map", "--venue", "aaai", "--families", "colour", "--rows", "5",
+               "--out", str(tmp_path / "first"), place=everything)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "first" / "concept-heat-map.manifest.json").read_text())
+    command = shlex.split(told["command"])
+    assert command[:2] == ["python", "app/figures.py"]
+    again = subprocess.run(
+        [sys.executable, str(ROOT / "app" / "figures.py"), *command[2:]],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    for ending in ("svg", "png", "csv"):
+        name = f"concept-heat-map.{ending}"
+        assert (tmp_path / "figures" / name).read_bytes() == (
+            tmp_path / "first" / name
+        ).read_bytes()
+    assert len(told["snapshots"][0]["content_hash"]) == 64
+    assert told["queries"]
+    assert all(q["file"].startswith("app/sql/") and len(q["sha256"]) == 64 for q in told["queries"])
+
+
+def run(*arguments: str, place: Path | str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "app/figures.py", str(place), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_figures_need_neither_streamlit_nor_torch() -> None:
+    code = (
+        "import figures, sys; sys.exit(bool({'streamlit', 'torch', 'pipeline'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "app", capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--figure", "scores", "--models", "none"), "no model 'none'. Allowed: UNet"),
+        (("--figure", "concept-curves", "--concepts", "zebra"), "'zebra' is not in this study"),
+        (("--figure", "film-strip", "--prompts", "999999"), "Prompts that have it"),
+        (("--figure", "film-strip", "--steps", "77"), "'77' is not in this study"),
+        (("--figure", "scores", "--seeds", "55"), "'55' is not in this study"),
+        (("--figure", "auc-curves", "--score", "fid"), "'fid' is not measured"),
+        (("--figure", "region-maps", "--methods", "magic"), "'magic' has no map"),
+        (
+            (
+                "--figure",
+                "paper-3",
+            ),
+            "Add lime =",
+        ),
+        (
+            (
+                "--figure",
+                "paper-10",
+            ),
+            "gamma",
+        ),
+        (("--figure", "nonsense"), "invalid choice"),
+        (("--figure", "scores", "--venue", "nips"), "invalid choice"),
+        (("--figure", "scores", "--also", "x"), "nothing at this path"),
+        ((), "required"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    arguments: tuple[str, ...], expected: str, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = figures.main([str(results), *arguments])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    told = capsys.readouterr().err
+    assert code == 2
+    assert expected in told
+    assert "Traceback" not in told
+
+
+def test_a_place_without_a_study_is_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert figures.main([str(tmp_path / "no"), "--figure", "scores"]) == 2
+    assert "nothing at this path" in capsys.readouterr().err
+    assert figures.main([str(tmp_path), "--figure", "scores"]) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    assert (
+        figures.main([str(results), "--figure", "scores", "--out", str(tmp_path / "file" / "x")])
+        == 2
+    )
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("state", ["failed_only", "nothing_yet", "one_model"])
+def test_what_a_study_lacks_is_said_with_what_to_do(
+    name: str, state: str, request: pytest.FixtureRequest
+) -> None:
+    study = open_study(str(request.getfixturevalue(state)), Choice())
+    try:
+        figures.export(study, KINDS[name], "acl", 1)
+    except NotMeasured as error:
+        assert len(error.advice) > 20
+    else:
+        assert state == "one_model"
+
+
+def test_hostile_texts_stay_text(hostile: Path) -> None:
+    study = open_study(str(hostile), Choice(prompts=("1", "2", "3", "4", "5", "6", "7")))
+    one = figures.export(study, KINDS["film-strip"], "neurips", 2)
+    svg = one.files["film-strip.svg"].decode()
+    tree = ET.fromstring(svg)
+    kinds = {element.tag.split("}")[1] for element in tree.iter()}
+    assert kinds <= {
+        "svg",
+        "g",
+        "path",
+        "text",
+        "image",
+        "rect",
+        "style",
+        "defs",
+        "clipPath",
+        "line",
+    }
+    assert "&lt;script&gt;" in svg
+    assert abs(one.printed.width - 5.5) <= 0.01
+    tables = made(hostile, "scores").files["scores.table.tex"].decode()
+    assert r"\textless{}b\textgreater{}UNet" in tables
+    assert typeset.tex(r"\input{/etc/passwd} 100% $x$ a_b & ~^#{}") == (
+        r"\textbackslash{}input\{/etc/passwd\} 100\% \$x\$ a\_b \& "
+        r"\textasciitilde{}\textasciicircum{}\#\{\}"
+    )
+
+
+def test_figures_can_be_read_in_grey() -> None:
+    light = paper.VIRIDIS @ np.array([0.2126, 0.7152, 0.0722])
+    assert (np.diff(light) > 5).all()
+    assert len({charts.DASHES[i] for i in range(6)}) == 6
+    assert len(set(charts.SHAPES[:6])) == 6
+
+
+def test_a_difference_says_its_sign_without_colour(everything: Path) -> None:
+    spec = json.dumps(made(everything, "difference-heat-map").printed.spec)
+    assert "triangle-up" in spec
+    assert "datum.mean > 0" in spec
+
+
+def test_filters_and_seeds_narrow_the_data(everything: Path) -> None:
+    labels = open_study(str(everything), Choice()).models["label"].tolist()
+    one = made(everything, "scores", models=(labels[0],), seeds=(1,))
+    assert one.figure.data["model"].tolist() == [labels[0]]
+    assert "1 seed (1)" in one.figure.caption
+
+
+def test_numbers_are_those_of_the_database(everything: Path) -> None:
+    study = open_study(str(everything), Choice())
+    data = figures.export(study, KINDS["scores"], "acl", 1).figure.data
+    truth = study.ask_scope("scores").groupby("model_id")["score"].mean()
+    assert data["mean"].tolist() == pytest.approx(truth.tolist())
+
+
+def test_several_studies_make_figure_five(everything: Path, results: Path) -> None:
+    first, second = (open_study(str(p), Choice()) for p in (everything, results))
+    one = figures.export(first, KINDS["paper-5"], "icml", 1, [second])
+    assert "--also" in json.loads(one.files["paper-5.manifest.json"])["command"]
+    with pytest.raises(FigureError, match="made from one study"):
+        figures.export(first, KINDS["scores"], "icml", 1, [second])
+
+
+def test_the_gallery_lists_what_was_made_and_what_is_missing(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = open_study(str(results), Choice())
+    names, missing = figures.gallery(study, tmp_path, names=["scores", "paper-3"])
+    assert names == ["scores"]
+    assert set(missing) == {"paper-3"}
+    index = (tmp_path / "README.md").read_text()
+    assert "![CLIP scores with tied ranks](scores.png)" in index
+    assert "Not in this study" in index
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_a_map_is_painted_where_it_is_bright() -> None:
+    saliency = np.zeros((4, 4), np.float32)
+    saliency[0, 0] = 1
+    image = np.asarray(Image.open(io.BytesIO(paper.paint(saliency, 64))).convert("L"), float)
+    assert image[:8, :8].mean() > 3 * image[40:, 40:].mean()
+
+
+def test_text_is_cut_to_its_width() -> None:
+    assert typeset.cut("short", 100, 8) == "short"
+    long = typeset.cut("word " * 4000, 100, 8)
+    assert long.endswith("…")
+    assert typeset.text_width(long, 8) <= 100
