@@ -1,6 +1,6 @@
 """Text-to-image models: checked before anything is loaded, loaded without pickle or remote code, and described.
 
-What differs between architectures is in one table, FAMILIES: which module denoises and where attention to words is.
+What differs between architectures is in one table, pipeline/families.py.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import json
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
+from pipeline.families import Family, family_named
 from pipeline.schedules import prediction_type
 from pipeline.study import ModelSpec
 
@@ -26,31 +26,15 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 UNWANTED = ("safety_checker",)  # would replace images by black ones and so spoil a study
 
-
-@dataclass(frozen=True)
-class Family:
-    """What the tools need to know of an architecture.
-
-    Attributes:
-        name: stored in the `model` table.
-        denoiser: the pipeline's attribute that predicts noise.
-        attention: "cross" (image queries over text keys), "joint" (one softmax over both) or "none".
-        shifted: whether its pipelines add the autoencoder's `shift_factor` before they decode; others leave it out
-            even where the autoencoder's configuration has one.
-    """
-
-    name: str
-    denoiser: str
-    attention: str
-    shifted: bool = False
+def family_of(pipeline: Any) -> Family:
+    """The architecture's entry in FAMILIES; an unknown class gets what needs only the scheduler and the decoder."""
+    return family_named(type(pipeline).__name__, pipeline.components)
 
 
-# Denoiser class -> family. Adding an architecture is one entry here and one test.
-FAMILIES = {
-    "UNet2DConditionModel": Family("unet", "unet", "cross"),
-    "UNet2DModel": Family("unet-unconditional", "unet", "none"),
-    "SD3Transformer2DModel": Family("mmdit", "transformer", "joint", shifted=True),
-}
+def stage_of(pipeline: Any) -> Any:
+    """The pipeline that runs the denoising loop: itself, or a part of one that combines several."""
+    stage = family_of(pipeline).stage
+    return getattr(pipeline, stage) if stage else pipeline
 
 
 def denoiser_of(pipeline: Any) -> nn.Module:
@@ -59,35 +43,74 @@ def denoiser_of(pipeline: Any) -> nn.Module:
     Raises:
         ModelError: the pipeline has neither a UNet nor a transformer.
     """
-    for name in ("unet", "transformer"):
-        module = getattr(pipeline, name, None)
-        if isinstance(module, nn.Module):
-            return module
+    module = getattr(pipeline, family_of(pipeline).denoiser, None)
+    if isinstance(module, nn.Module):
+        return module
     raise ModelError(
         f"{type(pipeline).__name__} has neither a 'unet' nor a 'transformer', so its steps cannot be watched. "
         "Choose a diffusers text-to-image pipeline that has one of them."
     )
 
 
-def family_of(pipeline: Any) -> Family:
-    """The architecture's entry in FAMILIES; an unknown one gets what needs only the scheduler and the decoder."""
-    module = denoiser_of(pipeline)
-    attribute = "unet" if getattr(pipeline, "unet", None) is module else "transformer"
-    return FAMILIES.get(type(module).__name__, Family("unknown", attribute, "none"))
+def use_scheduler(pipeline: Any, scheduler: Any) -> None:
+    """Gives a pipeline another scheduler, also where a part of it runs the loop."""
+    pipeline.scheduler = scheduler
+    stage_of(pipeline).scheduler = scheduler
 
 
 @torch.no_grad()
-def decode(pipeline: Any, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
-    """Latents to images in [0, 1], as the pipeline itself does at its end; pixel-space pipelines need no decoder."""
-    vae = getattr(pipeline, "vae", None)
+def decode(
+    pipeline: Any, latents: Float[Tensor, "n c h w"], decoder: Any = None
+) -> Float[Tensor, "n 3 H W"]:
+    """Latents to images in [0, 1], as the pipeline itself does at its end; pixel-space pipelines need no decoder.
+
+    Args:
+        pipeline: whose latents they are.
+        latents: unpacked.
+        decoder: in place of the pipeline's own, such as an AutoencoderTiny.
+
+    Raises:
+        ModelError: the latents are packed in a way that is not known.
+    """
+    family = family_of(pipeline)
+    if latents.ndim != 4:
+        raise ModelError(
+            f"{type(pipeline).__name__} keeps latents of shape {tuple(latents.shape[1:])}, which are not known to be a "
+            "picture. Add its family (docs/families.md)."
+        )
+    vae = decoder or (getattr(pipeline, family.decoder, None) if family.decoder else None)
     if vae is None:
         return (latents / 2 + 0.5).clamp(0, 1).float()
-    scale = getattr(vae.config, "scaling_factor", 1.0) or 1.0
-    shift = (
-        (getattr(vae.config, "shift_factor", 0.0) or 0.0) if family_of(pipeline).shifted else 0.0
-    )
-    images = vae.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0]
+    raised = _upcast(vae, family)
+    images = _decoded(vae, latents.to(vae.dtype), family)
+    if raised:
+        vae.to(torch.float16)
     return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+def _decoded(vae: Any, latents: Tensor, family: Family) -> Tensor:
+    if family.quantizes:
+        return vae.decode(latents, force_not_quantize=True, return_dict=False)[0]
+    scale = getattr(vae.config, "scaling_factor", 1.0) or 1.0
+    mean, deviation = (vae.config.get(name) for name in ("latents_mean", "latents_std"))
+    if family.normalised and mean is not None and deviation is not None:
+        shape = (1, -1, 1, 1)
+        latents = latents * latents.new_tensor(deviation).view(shape) / scale
+        latents = latents + latents.new_tensor(mean).view(shape)
+    else:
+        shift = (getattr(vae.config, "shift_factor", 0.0) or 0.0) if family.shifted else 0.0
+        latents = latents / scale + shift
+    return vae.decode(latents, return_dict=False)[0]
+
+
+def _upcast(vae: Any, family: Family) -> bool:
+    """Brings a decoder that overflows in float16 to float32, as its pipeline does."""
+    needed = (
+        family.upcasts and vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
+    )
+    if needed:
+        vae.to(torch.float32)
+    return needed
 
 
 def check_model(spec: ModelSpec) -> None:
@@ -260,7 +283,7 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
         ) from error
     if spec.scheduler is not None:
         chosen: Any = scheduler_class(spec.scheduler)
-        pipeline.scheduler = chosen.from_config(pipeline.scheduler.config)
+        use_scheduler(pipeline, chosen.from_config(pipeline.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):

@@ -6,6 +6,7 @@ Each builder returns a pipeline; `folder_of` saves it once per test session. Not
 from __future__ import annotations
 
 import functools
+import json
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,7 @@ from transformers import (
 CLIP_TOKENIZER = Path("data/models/scenes-unet/tokenizer")
 WORDS = ["▁a", "▁dog", "▁cat", "▁on", "▁red", "▁plain", "▁left", "▁of", "▁rocket", "▁background"]
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-LABELS = {0: "dog", 1: "cat", 2: "rocket"}
+LABELS = {0: "dog, hound", 1: "cat", 2: "rocket"}
 
 
 def clip_tokenizer() -> CLIPTokenizer:
@@ -320,7 +321,7 @@ def sana() -> Any:
             cross_attention_head_dim=8,
             cross_attention_dim=16,
             caption_channels=16,
-            sample_size=16,
+            sample_size=8,
         ),
         scheduler=d.DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
@@ -338,6 +339,7 @@ def kandinsky() -> Any:
         embedding_dim=16,
         num_embeddings=tokenizer.model_max_length,
     )
+    prior.clip_std.data = torch.ones_like(prior.clip_std)  # zeros before training
     vision = CLIPVisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
         image_size=32, patch_size=8, projection_dim=16,
@@ -362,11 +364,11 @@ def kandinsky() -> Any:
         ),
         scheduler=d.DDPMScheduler(**BETAS, variance_type="learned_range", clip_sample=False),
         movq=d.VQModel(
-            block_out_channels=(8, 16),
+            block_out_channels=(32, 32),
             down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
             up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
             latent_channels=4,
-            norm_num_groups=4,
+            norm_num_groups=8,
             norm_type="spatial",
             num_vq_embeddings=12,
             vq_embed_dim=4,
@@ -487,4 +489,8 @@ def folder_of(name: str, root: Path) -> Path:
     folder = root / name
     if not folder.is_dir():
         build(name).save_pretrained(folder, safe_serialization=True)
+        if name == "dit":  # as facebook/DiT-XL-2-256 has it
+            index = json.loads((folder / "model_index.json").read_text())
+            labels = {str(number): names for number, names in LABELS.items()}
+            (folder / "model_index.json").write_text(json.dumps(index | {"id2label": labels}))
     return folder
