@@ -291,14 +291,16 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     return pipeline.to(device)
 
 
-def check_reachable(spec: ModelSpec) -> None:
+def check_reachable(spec: ModelSpec) -> dict[str, Any]:
     """That a Hub id can be had, and is a pipeline that may be run: only its model_index.json is fetched.
+
+    Returns: the index; that of a folder as it is.
 
     Raises:
         ModelError: the id does not exist, is gated, or the Hub cannot be reached; or as `check_index`.
     """
     if Path(spec.source).is_dir():
-        return
+        return read_index(Path(spec.source), spec.name)
     try:
         index = DiffusionPipeline.load_config(spec.source, revision=spec.revision)
     except Exception as error:
@@ -307,6 +309,7 @@ def check_reachable(spec: ModelSpec) -> None:
             "access and the network, or give a folder."
         ) from error
     check_index(index, Path(spec.source), spec.name)
+    return index
 
 
 def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:

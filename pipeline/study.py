@@ -32,6 +32,8 @@ SCHEDULES = (
     "leading",
     "linspace",
 )
+OFFLOADS = ("model", "sequential")
+MODEL_FLAGS = ("vae_tiling", "vae_slicing", "channels_last", "compile")
 PROTOCOLS = ("ours", "park2024")
 DUPLICATES = ("drop", "error")
 COLUMNS = ("text", "category", "subject", "relation", "object", "attribute")
@@ -153,6 +155,12 @@ class ModelSpec:
     negative_prompt: str = ""
     height: int | None = None
     width: int | None = None
+    steps_decoder: str | None = None  # an AutoencoderTiny for the steps: a folder or a Hub id
+    offload: str | None = None  # "model" or "sequential": parts wait in the computer's memory
+    vae_tiling: bool | None = None
+    vae_slicing: bool | None = None
+    channels_last: bool | None = None
+    compile: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -383,9 +391,27 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         negative_prompt=table.take_text("negative_prompt", ""),
         height=table.take_optional_whole("height", 8, 8192),
         width=table.take_optional_whole("width", 8, 8192),
+        steps_decoder=_steps_decoder(table, study, check),
+        offload=table.take_choice("offload", OFFLOADS) if table.has("offload") else None,
+        **{key: table.take_flag(key, False) or None for key in MODEL_FLAGS},
     )
     table.finish()
     return spec
+
+
+def _steps_decoder(table: Table, study: Path, check: bool) -> str | None:
+    """A folder that exists, or a Hub id."""
+    if not table.has("steps_decoder"):
+        return None
+    given = table.take_text("steps_decoder", empty=False)
+    path = resolve(given, study)
+    if not check or path.is_dir():
+        return given if not check else str(path)
+    if not HUB_ID.fullmatch(given):
+        raise table.fail(
+            "steps_decoder", f"= {show(given)} is neither a folder nor a Hub id (owner/name)."
+        )
+    return given
 
 
 def _scheduler(table: Table) -> str | None:
