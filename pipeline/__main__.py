@@ -120,13 +120,14 @@ def _check_models(made: Plan, hub: bool = False) -> None:
         made: the plan.
         hub: of the models that are on the Hub, which takes the network; else of those in folders.
     """
-    from pipeline.calls import check_call, inspect_model
+    from pipeline.calls import check_call, check_compiled, inspect_model
     from pipeline.explain.checks import check_measures, facts_of
     from pipeline.models import check_model
 
     texts = [prompt.text for prompt in made.prompts]
     for spec in made.study.models:
         check_model(spec)
+        check_compiled(spec, made.study.measures)
         if Path(spec.source).is_dir() == hub:
             continue
         model = inspect_model(spec)

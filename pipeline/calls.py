@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from pipeline import models
 from pipeline.errors import ModelError
 from pipeline.families import PARTS, REPLAYED, Family, family_named
 from pipeline.sampling import label_ids
-from pipeline.schedules import prediction_type
-from pipeline.study import ModelSpec
+from pipeline.schedules import is_flow, prediction_type
+from pipeline.study import Measures, ModelSpec
 from pipeline.timesteps import apply_schedule
+
+INSIDE = ("attention", "relevance", "df-cam")
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,10 @@ def inspect_model(spec: ModelSpec) -> Inspected:
     else:
         index = models.check_reachable(spec)
     wanted = index["_class_name"]
-    components = {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0]}
-    configs = {
+    components = {
+        name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0]
+    }
+    configs: dict[str, Mapping[str, Any]] = {
         name: config
         for name in ("unet", "transformer", "vae", "movq", "scheduler")
         if name in components and (config := _config(spec, name, components[name][1]))
@@ -108,6 +113,20 @@ def check_call(model: Inspected, texts: Sequence[str] = ()) -> list[str]:
     return [*_class_notices(model), *_guidance_notices(model)]
 
 
+def check_compiled(spec: ModelSpec, measures: Measures) -> None:
+    """Refuses measures that look inside a denoiser which is compiled into one piece.
+
+    Raises:
+        ModelError: names them.
+    """
+    inside = [name for name in INSIDE if name in measures.tools()]
+    if spec.compile and inside:
+        raise ModelError(
+            f"model {spec.name}: compile = true hides the layers that {', '.join(inside)} look into. Leave out compile, "
+            "or these measures."
+        )
+
+
 def _check_class(model: Inspected) -> None:
     name = model.pipeline.__name__
     if name in PARTS:
@@ -134,11 +153,11 @@ def _check_conditions(model: Inspected) -> None:
                 f"{model.name}: {key} = {getattr(spec, key)}, but {model.pipeline.__name__} takes no {key}: its images "
                 "have the size it was trained on. Leave it out."
             )
-    deaf = not model.takes("negative_prompt") or model.family.guidance == "embedded"
-    if spec.negative_prompt and deaf:
+    reason = model.family.no_negative
+    if spec.negative_prompt and (reason or not model.takes("negative_prompt")):
         raise ModelError(
-            f"{model.name}: negative_prompt has no effect on {model.pipeline.__name__}, which has no unconditional half. "
-            "Leave it out."
+            f"{model.name}: negative_prompt can't be used with {model.pipeline.__name__}: "
+            f"{reason or 'it takes none'}. Leave it out."
         )
 
 
@@ -151,6 +170,17 @@ def _check_size(model: Inspected) -> None:
                 f"{model.name}: {key} = {value} is not a multiple of {step}, as {model.pipeline.__name__} needs. Give "
                 f"{max(step, value - value % step)} or {value - value % step + step}."
             )
+        most = most_tokens(model) * step
+        if value is not None and most and value > most:
+            raise ModelError(
+                f"{model.name}: {key} = {value} is beyond the {most} px that its position embedding reaches. Give less."
+            )
+
+
+def most_tokens(model: Inspected) -> int:
+    """How many tokens along one side a learned table of positions reaches; 0 = any number."""
+    reach = int(model.configs.get(model.family.denoiser, {}).get("pos_embed_max_size") or 0)
+    return math.isqrt(reach) if model.family.name == "auraflow" else reach  # which counts them all
 
 
 def size_step(model: Inspected) -> int:
@@ -193,10 +223,11 @@ def _check_scheduler(model: Inspected) -> None:
     spec, name = model.spec, type(scheduler).__name__
     own: Any = models.scheduler_class(model.index["scheduler"][1])
     trained = prediction_type(own.from_config(model.configs["scheduler"]))
-    if (trained == "flow") != (prediction_type(scheduler) == "flow"):
+    if (trained == "flow") != is_flow(scheduler):
+        reads = "flow" if is_flow(scheduler) else "noise"
         raise ModelError(
-            f"{model.name}: scheduler = {name!r} reads the denoiser's output as {prediction_type(scheduler)}, but it was "
-            f"trained for {trained}. `python -m pipeline schedulers {spec.source}` lists those that fit."
+            f"{model.name}: scheduler = {name!r} reads the denoiser's output as {reads}, but it was trained for {trained}. "
+            f"`python -m pipeline schedulers {spec.source}` lists those that fit."
         )
     if not model.family.scales and needs_scaling(scheduler):
         raise ModelError(

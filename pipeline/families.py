@@ -58,6 +58,7 @@ class Family:
             scheduler steps both), "embedded" (a number that the denoiser is given) or "none".
         guided: the name of the guidance scale; what the pipeline's call takes.
         takes: what conditions an image: a "prompt", a "label" (one of a fixed list), or "nothing".
+        no_negative: why a negative prompt can't be used although the call takes one.
         stage: the sub-pipeline that runs the denoising loop, where the class only combines others.
         decoder: the attribute that makes pictures of latents; "" where they are pixels.
         quantizes: the decoder is to leave its codebook out, and knows no scale.
@@ -82,6 +83,7 @@ class Family:
     cam: str = BLOCKS
     guidance: Literal["halves", "swapped", "embedded", "none"] = "halves"
     takes: Literal["prompt", "label", "nothing"] = "prompt"
+    no_negative: str = ""
     stage: str = ""
     decoder: str = "vae"
     quantizes: bool = False
@@ -98,7 +100,9 @@ class Family:
         """The measures that this family can't give, and why."""
         found: dict[str, str] = {}
         if not self.known:
-            reason = "how this class guides its denoiser is not known, so its calls can't be replayed"
+            reason = (
+                "how this class guides its denoiser is not known, so its calls can't be replayed"
+            )
             found |= dict.fromkeys(REPLAYED, reason)
         if self.attention == "none":
             found |= {"attention": self.no_words, "relevance": self.no_words}
@@ -163,6 +167,7 @@ TABLE = (
         layout=partial(window_layout, tokenizer="tokenizer_2"),
         tokenizer=("tokenizer_2",),
         guidance="embedded",
+        no_negative="its guidance is a number it is given, without an unconditional half",
         shifted=True,
         packed=2,
         scales=False,
@@ -193,6 +198,7 @@ TABLE = (
         no_words="the text reaches its denoiser as one image embedding, not as words",
         tokenizer=("prior_tokenizer",),
         cam=UNET_LAYERS,
+        no_negative="its prior draws noise for negative prompts too, so that an image would depend on its batch",
         stage="decoder_pipe",
         decoder="movq",
         quantizes=True,

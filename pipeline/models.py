@@ -13,10 +13,11 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderTiny, DiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pipeline.devices import choose_dtype, place
 from pipeline.errors import ModelError
 from pipeline.families import Family, family_named
 from pipeline.schedules import prediction_type
@@ -25,6 +26,7 @@ from pipeline.study import ModelSpec
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
 MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 UNWANTED = ("safety_checker",)  # would replace images by black ones and so spoil a study
+
 
 def family_of(pipeline: Any) -> Family:
     """The architecture's entry in FAMILIES; an unknown class gets what needs only the scheduler and the decoder."""
@@ -105,9 +107,7 @@ def _decoded(vae: Any, latents: Tensor, family: Family) -> Tensor:
 
 def _upcast(vae: Any, family: Family) -> bool:
     """Brings a decoder that overflows in float16 to float32, as its pipeline does."""
-    needed = (
-        family.upcasts and vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
-    )
+    needed = family.upcasts and vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
     if needed:
         vae.to(torch.float32)
     return needed
@@ -243,28 +243,6 @@ def scheduler_class(name: str) -> type:
     return getattr(diffusers, name)
 
 
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ModelError: CUDA is asked for and there is none.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(
-            "device 'cuda' was asked for, but torch sees no CUDA device. Use --device cpu or auto."
-        )
-    return torch.device(wanted)
-
-
-def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is float16 on CUDA and float32 on the CPU."""
-    if wanted == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
-
-
 def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     """Load a diffusers pipeline from a folder or the Hub: safetensors only, no remote code, no safety checker.
 
@@ -288,7 +266,31 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
-    return pipeline.to(device)
+    return place(pipeline, spec, device)
+
+
+def open_decoder(spec: ModelSpec, pipeline: Any) -> Any:
+    """The tiny autoencoder that decodes a model's steps, on the model's device; None = its own decoder does.
+
+    Raises:
+        ModelError: it cannot be loaded, or is for latents of other channels.
+    """
+    if spec.steps_decoder is None:
+        return None
+    try:
+        decoder = AutoencoderTiny.from_pretrained(spec.steps_decoder, use_safetensors=True)
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name}: steps_decoder = {spec.steps_decoder!r} could not be loaded: {_one_line(error)}. Give the "
+            "folder or Hub id of an AutoencoderTiny."
+        ) from error
+    own = pipeline.vae.config.latent_channels
+    if decoder.config.latent_channels != own:
+        raise ModelError(
+            f"model {spec.name}: steps_decoder = {spec.steps_decoder!r} decodes {decoder.config.latent_channels} channels, "
+            f"and the model's latents have {own}. Choose the one made for this model."
+        )
+    return decoder.eval().requires_grad_(False).to(pipeline._execution_device, pipeline.vae.dtype)
 
 
 def check_reachable(spec: ModelSpec) -> dict[str, Any]:

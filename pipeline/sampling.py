@@ -17,6 +17,7 @@ from transformers import CLIPTokenizer
 
 from pipeline import models
 from pipeline.concepts import ConceptBank
+from pipeline.devices import choose_device
 from pipeline.errors import ModelError
 from pipeline.explain import make_observers
 from pipeline.families import Family
@@ -51,9 +52,10 @@ class Worker:
     ) -> None:
         self.study = study
         self.model = model
-        self.device = models.choose_device(device)
+        self.device = choose_device(device)
         self.pipeline = models.open_pipeline(model, self.device)
         self.family = models.family_of(self.pipeline)
+        self._decoder = models.open_decoder(model, self.pipeline)
         scheduler, self._schedule = apply_schedule(
             self.pipeline.scheduler, model.schedule, model.gamma, model.steps, type(self.pipeline)
         )
@@ -138,6 +140,7 @@ class Worker:
             total_steps=self.total_steps,
             guided=self.model.guidance > 1,
             guidance=self.model.guidance,
+            decoder=self._decoder,
         )
 
     def _observers(self, batch: Batch) -> list[Observer]:
@@ -218,7 +221,7 @@ def generate(
     }
     call = {k: v for k, v in wanted.items() if k in accepted and v is not None}
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
-    with torch.no_grad(), _seeded(seed, pipeline.device):
+    with torch.no_grad(), _seeded(seed, pipeline._execution_device):
         images = pipeline(**call).images
     if not isinstance(images, Tensor):
         images = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -240,11 +243,14 @@ def _conditions(
 
 def _fixed(pipeline: Any, family: Family) -> dict[str, Any]:
     """Arguments of the call without which the words, or a small model, would not be what they are taken for."""
-    fixed: dict[str, Any] = {"clean_caption": False}  # cleaning would need packages, and change words
+    fixed: dict[str, Any] = {
+        "clean_caption": False
+    }  # cleaning would need packages, and change words
     if "text_encoder_3" in pipeline.components and pipeline.text_encoder_3 is None:
         # else 256 zero tokens stand for the missing T5 and are attended to
         fixed["max_sequence_length"] = 1
-    if family.bins and models.denoiser_of(pipeline).config.get("sample_size") not in family.bins:
+    config: Any = models.denoiser_of(pipeline).config
+    if family.bins and config.get("sample_size") not in family.bins:
         fixed["use_resolution_binning"] = False
     return fixed
 

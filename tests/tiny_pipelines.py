@@ -75,7 +75,11 @@ def t5(kind: str = "t5", width: int = 16) -> Any:
         "num_layers": 1,
         "num_heads": 2,
     }
-    return UMT5EncoderModel(UMT5Config(**sizes)) if kind == "umt5" else T5EncoderModel(T5Config(**sizes))
+    return (
+        UMT5EncoderModel(UMT5Config(**sizes))
+        if kind == "umt5"
+        else T5EncoderModel(T5Config(**sizes))
+    )
 
 
 def gemma_tokenizer() -> GemmaTokenizer:
@@ -154,7 +158,9 @@ def sd_turbo() -> Any:
 
 def sdxl() -> Any:
     return d.StableDiffusionXLPipeline(
-        vae=vae(force_upcast=False, latents_mean=[0.1, 0.2, -0.1, 0.0], latents_std=[1.1, 0.9, 1.0, 1.2]),
+        vae=vae(
+            force_upcast=False, latents_mean=[0.1, 0.2, -0.1, 0.0], latents_std=[1.1, 0.9, 1.0, 1.2]
+        ),
         text_encoder=clip_text(),
         text_encoder_2=clip_text(CLIPTextModelWithProjection, 24),
         tokenizer=clip_tokenizer(),
@@ -200,7 +206,13 @@ def sd3(encoder_3: bool = True, **options: Any) -> Any:
     }
     return d.StableDiffusion3Pipeline(
         transformer=d.SD3Transformer2DModel(**sizes | options),
-        vae=vae(16, scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        vae=vae(
+            16,
+            scaling_factor=1.5,
+            shift_factor=0.06,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
         text_encoder=clip_text(CLIPTextModelWithProjection),
         tokenizer=clip_tokenizer(),
         text_encoder_2=clip_text(CLIPTextModelWithProjection),
@@ -231,7 +243,7 @@ def aura_flow() -> Any:
             num_attention_heads=2,
             joint_attention_dim=16,
             caption_projection_dim=16,
-            pos_embed_max_size=64,
+            pos_embed_max_size=1024,
         ),
         scheduler=d.FlowMatchEulerDiscreteScheduler(shift=1.73),
     )
@@ -240,7 +252,13 @@ def aura_flow() -> Any:
 def flux(guidance_embeds: bool = True, dynamic: bool = True) -> Any:
     return d.FluxPipeline(
         scheduler=d.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=dynamic),
-        vae=vae(4, scaling_factor=0.36, shift_factor=0.11, use_quant_conv=False, use_post_quant_conv=False),
+        vae=vae(
+            4,
+            scaling_factor=0.36,
+            shift_factor=0.11,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
         text_encoder=clip_text(),
         tokenizer=clip_tokenizer(),
         text_encoder_2=t5(),

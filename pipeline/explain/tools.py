@@ -58,7 +58,8 @@ def cam_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str
     """DF-CAM over all layers: one forward and one backward pass for a whole batch."""
     denoiser = view.denoiser
     size = (view.latents.shape[-2], view.latents.shape[-1])
-    layers = choose_layers(cam_layers(denoiser.module, view.batch.family.cam), tool.options.get("layers", ()))  # type: ignore[arg-type]
+    known, wanted = cam_layers(denoiser.module, view.batch.family.cam), tool.options.get("layers")
+    layers = choose_layers(known, wanted if isinstance(wanted, tuple) else ())
     patch = patch_size_of(denoiser.module, view.latents.shape[1])
     halves, scale = denoiser.halves, denoiser.second_half_scale
     found: Maps = {}
