@@ -11,6 +11,7 @@ what they carry, never by their class name:
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +124,11 @@ def _clean(scheduler: Any, level: NoiseLevel, x: Tensor, v: Tensor, meaning: str
 def is_flow(scheduler: Any) -> bool:
     """Whether a scheduler steps along straight lines from noise to image (x = (1 - sigma) x0 + sigma eps)."""
     name = type(scheduler).__name__
-    return name.startswith("FlowMatch") or bool(getattr(scheduler.config, "use_flow_sigmas", False))
+    if name.startswith("FlowMatch"):
+        return True
+    asked = bool(getattr(scheduler.config, "use_flow_sigmas", False))
+    # a configuration taken over from another class may hold keys that this one does not know
+    return asked and "use_flow_sigmas" in inspect.signature(type(scheduler).__init__).parameters
 
 
 def _current_sigma(scheduler: Any, timestep: Tensor | float) -> float:
