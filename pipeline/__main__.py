@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path, metavar="DIR")
     verify.set_defaults(handler=_verify)
 
+    from pipeline.schedulers import add_command
+
+    add_command(commands)
+
     demo = commands.add_parser("demo", help="the bundled models: train, evaluate, ...")
     from pipeline.demo.cli import add_arguments
 
@@ -123,6 +127,7 @@ def _check_models(made: Plan, hub: bool = False) -> None:
     from pipeline.calls import check_call, check_compiled, inspect_model
     from pipeline.explain.checks import check_measures, facts_of
     from pipeline.models import check_model
+    from pipeline.schedulers import check_named
 
     texts = [prompt.text for prompt in made.prompts]
     for spec in made.study.models:
@@ -131,6 +136,7 @@ def _check_models(made: Plan, hub: bool = False) -> None:
         if Path(spec.source).is_dir() == hub:
             continue
         model = inspect_model(spec)
+        check_named(model)
         notices = check_call(model, texts) + check_measures(
             made.study.measures, facts_of(model, texts)
         )

@@ -108,7 +108,7 @@ def check_call(model: Inspected, texts: Sequence[str] = ()) -> list[str]:
     _check_conditions(model)
     _check_size(model)
     _check_labels(model, texts)
-    _check_scheduler(model)
+    check_scheduler(model)
     _check_settings(model)
     return [*_class_notices(model), *_guidance_notices(model)]
 
@@ -213,13 +213,19 @@ def open_scheduler(model: Inspected) -> Any:
     own: Any = models.scheduler_class(model.index["scheduler"][1]).from_config(config)  # type: ignore[attr-defined]
     wanted = model.spec.scheduler
     chosen: Any = models.scheduler_class(wanted) if wanted else type(own)
-    return chosen.from_config(own.config)
+    return models.adopt_scheduler(chosen, own.config)
 
 
-def _check_scheduler(model: Inspected) -> None:
+def check_scheduler(model: Inspected) -> Any:
+    """The scheduler that the study asks for, if the model can be sampled with it; None if there is none to read.
+
+    Raises:
+        ModelError: it reads the denoiser's output otherwise, needs scaled noise where the pipeline scales none, or does
+            not take the schedule.
+    """
     scheduler = open_scheduler(model)
     if scheduler is None:
-        return
+        return None
     spec, name = model.spec, type(scheduler).__name__
     own: Any = models.scheduler_class(model.index["scheduler"][1])
     trained = prediction_type(own.from_config(model.configs["scheduler"]))
@@ -235,6 +241,7 @@ def _check_scheduler(model: Inspected) -> None:
             "not do, so its images would be noise. Choose one such as DDIMScheduler or DPMSolverMultistepScheduler."
         )
     apply_schedule(scheduler, spec.schedule, spec.gamma, spec.steps, model.pipeline)
+    return scheduler
 
 
 def needs_scaling(scheduler: Any) -> bool:

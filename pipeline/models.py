@@ -6,8 +6,10 @@ What differs between architectures is in one table, pipeline/families.py.
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,27 @@ def denoiser_of(pipeline: Any) -> nn.Module:
         f"{type(pipeline).__name__} has neither a 'unet' nor a 'transformer', so its steps cannot be watched. "
         "Choose a diffusers text-to-image pipeline that has one of them."
     )
+
+
+def adopt_scheduler(kind: Any, config: Mapping[str, Any]) -> Any:
+    """A scheduler under another one's configuration, of which it takes what it knows.
+
+    diffusers would keep the other keys too, and they would then be taken for its own: a learned variance that DDIM does not
+    read (Kandinsky 2.2), or a clipping that Euler does not do.
+
+    Raises:
+        ModelError: the class can't be set up with it.
+    """
+    known = inspect.signature(kind.__init__).parameters
+    try:
+        return kind.from_config(
+            {k: v for k, v in config.items() if k in known or k.startswith("_")}
+        )
+    except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+        raise ModelError(
+            f"scheduler {kind.__name__!r} can't be set up with this model's configuration: {_one_line(error)}. Choose "
+            "another one."
+        ) from error
 
 
 def use_scheduler(pipeline: Any, scheduler: Any) -> None:
@@ -260,8 +283,8 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
             "name, your access and the network; if it is a folder, save it again with save_pretrained."
         ) from error
     if spec.scheduler is not None:
-        chosen: Any = scheduler_class(spec.scheduler)
-        use_scheduler(pipeline, chosen.from_config(pipeline.scheduler.config))
+        chosen = scheduler_class(spec.scheduler)
+        use_scheduler(pipeline, adopt_scheduler(chosen, pipeline.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
