@@ -62,9 +62,7 @@ def fill() -> tuple[Mapping[str, str], Cells]:
 def show(classes: Mapping[str, str], cells: Cells) -> str:
     """The card as Markdown: measures, fidelity, settings; reasons as numbered notes below."""
     notes: list[str] = []
-    tables = [
-        _table(classes, cells, columns, notes) for columns in (MEASURES, FIDELITY, SETTINGS)
-    ]
+    tables = [_table(classes, cells, columns, notes) for columns in (MEASURES, FIDELITY, SETTINGS)]
     numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
     return "\n\n".join([*tables, "\n".join(numbered)]).strip()
 

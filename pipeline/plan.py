@@ -172,7 +172,7 @@ class Plan(Sequence[WorkUnit]):
             ],
             "concepts": [[c.family, c.name, *c.phrasings] for c in self.bank.concepts],
             "measures": _unlimited(measures_spec(study.measures)),
-            "batch_size": study.run.batch_size,
+            "batch_size": study.run.batch_size or "auto",
         }
         return {model.name: _hash(common | {"model": self._model(model)}) for model in study.models}
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from pipeline import models
 from pipeline.concepts import ConceptBank
-from pipeline.devices import choose_device
+from pipeline.devices import choose_device, is_out_of_memory, probe_batch
 from pipeline.errors import ModelError
 from pipeline.explain import make_observers
 from pipeline.families import Family
@@ -38,6 +39,8 @@ from pipeline.study import ModelSpec, Study
 from pipeline.timesteps import apply_schedule
 
 OnStep = Callable[[int], None]
+LOG = logging.getLogger(__name__)
+PROBE_STEPS = 2
 
 
 class Worker:
@@ -62,6 +65,7 @@ class Worker:
         models.use_scheduler(self.pipeline, scheduler)
         self.total_steps = count_calls(self.pipeline.scheduler, model.steps, self._schedule)
         self.scorer = Scorer(study.scorer, self.device)
+        self._batch_size = study.run.batch_size
         self._names = [f"{concept.family}/{concept.name}" for concept in bank.concepts]
         self._concepts = torch.stack([self.scorer.concept(c.phrasings) for c in bank.concepts])
         self.description = {
@@ -79,25 +83,59 @@ class Worker:
     def run(self, unit: WorkUnit, on_step: OnStep | None = None) -> list[dict[str, Any]]:
         """Sample, observe and explain a unit's prompts: one row each, in order, also for those that fail.
 
-        A batch that raises is run again item by item, so that only the items at fault fail. A batch's noise comes from
+        A batch that raises is run again item by item, so that only the items at fault fail; one that is short of memory
+        is run again in halves, and batches stay that small. A batch's noise comes from
         one generator per item, so its size changes an image by float rounding at most.
         """
-        size = self.study.run.batch_size
         rows: list[dict[str, Any]] = []
-        for start in range(0, len(unit.prompts), size):
-            prompts = unit.prompts[start : start + size]
+        while len(rows) < len(unit.prompts):
+            prompts = unit.prompts[len(rows) : len(rows) + self._size(unit)]
             rows += self._rows(unit, prompts, on_step)
         return rows
 
+    def _size(self, unit: WorkUnit) -> int:
+        """Images in a call: as the study says or as a probe finds, less where memory was short before."""
+        if self._batch_size is None:
+            self._batch_size = self._probe(unit)
+        return self._batch_size
+
+    def _probe(self, unit: WorkUnit) -> int:
+        def attempt(images: int) -> float:
+            started = time.perf_counter()
+            prompts = [unit.prompts[0]] * images
+            generate(self.pipeline, replace(self.model, steps=PROBE_STEPS), prompts, 0, {})
+            return time.perf_counter() - started
+
+        found = probe_batch(attempt, len(unit.prompts))
+        LOG.warning("%s: %d images a batch, by a probe", self.model.name, found)
+        return found
+
     def _rows(
-        self, unit: WorkUnit, prompts: Sequence[Prompt], on_step: OnStep | None
+        self, unit: WorkUnit, prompts: Sequence[Prompt], on_step: OnStep | None, tries: int = 1
     ) -> list[dict[str, Any]]:
         try:
             return self._sample(unit, prompts, on_step)
         except Exception as error:
-            if len(prompts) > 1:
-                return [row for prompt in prompts for row in self._rows(unit, [prompt], on_step)]
-            return [_row(unit, prompts[0], status="failed", error=_describe_error(error))]
+            problem = error.with_traceback(None)  # whose frames would keep the memory
+        short = is_out_of_memory(problem)
+        if short and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(prompts) == 1:
+            if short and tries == 1:
+                return self._rows(unit, prompts, on_step, tries=2)
+            return [_row(unit, prompts[0], status="failed", error=_describe_error(problem))]
+        if short:
+            self._batch_size = len(prompts) // 2
+            LOG.warning(
+                "%s: out of memory, %d images a batch from here on",
+                self.model.name,
+                self._batch_size,
+            )
+        rows: list[dict[str, Any]] = []
+        while len(rows) < len(prompts):
+            size = (self._batch_size or 1) if short else 1
+            rows += self._rows(unit, prompts[len(rows) : len(rows) + size], on_step)
+        return rows
 
     def _sample(
         self, unit: WorkUnit, prompts: Sequence[Prompt], on_step: OnStep | None

@@ -83,7 +83,7 @@ class ConceptSource:
 class RunSettings:
     """How the work is cut. Both numbers are part of the identity of the results."""
 
-    batch_size: int = 8
+    batch_size: int | None = 8  # None = "auto": found by a probe
     unit_prompts: int = 16
 
 
@@ -361,7 +361,9 @@ def _concepts(table: Table, study: Path, check: bool) -> ConceptSource:
 
 def _run(table: Table) -> RunSettings:
     settings = RunSettings(
-        batch_size=table.take_whole("batch_size", 8, 1, 4096),
+        batch_size=None
+        if table.values.get("batch_size") == "auto" and table.has("batch_size")
+        else table.take_whole("batch_size", 8, 1, 4096),
         unit_prompts=table.take_whole("unit_prompts", 16, 1, 65536),
     )
     table.finish()
@@ -588,7 +590,10 @@ def study_spec(study: Study) -> dict[str, Any]:
             path=study.concepts.path.as_posix(),
             families=list(study.concepts.families) if study.concepts.families else None,
         ),
-        "run": {"batch_size": study.run.batch_size, "unit_prompts": study.run.unit_prompts},
+        "run": {
+            "batch_size": study.run.batch_size or "auto",
+            "unit_prompts": study.run.unit_prompts,
+        },
         "measures": measures_spec(study.measures),
         "model": [model_spec(model) for model in study.models],
     }
