@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderTiny
 from tiny_pipelines import BUILDERS, LABELS, folder_of
 
 from pipeline import models
@@ -452,6 +453,39 @@ def test_sizes_beyond_the_position_embedding_are_refused(root, name, most):
     check_call(inspect_model(spec(name, width=most)))
     with pytest.raises(ModelError, match=f"beyond the {most} px"):
         check_call(inspect_model(spec(name, width=most + 4)))
+
+
+@pytest.mark.parametrize("name", ["sd-epsilon", "sd3", "flux-dev"])
+def test_a_tiny_autoencoder_decodes_the_steps_and_the_full_one_the_image(root, tmp_path, name):
+    channels = pipeline_of(name).vae.config.latent_channels
+    tiny = AutoencoderTiny(
+        latent_channels=channels,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )
+    tiny.save_pretrained(tmp_path / "taesd")
+    study = replace(load_study("data/studies/small.toml"), measures=Measures(frames=Frames()))
+    bank = ConceptBank("one", (Concept("dog", "object", ("a dog",)),))
+    rows = {}
+    for decoder in (None, str(tmp_path / "taesd")):
+        worker = Worker(study, spec(name, steps_decoder=decoder), bank, "cpu")
+        (rows[decoder],) = worker.run(WorkUnit("u", worker.model, prompts_of(name)[:1], 0))
+    full, quick = rows.values()
+    assert full["status"] == quick["status"] == "done", quick["error"]
+    assert full["image"] == quick["image"] and full["frames"] != quick["frames"]
+
+
+def test_a_tiny_autoencoder_of_another_model_is_refused(root, tmp_path):
+    AutoencoderTiny(latent_channels=16).save_pretrained(tmp_path / "taesd3")
+    model = spec("sd-epsilon", steps_decoder=str(tmp_path / "taesd3"))
+    with pytest.raises(ModelError, match="decodes 16 channels, and the model's latents have 4"):
+        models.open_decoder(model, pipeline_of("sd-epsilon"))
+    with pytest.raises(ModelError, match="could not be loaded"):
+        models.open_decoder(replace(model, steps_decoder=str(tmp_path)), pipeline_of("sd-epsilon"))
+    with pytest.raises(ModelError, match="works on pixels"):
+        check_call(inspect_model(spec("ddpm", steps_decoder=str(tmp_path))))
 
 
 def test_labels_are_named_or_numbered(root):
