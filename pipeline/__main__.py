@@ -66,6 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path, metavar="DIR")
     verify.set_defaults(handler=_verify)
 
+    from pipeline.schedulers import add_command
+
+    add_command(commands)
+
     demo = commands.add_parser("demo", help="the bundled models: train, evaluate, ...")
     from pipeline.demo.cli import add_arguments
 
@@ -102,10 +106,7 @@ def _run(options: argparse.Namespace) -> int:
 
         print(estimate.show(estimate.estimate(made, options.device)))
         return 0
-    from pipeline.models import check_reachable
-
-    for model in study.models:
-        check_reachable(model)
+    _check_models(made, hub=True)
     folder = options.out or RESULTS / study.name
     outcome = engine.run(made, folder, options.device, duplicates=prompts.duplicates)
     _report(outcome, folder)
@@ -116,15 +117,30 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if outcome.errors or outcome.failed or damaged else 0
 
 
-def _check_models(made: Plan) -> None:
-    """Raises what is wrong with a model or a measure before any sampling; says what a model will leave out."""
-    from pipeline.explain.checks import check_measures, read_facts
+def _check_models(made: Plan, hub: bool = False) -> None:
+    """Raises what is wrong with a model or a measure before any sampling; says what a model will leave out.
+
+    Args:
+        made: the plan.
+        hub: of the models that are on the Hub, which takes the network; else of those in folders.
+    """
+    from pipeline.calls import check_call, check_compiled, inspect_model
+    from pipeline.explain.checks import check_measures, facts_of
     from pipeline.models import check_model
+    from pipeline.schedulers import check_named
 
     texts = [prompt.text for prompt in made.prompts]
-    for model in made.study.models:
-        check_model(model)
-        for notice in check_measures(made.study.measures.of(model.name), read_facts(model, texts)):
+    for spec in made.study.models:
+        check_model(spec)
+        check_compiled(spec, made.study.measures.of(spec.name))
+        if Path(spec.source).is_dir() == hub:
+            continue
+        model = inspect_model(spec)
+        check_named(model)
+        notices = check_call(model, texts) + check_measures(
+            made.study.measures.of(spec.name), facts_of(model, texts)
+        )
+        for notice in notices:
             print(notice)
 
 

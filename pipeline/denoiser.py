@@ -45,6 +45,44 @@ class Guidance:
 
 
 @dataclass(frozen=True)
+class Packing:
+    """How a pipeline lays latents out for its denoiser: as they are, or squares of them as tokens (FLUX).
+
+    Attributes:
+        side: of the square of latents in one token; 1 = as they are.
+        rows, columns: of tokens.
+    """
+
+    side: int = 1
+    rows: int = 0
+    columns: int = 0
+
+    def unpack(self, packed: Tensor) -> Float[Tensor, "n c h w"]:
+        """Tokens "n (rows columns) (c side side)" as latents over space."""
+        if self.side == 1:
+            return packed
+        grid = packed.unflatten(2, (-1, self.side, self.side))
+        grid = grid.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 4, 2, 5)
+        return grid.flatten(4, 5).flatten(2, 3)
+
+    def pack(self, latents: Float[Tensor, "n c h w"]) -> Tensor:
+        """The inverse of `unpack`."""
+        if self.side == 1:
+            return latents
+        grid = latents.unflatten(3, (self.columns, self.side)).unflatten(2, (self.rows, self.side))
+        return grid.permute(0, 2, 4, 1, 3, 5).flatten(3, 5).flatten(1, 2)
+
+
+def packing_of(side: int, kwargs: dict[str, Any]) -> Packing:
+    """The packing of a captured call; FLUX tells each token's row and column in `img_ids`."""
+    if side == 1:
+        return Packing()
+    places = kwargs["img_ids"]
+    places = places[0] if places.ndim == 3 else places
+    return Packing(side, int(places[:, 1].max()) + 1, int(places[:, 2].max()) + 1)
+
+
+@dataclass(frozen=True)
 class Denoiser:
     """The denoiser's call at one step, for a batch of b items.
 
@@ -58,6 +96,8 @@ class Denoiser:
         scheduler: a copy of the scheduler as it stood at this step.
         scaled: whether the pipeline passed the latents through `scheduler.scale_model_input`.
         timestep: as given to the scheduler.
+        packing: how latents are laid out for the module.
+        swapped: the conditional half comes first.
     """
 
     module: nn.Module
@@ -73,6 +113,8 @@ class Denoiser:
     level: NoiseLevel
     chunk: int = CHUNK
     silence: Callable[[], Any] = field(default=nullcontext, repr=False)
+    packing: Packing = Packing()
+    swapped: bool = False
 
     @property
     def batch(self) -> int:
@@ -83,6 +125,11 @@ class Denoiser:
     def guidance_scale(self) -> float:
         """The classifier-free guidance scale; 1 when guidance is off or embedded."""
         return self.guidance.scale if self.guidance else 1.0
+
+    @property
+    def second_half_scale(self) -> float:
+        """w in first + w (second - first), which is the guidance formula for halves in the order of the call."""
+        return 1 - self.guidance_scale if self.swapped else self.guidance_scale
 
     @torch.no_grad()
     def __call__(
@@ -136,6 +183,7 @@ class Denoiser:
         model_input = torch.cat([latents] * self.halves) if self.halves > 1 else latents
         if self.scaled:
             model_input = self.scheduler.scale_model_input(model_input, self.timestep)
+        model_input = self.packing.pack(model_input).to(latents_of(self.args, self.kwargs).dtype)
         rows = self.halves * self.batch
         args = tuple(_map(value, rows, select) for value in self.args)
         kwargs = {
@@ -144,14 +192,13 @@ class Denoiser:
         }
         args, kwargs = _with_latents(args, kwargs, model_input)
         with self.silence():
-            output = first_output(self.module(*args, **kwargs))
-        output = output[
-            :, : latents.shape[1]
-        ]  # a learned variance, where there is one, comes second
+            output = self.packing.unpack(first_output(self.module(*args, **kwargs)))
+        # a learned variance, where there is one, comes second
+        output = output[:, : latents.shape[1]].to(self.prediction.dtype)
         if self.halves == 1:
             return None, output
-        unconditional, conditional = output.chunk(2)
-        return unconditional, conditional
+        first, second = output.chunk(2)
+        return (second, first) if self.swapped else (first, second)
 
 
 def first_output(output: Any) -> Tensor:

@@ -1,24 +1,27 @@
 """Text-to-image models: checked before anything is loaded, loaded without pickle or remote code, and described.
 
-What differs between architectures is in one table, FAMILIES: which module denoises and where attention to words is.
+What differs between architectures is in one table, pipeline/families.py.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import AutoencoderTiny, DiffusionPipeline
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pipeline.devices import choose_dtype, place
 from pipeline.errors import ModelError
+from pipeline.families import Family, family_named
 from pipeline.schedules import prediction_type
 from pipeline.study import ModelSpec
 
@@ -27,30 +30,15 @@ MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 UNWANTED = ("safety_checker",)  # would replace images by black ones and so spoil a study
 
 
-@dataclass(frozen=True)
-class Family:
-    """What the tools need to know of an architecture.
-
-    Attributes:
-        name: stored in the `model` table.
-        denoiser: the pipeline's attribute that predicts noise.
-        attention: "cross" (image queries over text keys), "joint" (one softmax over both) or "none".
-        shifted: whether its pipelines add the autoencoder's `shift_factor` before they decode; others leave it out
-            even where the autoencoder's configuration has one.
-    """
-
-    name: str
-    denoiser: str
-    attention: str
-    shifted: bool = False
+def family_of(pipeline: Any) -> Family:
+    """The architecture's entry in FAMILIES; an unknown class gets what needs only the scheduler and the decoder."""
+    return family_named(type(pipeline).__name__, pipeline.components)
 
 
-# Denoiser class -> family. Adding an architecture is one entry here and one test.
-FAMILIES = {
-    "UNet2DConditionModel": Family("unet", "unet", "cross"),
-    "UNet2DModel": Family("unet-unconditional", "unet", "none"),
-    "SD3Transformer2DModel": Family("mmdit", "transformer", "joint", shifted=True),
-}
+def stage_of(pipeline: Any) -> Any:
+    """The pipeline that runs the denoising loop: itself, or a part of one that combines several."""
+    stage = family_of(pipeline).stage
+    return getattr(pipeline, stage) if stage else pipeline
 
 
 def denoiser_of(pipeline: Any) -> nn.Module:
@@ -59,35 +47,93 @@ def denoiser_of(pipeline: Any) -> nn.Module:
     Raises:
         ModelError: the pipeline has neither a UNet nor a transformer.
     """
-    for name in ("unet", "transformer"):
-        module = getattr(pipeline, name, None)
-        if isinstance(module, nn.Module):
-            return module
+    module = getattr(pipeline, family_of(pipeline).denoiser, None)
+    if isinstance(module, nn.Module):
+        return module
     raise ModelError(
         f"{type(pipeline).__name__} has neither a 'unet' nor a 'transformer', so its steps cannot be watched. "
         "Choose a diffusers text-to-image pipeline that has one of them."
     )
 
 
-def family_of(pipeline: Any) -> Family:
-    """The architecture's entry in FAMILIES; an unknown one gets what needs only the scheduler and the decoder."""
-    module = denoiser_of(pipeline)
-    attribute = "unet" if getattr(pipeline, "unet", None) is module else "transformer"
-    return FAMILIES.get(type(module).__name__, Family("unknown", attribute, "none"))
+def adopt_scheduler(kind: Any, config: Mapping[str, Any]) -> Any:
+    """A scheduler under another one's configuration, of which it takes what it knows.
+
+    diffusers would keep the other keys too, and they would then be taken for its own: a learned variance that DDIM does not
+    read (Kandinsky 2.2), or a clipping that Euler does not do.
+
+    Raises:
+        ModelError: the class can't be set up with it.
+    """
+    known = inspect.signature(kind.__init__).parameters
+    try:
+        return kind.from_config(
+            {k: v for k, v in config.items() if k in known or k.startswith("_")}
+        )
+    except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+        raise ModelError(
+            f"scheduler {kind.__name__!r} can't be set up with this model's configuration: {_one_line(error)}. Choose "
+            "another one."
+        ) from error
+
+
+def use_scheduler(pipeline: Any, scheduler: Any) -> None:
+    """Gives a pipeline another scheduler, also where a part of it runs the loop."""
+    pipeline.scheduler = scheduler
+    stage_of(pipeline).scheduler = scheduler
 
 
 @torch.no_grad()
-def decode(pipeline: Any, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
-    """Latents to images in [0, 1], as the pipeline itself does at its end; pixel-space pipelines need no decoder."""
-    vae = getattr(pipeline, "vae", None)
+def decode(
+    pipeline: Any, latents: Float[Tensor, "n c h w"], decoder: Any = None
+) -> Float[Tensor, "n 3 H W"]:
+    """Latents to images in [0, 1], as the pipeline itself does at its end; pixel-space pipelines need no decoder.
+
+    Args:
+        pipeline: whose latents they are.
+        latents: unpacked.
+        decoder: in place of the pipeline's own, such as an AutoencoderTiny.
+
+    Raises:
+        ModelError: the latents are packed in a way that is not known.
+    """
+    family = family_of(pipeline)
+    if latents.ndim != 4:
+        raise ModelError(
+            f"{type(pipeline).__name__} keeps latents of shape {tuple(latents.shape[1:])}, which are not known to be a "
+            "picture. Add its family (docs/families.md)."
+        )
+    vae = decoder or (getattr(pipeline, family.decoder, None) if family.decoder else None)
     if vae is None:
         return (latents / 2 + 0.5).clamp(0, 1).float()
-    scale = getattr(vae.config, "scaling_factor", 1.0) or 1.0
-    shift = (
-        (getattr(vae.config, "shift_factor", 0.0) or 0.0) if family_of(pipeline).shifted else 0.0
-    )
-    images = vae.decode((latents / scale + shift).to(vae.dtype), return_dict=False)[0]
+    raised = _upcast(vae, family)
+    images = _decoded(vae, latents.to(vae.dtype), family)
+    if raised:
+        vae.to(torch.float16)
     return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+def _decoded(vae: Any, latents: Tensor, family: Family) -> Tensor:
+    if family.quantizes:
+        return vae.decode(latents, force_not_quantize=True, return_dict=False)[0]
+    scale = getattr(vae.config, "scaling_factor", 1.0) or 1.0
+    mean, deviation = (vae.config.get(name) for name in ("latents_mean", "latents_std"))
+    if family.normalised and mean is not None and deviation is not None:
+        shape = (1, -1, 1, 1)
+        latents = latents * latents.new_tensor(deviation).view(shape) / scale
+        latents = latents + latents.new_tensor(mean).view(shape)
+    else:
+        shift = (getattr(vae.config, "shift_factor", 0.0) or 0.0) if family.shifted else 0.0
+        latents = latents / scale + shift
+    return vae.decode(latents, return_dict=False)[0]
+
+
+def _upcast(vae: Any, family: Family) -> bool:
+    """Brings a decoder that overflows in float16 to float32, as its pipeline does."""
+    needed = family.upcasts and vae.dtype == torch.float16 and bool(vae.config.get("force_upcast"))
+    if needed:
+        vae.to(torch.float32)
+    return needed
 
 
 def check_model(spec: ModelSpec) -> None:
@@ -220,28 +266,6 @@ def scheduler_class(name: str) -> type:
     return getattr(diffusers, name)
 
 
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ModelError: CUDA is asked for and there is none.
-    """
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(
-            "device 'cuda' was asked for, but torch sees no CUDA device. Use --device cpu or auto."
-        )
-    return torch.device(wanted)
-
-
-def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is float16 on CUDA and float32 on the CPU."""
-    if wanted == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
-
-
 def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     """Load a diffusers pipeline from a folder or the Hub: safetensors only, no remote code, no safety checker.
 
@@ -259,23 +283,49 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
             "name, your access and the network; if it is a folder, save it again with save_pretrained."
         ) from error
     if spec.scheduler is not None:
-        chosen: Any = scheduler_class(spec.scheduler)
-        pipeline.scheduler = chosen.from_config(pipeline.scheduler.config)
+        chosen = scheduler_class(spec.scheduler)
+        use_scheduler(pipeline, adopt_scheduler(chosen, pipeline.scheduler.config))
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
-    return pipeline.to(device)
+    return place(pipeline, spec, device)
 
 
-def check_reachable(spec: ModelSpec) -> None:
+def open_decoder(spec: ModelSpec, pipeline: Any) -> Any:
+    """The tiny autoencoder that decodes a model's steps, on the model's device; None = its own decoder does.
+
+    Raises:
+        ModelError: it cannot be loaded, or is for latents of other channels.
+    """
+    if spec.steps_decoder is None:
+        return None
+    try:
+        decoder = AutoencoderTiny.from_pretrained(spec.steps_decoder, use_safetensors=True)
+    except Exception as error:
+        raise ModelError(
+            f"model {spec.name}: steps_decoder = {spec.steps_decoder!r} could not be loaded: {_one_line(error)}. Give the "
+            "folder or Hub id of an AutoencoderTiny."
+        ) from error
+    own = pipeline.vae.config.latent_channels
+    if decoder.config.latent_channels != own:
+        raise ModelError(
+            f"model {spec.name}: steps_decoder = {spec.steps_decoder!r} decodes {decoder.config.latent_channels} channels, "
+            f"and the model's latents have {own}. Choose the one made for this model."
+        )
+    return decoder.eval().requires_grad_(False).to(pipeline._execution_device, pipeline.vae.dtype)
+
+
+def check_reachable(spec: ModelSpec) -> dict[str, Any]:
     """That a Hub id can be had, and is a pipeline that may be run: only its model_index.json is fetched.
+
+    Returns: the index; that of a folder as it is.
 
     Raises:
         ModelError: the id does not exist, is gated, or the Hub cannot be reached; or as `check_index`.
     """
     if Path(spec.source).is_dir():
-        return
+        return read_index(Path(spec.source), spec.name)
     try:
         index = DiffusionPipeline.load_config(spec.source, revision=spec.revision)
     except Exception as error:
@@ -284,6 +334,7 @@ def check_reachable(spec: ModelSpec) -> None:
             "access and the network, or give a folder."
         ) from error
     check_index(index, Path(spec.source), spec.name)
+    return index
 
 
 def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import models
-from pipeline.denoiser import Denoiser, Guidance, latents_of
+from pipeline.denoiser import Denoiser, Guidance, Packing, latents_of, packing_of
 from pipeline.prompts import Prompt
 from pipeline.schedules import NoiseLevel, denoise, noise_level, second_call
 from pipeline.scorer import Scorer
@@ -38,10 +38,12 @@ class Batch:
     scorer: Scorer
     total_steps: int
     guided: bool
+    guidance: float | None = None  # None = as the pipeline has it
+    decoder: Any = None  # of the steps; None = the pipeline's own
 
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
         """Latents to images in [0, 1]."""
-        return models.decode(self.pipeline, latents)
+        return models.decode(self.pipeline, latents, self.decoder)
 
 
 @dataclass
@@ -116,7 +118,7 @@ class Watch:
         self._silent = False
 
     def __enter__(self) -> Watch:
-        self._scheduler = self.batch.pipeline.scheduler
+        self._scheduler = models.stage_of(self.batch.pipeline).scheduler
         self._original = self._scheduler.step
         self._module = models.denoiser_of(self.batch.pipeline)
         self._hook = self._module.register_forward_pre_hook(self._capture, with_kwargs=True)
@@ -158,8 +160,16 @@ class Watch:
     def _show(
         self, scheduler: Any, prediction: Tensor, timestep: Any, x: Tensor, following: Tensor
     ) -> None:
+        if self._call is None:
+            raise RuntimeError("scheduler.step was called before the denoiser")
+        family, count = self.batch.family, len(self.batch.prompts)
+        packing = packing_of(family.packed, self._call[1])
+        # some pipelines step both guidance halves, of which one is the image
+        x, prediction, following = (
+            packing.unpack(value[:count]) for value in (x, prediction, following)
+        )
+        prediction = prediction[:, : x.shape[1]]  # a learned variance, where there is one, follows
         level = noise_level(scheduler, timestep)
-        denoiser = self._denoiser(scheduler, level, prediction, timestep, x)
         view = StepView(
             batch=self.batch,
             step=self.step,
@@ -171,21 +181,25 @@ class Watch:
             next_latents=following,
             prediction=prediction,
             denoised=denoise(scheduler, level, x, prediction),
-            denoiser=denoiser,
+            denoiser=self._denoiser(scheduler, level, prediction, timestep, x, packing),
         )
         for observer in self.observers:
             observer.on_step(view)
         self.step += 1
 
     def _denoiser(
-        self, scheduler: Any, level: NoiseLevel, prediction: Tensor, timestep: Any, x: Tensor
+        self,
+        scheduler: Any,
+        level: NoiseLevel,
+        prediction: Tensor,
+        timestep: Any,
+        x: Tensor,
+        packing: Packing,
     ) -> Denoiser:
-        if self._call is None:
-            raise RuntimeError("scheduler.step was called before the denoiser")
-        args, kwargs = self._call
+        args, kwargs = self._call or ((), {})
         model_input = latents_of(args, kwargs)
         halves = max(1, model_input.shape[0] // x.shape[0])
-        pipeline = self.batch.pipeline
+        given = packing.unpack(model_input[: x.shape[0]])
         return Denoiser(
             module=self._module,
             args=args,
@@ -193,21 +207,23 @@ class Watch:
             latents=x,
             prediction=prediction,
             halves=halves,
-            guidance=_guidance(pipeline) if halves == 2 else None,
+            guidance=self._guidance() if halves == 2 else None,
             scheduler=scheduler,
             scaled=hasattr(scheduler, "scale_model_input")
-            and not torch.equal(model_input[: x.shape[0]], x),
+            and not torch.equal(given, x.to(given.dtype)),
             timestep=timestep,
             level=level,
             silence=self.silent,
+            packing=packing,
+            swapped=self.batch.family.guidance == "swapped" and halves == 2,
         )
 
-
-def _guidance(pipeline: Any) -> Guidance:
-    return Guidance(
-        scale=float(pipeline.guidance_scale),
-        rescale=float(getattr(pipeline, "guidance_rescale", 0.0) or 0.0),
-    )
+    def _guidance(self) -> Guidance:
+        stage, scale = models.stage_of(self.batch.pipeline), self.batch.guidance
+        return Guidance(
+            scale=float(stage.guidance_scale if scale is None else scale),
+            rescale=float(getattr(stage, "guidance_rescale", 0.0) or 0.0),
+        )
 
 
 class StepObserver:

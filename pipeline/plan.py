@@ -60,6 +60,11 @@ def find_revisions(study: Study) -> Revisions:
         return found[key]
 
     models = {m.name: revision(m.source, m.revision or "main") for m in study.models}
+    models |= {
+        f"{m.name}/steps_decoder": revision(m.steps_decoder, "main")
+        for m in study.models
+        if m.steps_decoder
+    }
     return Revisions(models, revision(study.scorer.source, study.scorer.pretrained))
 
 
@@ -166,7 +171,7 @@ class Plan(Sequence[WorkUnit]):
                 *_hub(study.scorer.source, self.revisions.scorer),
             ],
             "concepts": [[c.family, c.name, *c.phrasings] for c in self.bank.concepts],
-            "batch_size": study.run.batch_size,
+            "batch_size": study.run.batch_size or "auto",
         }
         return {
             (model.name, seed): _hash(
@@ -185,6 +190,9 @@ class Plan(Sequence[WorkUnit]):
         revision = self.revisions.models[model.name]
         spec = model_spec(model) | {"revision": revision, "source": _hub(model.source, revision)}
         del spec["label"]
+        if model.steps_decoder:
+            decoder = self.revisions.models[f"{model.name}/steps_decoder"]
+            spec["steps_decoder"] = [decoder, *_hub(model.steps_decoder, decoder)]
         return spec
 
 

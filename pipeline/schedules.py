@@ -11,6 +11,7 @@ what they carry, never by their class name:
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,7 @@ class NoiseLevel:
 
 def prediction_type(scheduler: Any) -> str:
     """What the denoiser's output means under this scheduler: one of PREDICTION_TYPES."""
-    if _is_flow(scheduler):
+    if is_flow(scheduler):
         return "flow"
     declared = getattr(scheduler.config, "prediction_type", "epsilon")
     declared = {"flow_prediction": "flow", "trigflow": "flow"}.get(declared, declared)
@@ -71,9 +72,9 @@ def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
             return NoiseLevel(1.0, sigma, "edm")
         if hasattr(scheduler, "_sigma_to_alpha_sigma_t"):
             alpha, sigma_t = scheduler._sigma_to_alpha_sigma_t(torch.as_tensor(sigma))
-            kind = "flow" if _is_flow(scheduler) else "vp"
+            kind = "flow" if is_flow(scheduler) else "vp"
             return NoiseLevel(float(alpha), float(sigma_t), kind)
-        if _is_flow(scheduler):
+        if is_flow(scheduler):
             return NoiseLevel(1 - sigma, sigma, "flow")
         return NoiseLevel(1.0, sigma, "sigma")
     if hasattr(scheduler, "alphas_cumprod"):
@@ -120,9 +121,14 @@ def _clean(scheduler: Any, level: NoiseLevel, x: Tensor, v: Tensor, meaning: str
     return (alpha * x / norm - sigma * v) / norm
 
 
-def _is_flow(scheduler: Any) -> bool:
+def is_flow(scheduler: Any) -> bool:
+    """Whether a scheduler steps along straight lines from noise to image (x = (1 - sigma) x0 + sigma eps)."""
     name = type(scheduler).__name__
-    return name.startswith("FlowMatch") or bool(getattr(scheduler.config, "use_flow_sigmas", False))
+    if name.startswith("FlowMatch"):
+        return True
+    asked = bool(getattr(scheduler.config, "use_flow_sigmas", False))
+    # a configuration taken over from another class may hold keys that this one does not know
+    return asked and "use_flow_sigmas" in inspect.signature(type(scheduler).__init__).parameters
 
 
 def _current_sigma(scheduler: Any, timestep: Tensor | float) -> float:

@@ -32,6 +32,8 @@ SCHEDULES = (
     "leading",
     "linspace",
 )
+OFFLOADS = ("model", "sequential")
+MODEL_FLAGS = ("vae_tiling", "vae_slicing", "channels_last", "compile")
 PROTOCOLS = ("ours", "park2024")
 DUPLICATES = ("drop", "error")
 COLUMNS = ("text", "category", "subject", "relation", "object", "attribute")
@@ -81,7 +83,7 @@ class ConceptSource:
 class RunSettings:
     """How the work is cut. Both numbers are part of the identity of the results."""
 
-    batch_size: int = 8
+    batch_size: int | None = 8  # None = "auto": found by a probe
     unit_prompts: int = 16
 
 
@@ -165,6 +167,12 @@ class ModelSpec:
     negative_prompt: str = ""
     height: int | None = None
     width: int | None = None
+    steps_decoder: str | None = None  # an AutoencoderTiny for the steps: a folder or a Hub id
+    offload: str | None = None  # "model" or "sequential": parts wait in the computer's memory
+    vae_tiling: bool | None = None
+    vae_slicing: bool | None = None
+    channels_last: bool | None = None
+    compile: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -366,7 +374,9 @@ def _concepts(table: Table, study: Path, check: bool) -> ConceptSource:
 
 def _run(table: Table) -> RunSettings:
     settings = RunSettings(
-        batch_size=table.take_whole("batch_size", 8, 1, 4096),
+        batch_size=None
+        if table.values.get("batch_size") == "auto" and table.has("batch_size")
+        else table.take_whole("batch_size", 8, 1, 4096),
         unit_prompts=table.take_whole("unit_prompts", 16, 1, 65536),
     )
     table.finish()
@@ -396,9 +406,27 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         negative_prompt=table.take_text("negative_prompt", ""),
         height=table.take_optional_whole("height", 8, 8192),
         width=table.take_optional_whole("width", 8, 8192),
+        steps_decoder=_steps_decoder(table, study, check),
+        offload=table.take_choice("offload", OFFLOADS) if table.has("offload") else None,
+        **{key: table.take_flag(key, False) or None for key in MODEL_FLAGS},
     )
     table.finish()
     return spec
+
+
+def _steps_decoder(table: Table, study: Path, check: bool) -> str | None:
+    """A folder that exists, or a Hub id."""
+    if not table.has("steps_decoder"):
+        return None
+    given = table.take_text("steps_decoder", empty=False)
+    path = resolve(given, study)
+    if not check or path.is_dir():
+        return given if not check else str(path)
+    if not HUB_ID.fullmatch(given):
+        raise table.fail(
+            "steps_decoder", f"= {show(given)} is neither a folder nor a Hub id (owner/name)."
+        )
+    return given
 
 
 def _scheduler(table: Table) -> str | None:
@@ -588,7 +616,10 @@ def study_spec(study: Study) -> dict[str, Any]:
             path=study.concepts.path.as_posix(),
             families=list(study.concepts.families) if study.concepts.families else None,
         ),
-        "run": {"batch_size": study.run.batch_size, "unit_prompts": study.run.unit_prompts},
+        "run": {
+            "batch_size": study.run.batch_size or "auto",
+            "unit_prompts": study.run.unit_prompts,
+        },
         "measures": measures_spec(study.measures),
         "model": [model_spec(model) for model in study.models],
     }

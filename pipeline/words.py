@@ -1,5 +1,6 @@
 """Which text tokens belong to which word of a prompt, and which role a word plays."""
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,10 +68,20 @@ def token_words(tokenizer: Any, text: str, length: int) -> Int[np.ndarray, " len
     """
     if not getattr(tokenizer, "is_fast", False):
         return _token_words_one_by_one(tokenizer, text, length)
+    return _by_spans(tokenizer, text, word_spans(text), length)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where each word of `split_words` stands in the text."""
+    return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+def _by_spans(
+    tokenizer: Any, text: str, spans: Sequence[tuple[int, int]], length: int
+) -> Int[np.ndarray, " length"]:
     encoded = tokenizer(
         text, truncation=True, max_length=length, return_offsets_mapping=True, verbose=False
     )
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
     found = np.full(length, SPECIAL)
     for position, (start, end) in enumerate(encoded["offset_mapping"][:length]):
         shared = [min(end, e) - max(start, s) for s, e in spans]
@@ -93,31 +104,54 @@ def _token_words_one_by_one(tokenizer: Any, text: str, length: int) -> Int[np.nd
     return found
 
 
-def prompt_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
-    """The word index of each text position that a pipeline's denoiser attends to.
+def window_layout(
+    pipeline: Any, text: str, length: int, tokenizer: str = "tokenizer"
+) -> Int[np.ndarray, " length"]:
+    """One tokenizer's window over all text positions (FLUX: T5's; CLIP's sees the whole only)."""
+    return token_words(getattr(pipeline, tokenizer), text, length)
 
-    Stable Diffusion (1, 2, XL): the CLIP window (both encoders of XL share their tokens). SD3: the
-    CLIP window (its two encoders side by side in the channels), then T5's, or zeros in its place.
-    FLUX: T5 only. AuraFlow: register tokens first. What is left over at the end is special.
-    """
-    name = type(pipeline).__name__
-    tokenizer = getattr(pipeline, "tokenizer", None)
-    if name.startswith("Flux"):
-        return _fit(token_words(pipeline.tokenizer_2, text, length), length)
-    if name.startswith("StableDiffusion3"):
-        clip = token_words(tokenizer, text, min(length, pipeline.tokenizer_max_length))
-        if pipeline.text_encoder_3 is None or length <= len(clip):
-            return _fit(clip, length)
-        return np.concatenate([clip, token_words(pipeline.tokenizer_3, text, length - len(clip))])
+
+def clip_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Stable Diffusion (1, 2, XL): the CLIP window; both encoders of XL share their tokens."""
+    tokenizer = getattr(pipeline, "tokenizer", None) or getattr(pipeline, "tokenizer_2", None)
     if tokenizer is None:
         return np.full(length, SPECIAL)
-    if name.startswith("AuraFlow"):
-        registers = pipeline.transformer.register_tokens.shape[1]
-        return np.concatenate(
-            [np.full(registers, SPECIAL), token_words(tokenizer, text, length - registers)]
-        )
     window = min(length, getattr(tokenizer, "model_max_length", length))
     return _fit(token_words(tokenizer, text, window), length)
+
+
+def sd3_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """SD3: the CLIP window (two encoders side by side in the channels), then T5's, or zeros."""
+    clip = token_words(pipeline.tokenizer, text, min(length, pipeline.tokenizer_max_length))
+    if pipeline.text_encoder_3 is None or length <= len(clip):
+        return _fit(clip, length)
+    return np.concatenate([clip, token_words(pipeline.tokenizer_3, text, length - len(clip))])
+
+
+def registers_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """AuraFlow: register tokens, then its tokenizer's window."""
+    registers = pipeline.transformer.register_tokens.shape[1]
+    words = token_words(pipeline.tokenizer, text, length - registers)
+    return np.concatenate([np.full(registers, SPECIAL), words])
+
+
+def lower_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """PixArt: T5's window over the prompt as its pipeline cleans it, in lower case."""
+    return token_words(pipeline.tokenizer, text.lower().strip(), length)
+
+
+def sana_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Sana: the first token and the last `length - 1` of its instruction followed by the prompt."""
+    parameters = inspect.signature(pipeline.__call__).parameters
+    instruction = "\n".join(parameters["complex_human_instruction"].default or ())
+    before = len(pipeline.tokenizer.encode(instruction)) - 2 if instruction else 0
+    spans = [
+        (start + len(instruction), end + len(instruction))
+        for start, end in word_spans(text.lower().strip())
+    ]
+    whole = instruction + text.lower().strip()
+    found = _by_spans(pipeline.tokenizer, whole, spans, before + length)
+    return np.concatenate([found[:1], found[len(found) - length + 1 :]])
 
 
 def _fit(layout: Int[np.ndarray, " short"], length: int) -> Int[np.ndarray, " length"]:

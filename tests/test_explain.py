@@ -12,6 +12,7 @@ from pipeline import models
 from pipeline.errors import StudyError
 from pipeline.explain import make_observers
 from pipeline.explain.checks import ModelFacts, check_measures, read_facts
+from pipeline.families import FAMILIES
 from pipeline.observe import Batch, Watch
 from pipeline.prompts import Prompt
 from pipeline.sampling import count_calls, generate
@@ -208,7 +209,7 @@ def test_nothing_is_watched_that_is_not_asked_for(pipelines, scorer):
         PROMPTS,
         0,
         pipelines["scenes-unet"],
-        models.FAMILIES["UNet2DConditionModel"],
+        FAMILIES["StableDiffusionPipeline"],
         scorer,
         3,
         True,

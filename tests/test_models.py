@@ -9,6 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from pipeline import models
+from pipeline.devices import choose_device, choose_dtype
 from pipeline.errors import ModelError
 from pipeline.study import ModelSpec
 
@@ -113,14 +114,14 @@ def test_cuda_that_is_absent():
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     with pytest.raises(ModelError, match="no CUDA"):
-        models.choose_device("cuda")
-    assert models.choose_device("auto").type == "cpu"
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
 
 
 def test_dtype_follows_the_device():
-    assert models.choose_dtype("auto", torch.device("cpu")) is torch.float32
-    assert models.choose_dtype("auto", torch.device("cuda")) is torch.float16
-    assert models.choose_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
+    assert choose_dtype("auto", torch.device("cpu")) is torch.float32
+    assert choose_dtype("auto", torch.device("cuda")) is torch.float16
+    assert choose_dtype("bfloat16", torch.device("cpu")) is torch.bfloat16
 
 
 def test_a_hub_id_that_cannot_be_had(monkeypatch):

@@ -1,10 +1,15 @@
 """The scorer: unit vectors, and the same numbers as open_clip's own preprocessing."""
 
+import json
+import shutil
+from pathlib import Path
+
 import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import save_file
 
 from pipeline.errors import ModelError
 from pipeline.scorer import Scorer, fit
@@ -71,3 +76,24 @@ def test_a_folder_without_safetensors(tmp_path):
 def test_an_unknown_name_says_what_to_give():
     with pytest.raises(ModelError, match="local|open_clip name"):
         Scorer(ScorerSpec("no-such-model"))
+
+
+def test_a_siglip_type_model(tmp_path):
+    """Sigmoid loss: a bias on the logits, a text tower of its own, squashed images; the cosine is what we keep."""
+    config = json.loads(Path(CLIP, "open_clip_config.json").read_text())
+    config["model_cfg"] |= {"custom_text": True, "init_logit_bias": -10, "init_logit_scale": 2.3}
+    for file in Path(CLIP).iterdir():
+        if file.suffix != ".safetensors":
+            shutil.copy(file, tmp_path / file.name)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    cfg = {k: v for k, v in config["model_cfg"].items() if k != "custom_text"}
+    model = open_clip.CustomTextCLIP(**cfg)
+    assert model.logit_bias is not None
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    siglip = Scorer(ScorerSpec(str(tmp_path)))
+    assert type(siglip._model).__name__ == "CustomTextCLIP"
+    images, texts = siglip.images(torch.rand(3, 3, 64, 64)), siglip.texts(["a dog", "a cat"])
+    assert torch.allclose(images.norm(dim=-1), torch.ones(3), atol=1e-5)
+    own = F.normalize(model.eval().encode_text(siglip._tokenize(["a dog", "a cat"])), dim=-1)
+    assert torch.allclose(texts, own, atol=1e-5)

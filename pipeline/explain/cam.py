@@ -1,7 +1,6 @@
 """DF-CAM: which region the features inside a denoiser stand for, by Grad-CAM over all layers at once."""
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,22 +14,23 @@ from torch import Tensor, nn
 
 from pipeline.errors import StudyError
 from pipeline.explain.maps import resize_map, scale_map
+from pipeline.families import BLOCKS, UNET_LAYERS, fits
 
-_UNET = re.compile(
-    r"(down_blocks\.\d+|mid_block|up_blocks\.\d+)\.(resnets|attentions|downsamplers|upsamplers)\.\d+"
-)
-_TRANSFORMER = re.compile(
-    r"(transformer_blocks|single_transformer_blocks|joint_transformer_blocks|blocks|layers)\.\d+"
-)
 _KNOWN: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
 
 
-def cam_layers(denoiser: nn.Module) -> list[str]:
-    """The layers DF-CAM looks at: a UNet's resnets, attentions, down- and upsamplers; else blocks."""
+def cam_layers(denoiser: nn.Module, pattern: str | None = None) -> list[str]:
+    """The layers DF-CAM looks at: a UNet's resnets, attentions, down- and upsamplers; else blocks.
+
+    Args:
+        denoiser: the UNet or transformer.
+        pattern: of a family's `cam`; whichever of the two fits if None.
+    """
     if denoiser not in _KNOWN:
         names = [name for name, _ in denoiser.named_modules()]
-        found = [name for name in names if _UNET.fullmatch(name)]
-        _KNOWN[denoiser] = found or [name for name in names if _TRANSFORMER.fullmatch(name)]
+        patterns = (UNET_LAYERS, BLOCKS) if pattern is None else (pattern,)
+        found = ([name for name in names if fits(one, name)] for one in patterns)
+        _KNOWN[denoiser] = next((layers for layers in found if layers), [])
     return list(_KNOWN[denoiser])
 
 

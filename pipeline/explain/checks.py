@@ -1,7 +1,7 @@
 """What can be said about a study's measures before any sampling."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ import psutil
 import torch
 from torch import nn
 
-from pipeline import models
 from pipeline.attention import text_layers
+from pipeline.calls import Inspected, inspect_model
 from pipeline.errors import ModelError, StudyError
 from pipeline.explain.cam import cam_layers, choose_layers
 from pipeline.explain.lime import LimeOptions
@@ -35,6 +35,7 @@ class ModelFacts:
         latents: channels, height, width; None when unknown.
         prompts: the texts of the study.
         memory: free bytes.
+        missing: measures that its family can't give, and why.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelFacts:
     latents: tuple[int, int, int] | None = None
     prompts: tuple[str, ...] = ()
     memory: int | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_measures(measures: Measures, facts: ModelFacts) -> list[str]:
@@ -109,55 +111,67 @@ def _asked(tool: ToolSpec | None, options: Any, key: str) -> int:
 
 
 def _left_out(measures: Measures, facts: ModelFacts) -> list[str]:
-    if facts.attention != "none":
-        return []
-    asked = [name for name in NEED_WORDS if name in measures.tools()]
+    missing = dict(facts.missing)
+    if facts.attention == "none" and not missing:
+        missing = dict.fromkeys(NEED_WORDS, "it has no attention to words that can be read")
     return [
-        f"model {facts.name!r} has no attention to words that can be read: {name} is left out for "
-        "it, the other measures run."
-        for name in asked
+        f"model {facts.name!r}: {name} is left out, for {missing[name]}; the other measures run."
+        for name in measures.tools()
+        if name in missing
     ]
 
 
 def read_facts(
     spec: ModelSpec, prompts: Sequence[str] = (), denoiser: nn.Module | None = None
 ) -> ModelFacts:
-    """The facts of a model entry from its folder's configuration; weights are not loaded."""
-    module = _skeleton(Path(spec.source)) if denoiser is None else denoiser
-    if module is None:
+    """The facts of a model entry from its folder's configuration; weights are not loaded.
+
+    A Hub id's facts are unknown until `facts_of` has been given what the Hub says.
+    """
+    if not Path(spec.source).is_dir() and denoiser is None:
         return ModelFacts(spec.name, spec.steps, prompts=tuple(prompts))
+    return facts_of(inspect_model(spec), prompts, denoiser)
+
+
+def facts_of(
+    model: Inspected, prompts: Sequence[str] = (), denoiser: nn.Module | None = None
+) -> ModelFacts:
+    """The facts of a model whose configuration has been read."""
+    spec, family = model.spec, model.family
+    module = _skeleton(model) if denoiser is None else denoiser
+    missing = dict(family.missing())
+    if module is None:
+        return ModelFacts(
+            spec.name, spec.steps, family.attention, prompts=tuple(prompts), missing=missing
+        )
+    if family.attention != "none" and (problem := _unreadable(module)):
+        missing |= dict.fromkeys(NEED_WORDS, problem)
     return ModelFacts(
         spec.name,
         spec.steps,
-        attention=_attention(module),
-        layers=tuple(cam_layers(module)),
+        attention="none" if "attention" in missing else family.attention,
+        layers=tuple(cam_layers(module, family.cam)),
         latents=_latents(module, spec),
         prompts=tuple(prompts),
+        missing=missing,
     )
 
 
-def _skeleton(folder: Path) -> nn.Module | None:
-    """The denoiser without weights, from a local pipeline folder."""
-    if not folder.is_dir():
+def _skeleton(model: Inspected) -> nn.Module | None:
+    """The denoiser without weights."""
+    name = model.family.denoiser
+    if name not in model.configs:
         return None
-    index = models.read_index(folder, folder.name)
-    for component in ("unet", "transformer"):
-        entry = index.get(component)
-        if isinstance(entry, list) and entry[0] == "diffusers" and hasattr(diffusers, entry[1]):
-            kind = getattr(diffusers, entry[1])
-            with torch.device("meta"):
-                return kind.from_config(kind.load_config(folder / component))
-    return None
+    with torch.device("meta"):
+        return getattr(diffusers, model.index[name][1]).from_config(model.configs[name])
 
 
-def _attention(module: nn.Module) -> str:
-    family = models.FAMILIES.get(type(module).__name__)
-    if family is None or family.attention == "none":
-        return "none"
+def _unreadable(module: nn.Module) -> str:
+    """Why attention to words can't be read from a module of a family that has it; '' if it can."""
     try:
-        return family.attention if text_layers(module) else "none"
-    except ModelError:
-        return "none"
+        return "" if text_layers(module) else "its denoiser has no attention to text"
+    except ModelError as error:
+        return str(error)
 
 
 def _latents(module: Any, spec: ModelSpec) -> tuple[int, int, int] | None:

@@ -139,12 +139,13 @@ def judged_methods(measures: Measures) -> tuple[str, ...]:
 def plan_items(measures: Measures, batch: Batch) -> dict[str, dict[int, list[int]]]:
     """Per method and step, the items to explain: those that the tool or faithfulness asks for.
 
-    Attention and relevance are left out for a model that does not attend to text.
+    What the model's family can't give is left out; `check_measures` has said so.
     """
+    missing = batch.family.missing()
     tools, judged = measures.tools(), judged_methods(measures)
     plan: dict[str, dict[int, list[int]]] = {}
     for method in (*METHODS, "faithfulness"):
-        if method in ("attention", "relevance") and batch.family.attention == "none":
+        if method in missing:
             continue
         specs = [tools[method]] if method in tools else []
         if method in judged:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pipeline.attention import (
@@ -22,7 +23,7 @@ from pipeline.explain.relevance import token_relevance, word_scores
 from pipeline.explain.tools import forwards
 from pipeline.models import denoiser_of
 from pipeline.observe import Batch, StepView
-from pipeline.words import SPECIAL, prompt_layout, split_words, word_average, word_roles
+from pipeline.words import SPECIAL, split_words, word_average, word_roles
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,19 @@ class Layout:
 def batch_layout(batch: Batch, length: int) -> Layout:
     """The layout of a batch whose denoiser attends to `length` text positions."""
     texts = [prompt.text for prompt in batch.prompts]
-    layouts = [prompt_layout(batch.pipeline, text, length) for text in texts]
+    layouts = [text_layout(batch, text, length) for text in texts]
     count = max(len(split_words(text)) for text in texts)
     present = tuple(tuple(sorted({int(w) for w in row} - {SPECIAL})) for row in layouts)
     return Layout(word_average(layouts, count), present)
+
+
+def text_layout(batch: Batch, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """The word index of each text position that the batch's denoiser attends to.
+
+    What belongs to no word (special tokens, padding, registers, instructions) is -1.
+    """
+    layout = batch.family.layout
+    return np.full(length, SPECIAL) if layout is None else layout(batch.pipeline, text, length)
 
 
 class WordTable:

@@ -58,9 +58,10 @@ def cam_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str
     """DF-CAM over all layers: one forward and one backward pass for a whole batch."""
     denoiser = view.denoiser
     size = (view.latents.shape[-2], view.latents.shape[-1])
-    layers = choose_layers(cam_layers(denoiser.module), tool.options.get("layers", ()))  # type: ignore[arg-type]
+    known, wanted = cam_layers(denoiser.module, view.batch.family.cam), tool.options.get("layers")
+    layers = choose_layers(known, wanted if isinstance(wanted, tuple) else ())
     patch = patch_size_of(denoiser.module, view.latents.shape[1])
-    halves, scale = denoiser.halves, denoiser.guidance_scale
+    halves, scale = denoiser.halves, denoiser.second_half_scale
     found: Maps = {}
     for members, forward in forwards(denoiser, items):
         maps = df_cam(forward, denoiser.module, size, halves, scale, layers, patch)

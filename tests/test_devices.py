@@ -1,0 +1,186 @@
+"""Devices: which one, in which precision, how many images at once, and what happens when memory is short."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pipeline import devices, sampling
+from pipeline.concepts import Concept, ConceptBank
+from pipeline.errors import ModelError
+from pipeline.models import open_pipeline
+from pipeline.observe import Batch, Watch
+from pipeline.plan import WorkUnit
+from pipeline.prompts import Prompt
+from pipeline.sampling import Worker, generate
+from pipeline.study import Measures, load_study, parse_study, study_spec
+
+BANK = ConceptBank("one", (Concept("dog", "object", ("a dog",)),))
+CPU = torch.device("cpu")
+
+
+def seen(monkeypatch, *kinds):
+    monkeypatch.setattr(devices, "available", lambda kind: kind in (*kinds, "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"), [(("cuda", "mps"), "cuda"), (("mps",), "mps"), ((), "cpu")]
+)
+def test_auto_takes_cuda_then_mps_then_the_cpu(monkeypatch, there, chosen):
+    seen(monkeypatch, *there)
+    device = devices.choose_device("auto")
+    assert device.type == chosen
+    half = torch.float32 if chosen == "cpu" else torch.float16
+    assert devices.choose_dtype("auto", device) is half
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "cuda:3", "mps"])
+def test_a_device_that_is_absent_is_named(monkeypatch, wanted):
+    seen(monkeypatch)
+    with pytest.raises(ModelError, match=f"'{wanted}' was asked for, but torch sees no"):
+        devices.choose_device(wanted)
+
+
+def test_a_gpu_number_that_is_too_high(monkeypatch):
+    seen(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ModelError, match="there are 2 CUDA devices"):
+        devices.choose_device("cuda:2")
+
+
+def test_every_gpu_gets_a_worker(monkeypatch):
+    assert devices.worker_devices("auto", cuda=3) == ("cuda:0", "cuda:1", "cuda:2")
+    assert devices.worker_devices("cuda", cuda=1) == ("cuda:0",)
+    seen(monkeypatch)
+    assert devices.worker_devices("auto", cuda=0) == ("cpu",)
+    assert devices.worker_devices("cpu", cuda=3) == ("cpu",)
+
+
+def test_workers_share_the_devices_in_turn():
+    gpus = devices.worker_devices("auto", cuda=2)
+    assert devices.assign(gpus, 5) == ("cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0")
+    with pytest.raises(ModelError, match="at least one"):
+        devices.assign(gpus, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [
+        (lambda n: 1.0, 16),  # more images cost nothing
+        (lambda n: float(n), 1),  # or all they can
+        (lambda n: 1.0 if n <= 4 else float(n), 4),
+    ],
+)
+def test_the_probe_doubles_while_it_gains(seconds, found):
+    assert devices.probe_batch(seconds, 16) == found
+
+
+def test_the_probe_stops_where_memory_does():
+    def attempt(images):
+        if images > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1.0
+
+    assert devices.probe_batch(attempt, 64) == 4
+
+
+def test_the_probe_passes_other_errors_on():
+    def attempt(images):
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        devices.probe_batch(attempt, 8)
+
+
+@pytest.fixture
+def study():
+    made = load_study("data/studies/small.toml")
+    models = tuple(replace(model, steps=2) for model in made.models)
+    return replace(made, models=models, measures=Measures(), run=replace(made.run, batch_size=8))
+
+
+def prompts_of(count):
+    return tuple(Prompt(f"k{i}", f"a dog {i}", "t", "", {}, i) for i in range(count))
+
+
+def test_memory_that_is_short_costs_no_item(study, monkeypatch):
+    sizes, own = [], sampling.generate
+
+    def generate_or_fail(pipeline, model, prompts, seed, schedule):
+        sizes.append(len(prompts))
+        if len(prompts) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return own(pipeline, model, prompts, seed, schedule)
+
+    monkeypatch.setattr(sampling, "generate", generate_or_fail)
+    worker = Worker(study, study.models[0], BANK, "cpu")
+    rows = worker.run(WorkUnit("u", worker.model, prompts_of(8), 0))
+    assert [row["status"] for row in rows] == ["done"] * 8
+    assert [row["prompt_key"] for row in rows] == [f"k{i}" for i in range(8)]
+    assert sizes == [8, 4, 2, 2, 2, 2]
+    sizes.clear()
+    worker.run(WorkUnit("u", worker.model, prompts_of(4), 1))
+    assert sizes == [2, 2]  # lowered once, for good
+
+
+def test_one_item_is_tried_again_before_it_fails(study, monkeypatch):
+    tries, own = [], sampling.generate
+
+    def fail_once(*call):
+        tries.append(1)
+        if len(tries) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return own(*call)
+
+    monkeypatch.setattr(sampling, "generate", fail_once)
+    worker = Worker(study, study.models[0], BANK, "cpu")
+    (row,) = worker.run(WorkUnit("u", worker.model, prompts_of(1), 0))
+    assert row["status"] == "done" and len(tries) == 2
+
+
+def test_a_probed_batch_size_is_part_of_the_study(study, monkeypatch):
+    auto = replace(study, run=replace(study.run, batch_size=None))
+    values = study_spec(auto)
+    assert values["run"]["batch_size"] == "auto"
+    assert parse_study(values, auto.path, check_files=False).run.batch_size is None
+    monkeypatch.setattr(sampling, "probe_batch", lambda attempt, most: attempt(2) and 2)
+    worker = Worker(auto, auto.models[0], BANK, "cpu")
+    rows = worker.run(WorkUnit("u", worker.model, prompts_of(3), 0))
+    assert len(rows) == 3 and worker._batch_size == 2
+
+
+@pytest.mark.parametrize("option", ["channels_last", "compile"])
+def test_speed_options_are_watched_like_any_run(study, option):
+    model = replace(study.models[0], **{option: True})
+    pipeline = open_pipeline(model, CPU)
+
+    class Replays:
+        def on_step(self, view):
+            assert torch.allclose(view.denoiser.replay(), view.prediction, atol=1e-5)
+
+        def columns(self, item):
+            return {}
+
+    from pipeline.models import family_of
+    from pipeline.scorer import Scorer
+
+    prompts = prompts_of(2)
+    scorer = Scorer(study.scorer)
+    batch = Batch(prompts, 0, pipeline, family_of(pipeline), scorer, 2, True, model.guidance)
+    plain = generate(pipeline, model, prompts, 0, {})
+    with Watch(batch, [Replays()]):
+        watched = generate(pipeline, model, prompts, 0, {})
+    assert torch.equal(plain, watched)
+    reference = generate(open_pipeline(study.models[0], CPU), study.models[0], prompts, 0, {})
+    assert torch.allclose(plain, reference, atol=1e-3)
+
+
+def test_a_compiled_model_cannot_be_looked_into(study):
+    from pipeline.calls import check_compiled
+    from pipeline.study import ToolSpec
+
+    model = replace(study.models[0], compile=True)
+    with pytest.raises(ModelError, match="hides the layers that attention, df-cam look into"):
+        check_compiled(model, Measures(attention=ToolSpec(), df_cam=ToolSpec()))
+    check_compiled(model, Measures(df_rise=ToolSpec()))
