@@ -178,7 +178,7 @@ class _Run:
             entry = self._broken(unit, before, error)
             self.errors.append(f"{unit.model.name}, seed {unit.seed}: {entry.error}")
         else:
-            entry = write_shard(self.results.shards, unit.unit_id, checked(unit, rows))
+            entry = write_shard(self.results.store, unit.unit_id, checked(unit, rows))
         entry = replace(entry, tries=tries)
         self.results.append([entry])
         self.units += 1
