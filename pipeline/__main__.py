@@ -1,4 +1,4 @@
-"""The command line: python -m pipeline run | publish | status | verify | demo."""
+"""The command line: python -m pipeline run | publish | status | verify | diff | merge | gc | export | migrate | demo."""
 
 from __future__ import annotations
 
@@ -65,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="compute every hash of a results folder again")
     verify.add_argument("folder", type=Path, metavar="DIR")
     verify.set_defaults(handler=_verify)
+
+    from pipeline import upkeep
+
+    upkeep.add_arguments(commands)
 
     demo = commands.add_parser("demo", help="the bundled models: train, evaluate, ...")
     from pipeline.demo.cli import add_arguments

@@ -321,14 +321,22 @@ def _empty(name: str, rows: int) -> pa.Array:
 
 
 MAX_UNPACKED = 2**32  # bytes of one shard in memory; a unit of 65,536 prompts stays far below
+MAX_ROWS = 2**16
 
 
 def _refuse_bomb(metadata: Any, size: int) -> None:
-    """Refuses a file that says it unpacks to more than any shard. Raises ValueError."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    unpacked = sum(group.total_byte_size for group in groups)
-    if unpacked > MAX_UNPACKED or unpacked < 0:
-        raise ValueError(f"{size:,} bytes that unpack to {unpacked:,}; at most {MAX_UNPACKED:,}")
+    """Refuses a small file that says it unpacks to more than any shard. Raises ValueError."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [g.column(i) for g in groups for i in range(metadata.num_columns)]
+    # A value that is said once and repeated costs bytes only when it is read: count values, not bytes.
+    unpacked = max(
+        sum(group.total_byte_size for group in groups), 4 * sum(c.num_values for c in columns)
+    )
+    if metadata.num_rows > MAX_ROWS or not 0 <= unpacked <= MAX_UNPACKED:
+        raise ValueError(
+            f"{size:,} bytes that unpack to {metadata.num_rows:,} rows and {unpacked:,} bytes; at most "
+            f"{MAX_ROWS:,} and {MAX_UNPACKED:,}"
+        )
 
 
 def stored_hashes(data: bytes, path: Path | str) -> tuple[list[str], list[str]]:

@@ -580,6 +580,27 @@ def read_pointer(results: Results) -> tuple[Path, int, str]:
         raise StoreError(f"{results.current}: damaged ({error}). Publish again.") from None
 
 
+def schema_version(folder: Path) -> int | None:
+    """The schema version of the current snapshot; None where there is none that can be read.
+
+    Raises:
+        StoreError: a newer version wrote it.
+    """
+    try:
+        path, _, _ = read_pointer(Results(folder))
+        with duckdb.connect(str(path), read_only=True) as db:
+            rows = db.execute(_sql("schema_version.sql")).fetchall()
+    except (StoreError, duckdb.Error):
+        return None
+    version = int(rows[0][0]) if rows else None
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: schema version {version}, this is {SCHEMA_VERSION}. Use a Stepscope at least as new as the "
+            "one that published it."
+        )
+    return version
+
+
 def _sync(path: Path) -> str:
     """Brings a file to the disk. Returns its sha256."""
     with path.open("rb") as file:
