@@ -1,4 +1,4 @@
-"""The command line: python -m pipeline run | publish | status | verify | demo."""
+"""The command line: python -m pipeline run | publish | status | verify | diff | merge | gc | export | migrate | demo."""
 
 from __future__ import annotations
 
@@ -49,6 +49,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--plan", action="store_true", help="only say what it would cost")
     run.add_argument("--no-publish", action="store_true", help="leave the snapshot as it is")
+    run.add_argument(
+        "--engine",
+        default="local",
+        choices=("local", "ray"),
+        help="processes here, or a Ray cluster",
+    )
+    run.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster; 'auto' finds it")
+    run.add_argument(
+        "--workers", type=_positive, metavar="N", help="by default one per GPU, or one on the CPU"
+    )
+    run.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of each worker")
+    run.add_argument(
+        "--shards", metavar="PLACE", help="a folder or s3://, gs://, abfs:// place for the shards"
+    )
+    run.add_argument("--retry", action="store_true", help="also units set aside after three tries")
+    run.add_argument("--price", type=float, metavar="X", help="of a worker's hour, for --plan")
     run.set_defaults(handler=_run)
 
     publish = commands.add_parser("publish", help="build a new snapshot of what is finished")
@@ -66,9 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path, metavar="DIR")
     verify.set_defaults(handler=_verify)
 
+    from pipeline import upkeep
     from pipeline.schedulers import add_command
 
     add_command(commands)
+
+    upkeep.add_arguments(commands)
 
     demo = commands.add_parser("demo", help="the bundled models: train, evaluate, ...")
     from pipeline.demo.cli import add_arguments
@@ -104,11 +123,21 @@ def _run(options: argparse.Namespace) -> int:
     if options.plan:
         from pipeline import estimate
 
-        print(estimate.show(estimate.estimate(made, options.device)))
+        costs = estimate.estimate(made, options.device)
+        print(estimate.show(costs))
+        print(estimate.show_workers(costs, options.workers or 1, options.price))
         return 0
     _check_models(made, hub=True)
     folder = options.out or RESULTS / study.name
-    outcome = engine.run(made, folder, options.device, duplicates=prompts.duplicates)
+    outcome = engine.run(
+        made,
+        folder,
+        options.device,
+        duplicates=prompts.duplicates,
+        engine=engine.Engine(options.engine, options.workers, options.threads, options.address),
+        shards=options.shards,
+        retry=options.retry,
+    )
     _report(outcome, folder)
     if outcome.interrupted:
         print(f"Stopped. Finished work is kept in {folder}; the same command goes on from there.")

@@ -1,42 +1,39 @@
-"""Runs the work units of a study in this process, one model after the other, and keeps the ledger."""
+"""Runs the work units of a study, in this process or by a fleet of workers, and keeps the ledger."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from pipeline.concepts import ConceptBank
-from pipeline.errors import StepscopeError, StoreError
+from pipeline.engines.host import (
+    Answer,
+    Fleet,
+    Job,
+    OpenWorker,
+    Worker,
+    checked,
+    local_worker,
+    one_line,
+    rooted,
+)
+from pipeline.errors import ModelError, StepscopeError, StoreError
 from pipeline.plan import Plan, WorkUnit
 from pipeline.progress import is_finished
-from pipeline.results import save_plan, save_worker
-from pipeline.shards import Ledger, LedgerEntry, Results, failed_row, now, write_shard
-from pipeline.study import ModelSpec, Study
-
-
-class Worker(Protocol):
-    """What runs units: see `pipeline.sampling.Worker`."""
-
-    description: dict[str, Any]
-    total_steps: int
-
-    def __enter__(self) -> Worker: ...
-    def __exit__(self, *error: object) -> None: ...
-    def run(self, unit: WorkUnit, on_step: Callable[[int], None] | None) -> list[dict[str, Any]]:
-        """One row of the shard per prompt of the unit, in order."""
-
-
-OpenWorker = Callable[[Study, ModelSpec, ConceptBank, str], Worker]
+from pipeline.results import environment, save_plan, save_worker
+from pipeline.runlog import RunLog
+from pipeline.shards import MAX_TRIES, Ledger, LedgerEntry, Results, now, write_shard
+from pipeline.study import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,9 @@ def run(
     device: str = "auto",
     open_worker: OpenWorker | None = None,
     duplicates: int = 0,
+    engine: Engine | None = None,
+    shards: str | None = None,
+    retry: bool = False,
 ) -> Outcome:
     """Run what is missing of a plan, into a results folder that only one run may hold.
 
@@ -69,6 +69,9 @@ def run(
         device: auto, cpu or cuda.
         open_worker: makes the worker of a model; None = in this process.
         duplicates: repeated prompts that were left out, for the record.
+        engine: how units reach workers; None = one worker, in this process.
+        shards: a folder or object store for the shards; None = where they are, else in the results folder.
+        retry: also run the units that were set aside after MAX_TRIES.
 
     Raises:
         StoreError: the folder is in use, or cannot be written.
@@ -78,8 +81,24 @@ def run(
     results.create()
     with results.locked(), _stopped_by_sigterm():
         results.remove_stale()
+        if shards is not None:
+            results.keep_shards_at(shards)
         save_plan(results, made, duplicates)
-        return _Run(made, results, device, open_worker or _local_worker).go()
+        engine = engine or Engine()
+        opener = open_worker or _local_worker
+        workers = engine.workers or _gpus(device)
+        if engine.name == "local" and workers == 1:
+            return _Run(made, results, device, opener, retry).go()
+        return _FleetRun(made, results, device, opener, retry, engine, workers).go()
+
+
+def _gpus(device: str) -> int:
+    """GPUs to use, each by a process of its own; 1 where the CPU is used."""
+    if device == "cpu":
+        return 1
+    import torch
+
+    return max(1, torch.cuda.device_count())
 
 
 @contextmanager
@@ -99,15 +118,32 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _local_worker(study: Study, model: ModelSpec, bank: ConceptBank, device: str) -> Worker:
-    from pipeline.sampling import Worker as Local  # torch is loaded only when there is work
+_local_worker = local_worker
 
-    return Local(study, model, bank, device)
+
+@dataclass(frozen=True)
+class Engine:
+    """How units reach workers.
+
+    Attributes:
+        name: local (this machine) or ray.
+        workers: None = one process per GPU, or one on the CPU; with ray one per slot of the cluster.
+        threads: CPU threads of each worker; None = all cores shared out.
+        address: of a Ray cluster; None = one started here.
+    """
+
+    name: str = "local"
+    workers: int | None = None
+    threads: int | None = None
+    address: str | None = None
 
 
 class _Run:
-    def __init__(self, made: Plan, results: Results, device: str, open_worker: OpenWorker) -> None:
-        self.made, self.results = made, results
+    def __init__(
+        self, made: Plan, results: Results, device: str, open_worker: OpenWorker, retry: bool
+    ) -> None:
+        self.made, self.results, self.retry = made, results, retry
+        self.log = RunLog(results.logs, "run")
         self.device, self.open_worker = device, open_worker
         self.ledger: Ledger = results.read_ledger()
         self.units = self.failed = 0
@@ -121,14 +157,25 @@ class _Run:
             for model in self.made.study.models
         }
         todo = sum(len(units) for units in waiting.values())
+        self.log.write(
+            "start", study=self.made.study.name, units=len(self.made), todo=todo, **self._facts()
+        )
         try:
-            for model in self.made.study.models:
-                if waiting[model.name]:
-                    self._run_model(model, waiting[model.name])
+            self._run_all(waiting)
             if self.unopened and not self.units:
                 raise self.unopened[0]
         except KeyboardInterrupt:
             interrupted = True
+        except StepscopeError as error:
+            self.log.write("stop", error=str(error))
+            raise
+        self.log.write(
+            "end",
+            units=self.units,
+            failed=self.failed,
+            errors=len(self.errors),
+            interrupted=interrupted,
+        )
         return Outcome(
             units=self.units,
             kept=len(self.made) - todo,
@@ -138,8 +185,38 @@ class _Run:
             seconds=time.perf_counter() - started,
         )
 
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "engine": "local",
+            "workers": 1,
+            "device": self.device,
+            "environment": environment(),
+        }
+
+    def _run_all(self, waiting: dict[str, list[WorkUnit]]) -> None:
+        for model in self.made.study.models:
+            if waiting[model.name]:
+                self._run_model(model, waiting[model.name])
+
     def _finished(self, unit: WorkUnit) -> bool:
-        return is_finished(self.results, self.ledger.entries.get(unit.unit_id))
+        entry = self.ledger.entries.get(unit.unit_id)
+        if self.retry and entry is not None and entry.status != "done":
+            return False
+        return is_finished(self.results, entry)
+
+    def _tries(self, unit: WorkUnit) -> int:
+        """The number of this try; a unit that had been set aside begins again."""
+        before = self.ledger.entries.get(unit.unit_id)
+        tries = before.tries if before is not None else 0
+        return 1 if self.retry and tries >= MAX_TRIES else tries + 1
+
+    def _keep(self, unit: WorkUnit, entry: LedgerEntry, **facts: Any) -> None:
+        """Writes an entry to the ledger and to the log."""
+        self.results.append([entry])
+        self.log.write(
+            "unit", unit_id=unit.unit_id, model=unit.model.name, seed=unit.seed, status=entry.status,
+            failed=entry.failed, tries=entry.tries, error=entry.error, **facts,
+        )  # fmt: skip
 
     def _run_model(self, model: ModelSpec, units: list[WorkUnit]) -> None:
         try:
@@ -147,8 +224,7 @@ class _Run:
         except StoreError:
             raise
         except StepscopeError as error:
-            self.errors.append(str(error))
-            self.unopened.append(error)
+            self._unopened(model.name, error)
             return
         with opened as worker:
             save_worker(self.results, model.name, worker.description)
@@ -170,23 +246,26 @@ class _Run:
                     bar.set_postfix_str(f"{self.failed} failed" if self.failed else "")
 
     def _run_unit(self, worker: Worker, unit: WorkUnit, bar: tqdm) -> None:
-        before = self.ledger.entries.get(unit.unit_id)
-        tries = (before.tries if before is not None else 0) + 1
+        before, started = self.ledger.entries.get(unit.unit_id), time.perf_counter()
         try:
             rows = worker.run(unit, lambda images: bar.update(images) and None)
         except Exception as error:
-            entry = self._broken(unit, before, error)
+            entry = self._broken(unit, before, one_line(error))
             self.errors.append(f"{unit.model.name}, seed {unit.seed}: {entry.error}")
         else:
-            entry = write_shard(self.results.shards, unit.unit_id, checked(unit, rows))
-        entry = replace(entry, tries=tries)
-        self.results.append([entry])
+            entry = write_shard(self.results.store, unit.unit_id, checked(unit, rows))
+        entry = replace(entry, tries=self._tries(unit))
+        self._keep(unit, entry, seconds=round(time.perf_counter() - started, 3))
         self.units += 1
         self.failed += entry.failed
 
-    def _broken(self, unit: WorkUnit, before: LedgerEntry | None, error: Exception) -> LedgerEntry:
+    def _unopened(self, name: str, error: StepscopeError) -> None:
+        self.errors.append(str(error))
+        self.unopened.append(error)
+        self.log.write("unopened", model=name, error=str(error))
+
+    def _broken(self, unit: WorkUnit, before: LedgerEntry | None, text: str) -> LedgerEntry:
         """The entry of a unit that raised; a shard that an earlier try left goes on to count."""
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
         if before is not None and self.results.holds(before):
             return replace(before, status="failed", stage="unit", error=text, finished_at=now())
         return LedgerEntry(
@@ -194,24 +273,156 @@ class _Run:
         )
 
 
-def checked(unit: WorkUnit, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a unit as they may be stored: one per prompt, no similarity that is not a number.
+PATIENCE = 60.0  # seconds without any worker before that is said
+DEATHS = 3  # workers that end before any has started: something is wrong with all of them
 
-    Raises:
-        StoreError: there are more or fewer rows than prompts, or of other prompts.
-    """
-    if [row["prompt_key"] for row in rows] != [prompt.prompt_key for prompt in unit.prompts]:
-        raise StoreError(
-            f"the worker of {unit.model.name!r} gave {len(rows)} rows for {len(unit)} prompts, or of other prompts"
+
+class _FleetRun(_Run):
+    """The same with several workers: what one loses, another gets, up to MAX_TRIES times."""
+
+    def __init__(
+        self,
+        made: Plan,
+        results: Results,
+        device: str,
+        open_worker: OpenWorker,
+        retry: bool,
+        engine: Engine,
+        workers: int,
+    ) -> None:
+        super().__init__(made, results, device, open_worker, retry)
+        self.engine, self.workers = engine, workers
+        self.entries = dict(self.ledger.entries)
+        self.attempts: Counter[str] = Counter()
+        self.deaths = 0
+        self.started = False
+        self.cannot: dict[str, set[int]] = {}  # model -> places that cannot open it
+
+    def _facts(self) -> dict[str, Any]:
+        return super()._facts() | {"engine": self.engine.name, "workers": self.workers}
+
+    def _fleet(self) -> Fleet:
+        threads = self.engine.threads
+        if threads is None and self.device == "cpu" and self.engine.name == "local":
+            threads = max(1, (os.cpu_count() or 1) // self.workers)
+        study = rooted(self.made.study)
+        store = self.results.store
+        job = Job(
+            study,
+            self.made.bank,
+            self.made.revisions,
+            store,
+            self.device,
+            self.open_worker,
+            threads,
         )
-    return [
-        row
-        if row["status"] != "done" or _finite(row)
-        else failed_row(unit, prompt, "similarities are NaN or infinite", "observe")
-        for prompt, row in zip(unit.prompts, rows, strict=True)
-    ]
+        if self.engine.name == "ray":
+            from pipeline.engines.cluster import RayFleet
+
+            return RayFleet(job, self.engine.workers, self.engine.address, _wants_gpu(self.device))
+        from pipeline.engines.local import Processes
+
+        return Processes(replace(job, device=_cuda_or(self.device)), self.workers)
+
+    def _run_all(self, waiting: dict[str, list[WorkUnit]]) -> None:
+        queue = deque(unit for units in waiting.values() for unit in units)
+        if not queue:
+            return
+        busy = 0
+        total = sum(len(unit) for unit in queue)
+        with self._fleet() as fleet, tqdm(total=total, unit=" images", dynamic_ncols=True) as bar:
+            while queue or busy:
+                for place in fleet.idle():
+                    unit = self._next(queue, place)
+                    if unit is not None:
+                        fleet.give(place, unit)
+                        busy += 1
+                if not busy and not queue:
+                    break
+                for answer in fleet.wait(PATIENCE):
+                    busy -= answer.unit is not None
+                    self._take(answer, queue, fleet, bar)
+                if not busy and not fleet.idle():
+                    self.log.write("waiting", asked=fleet.size)
+
+    def _next(self, queue: deque[WorkUnit], place: int) -> WorkUnit | None:
+        """The next unit whose model the worker can open."""
+        for _ in range(len(queue)):
+            unit = queue.popleft()
+            if place not in self.cannot.get(unit.model.name, ()):
+                return unit
+            queue.append(unit)
+        return None
+
+    def _take(self, answer: Answer, queue: deque[WorkUnit], fleet: Fleet, bar: tqdm) -> None:
+        unit = answer.unit
+        if unit is None:
+            self._lost_idle(answer)
+            return
+        self.started = True
+        if answer.kind == "unstored":
+            raise StoreError(answer.error)
+        if answer.kind == "unopened":
+            self._cannot_open(answer, unit, queue, fleet, bar)
+            return
+        if answer.kind == "done" and answer.entry is not None:
+            save_worker(self.results, unit.model.name, answer.description, answer.environment)
+            entry = answer.entry
+        else:
+            entry = self._broken(unit, self.entries.get(unit.unit_id), answer.error)
+        before = self.entries.get(unit.unit_id)
+        tries = before.tries if before is not None else 0
+        if self.retry and not self.attempts[unit.unit_id] and tries >= MAX_TRIES:
+            tries = 0  # it had been set aside: it begins again
+        entry = replace(entry, tries=tries + 1)
+        self.attempts[unit.unit_id] += 1
+        self.entries[unit.unit_id] = entry
+        self._keep(
+            unit, entry, kind=answer.kind, worker=answer.worker, seconds=round(answer.seconds, 3)
+        )
+        if answer.kind != "done" and entry.tries < MAX_TRIES:
+            queue.append(unit)
+            return
+        if answer.kind != "done":
+            self.errors.append(f"{unit.model.name}, seed {unit.seed}: {entry.error}")
+        self.units += 1
+        self.failed += entry.failed
+        bar.update(len(unit))
+
+    def _lost_idle(self, answer: Answer) -> None:
+        self.log.write("lost", worker=answer.worker, error=answer.error)
+        self.deaths += 1
+        if not self.started and self.deaths >= DEATHS:
+            raise StoreError(
+                f"{self.deaths} workers ended before they could start ({answer.error}). Run with one worker "
+                "(--workers 1) to see why."
+            )
+
+    def _cannot_open(
+        self, answer: Answer, unit: WorkUnit, queue: deque[WorkUnit], fleet: Fleet, bar: tqdm
+    ) -> None:
+        """Gives the unit to another worker; drops the model when as many as count cannot open it."""
+        name = unit.model.name
+        places = self.cannot.setdefault(name, set())
+        places.add(answer.worker)
+        queue.append(unit)
+        if len(places) < min(DEATHS, fleet.size):
+            return
+        if len(places) == min(DEATHS, fleet.size):
+            self._unopened(name, ModelError(answer.error))
+        dropped = [other for other in queue if other.model.name == name]
+        for other in dropped:
+            queue.remove(other)
+            bar.update(len(other))
 
 
-def _finite(row: dict[str, Any]) -> bool:
-    curves = [row["prompt_similarity"], *(t["similarity"] for t in row["trajectories"])]
-    return all(np.isfinite(np.asarray(curve, np.float64)).all() for curve in curves)
+def _wants_gpu(device: str) -> bool:
+    if device == "auto":
+        import torch
+
+        return torch.cuda.is_available()
+    return device.startswith("cuda")
+
+
+def _cuda_or(device: str) -> str:
+    return ("cuda" if _wants_gpu(device) else "cpu") if device == "auto" else device

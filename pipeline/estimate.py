@@ -136,6 +136,21 @@ def show(costs: Sequence[Cost]) -> str:
     return "\n".join(lines)
 
 
+def show_workers(costs: Sequence[Cost], workers: int, price: float | None = None) -> str:
+    """Time and cost with a number of workers: whole units are shared out, so the last wave may be part empty."""
+    known = [cost for cost in costs if cost.seconds is not None]
+    if len(known) < len(costs) or not known:
+        return f"{workers} workers: time unknown, for not every model could be timed here"
+    busy = sum(cost.seconds or 0.0 for cost in known)
+    wall = sum((c.seconds or 0.0) / c.units * -(-c.units // workers) for c in known if c.units)
+    line = (
+        f"{workers} workers like this one: about {_duration(wall)}, {busy / 3600:.2f} worker-hours"
+    )
+    if price is not None:
+        line += f", {wall / 3600 * workers * price:.2f} at {price:g} a worker-hour"
+    return line
+
+
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"

@@ -101,9 +101,11 @@ class Plan(Sequence[WorkUnit]):
         revisions: Revisions,
         prompts: Sequence[Prompt],
         bank: ConceptBank,
+        version: int = CODE_SCHEMA_VERSION,
     ) -> None:
         self.study, self.revisions = study, revisions
         self.prompts, self.bank = tuple(prompts), bank
+        self.version = version  # an older one only where results of that time are read
 
     @property
     def blocks(self) -> int:
@@ -164,7 +166,7 @@ class Plan(Sequence[WorkUnit]):
         """One hash per model and seed: all that their units share."""
         study = self.study
         common = {
-            "version": CODE_SCHEMA_VERSION,
+            "version": self.version,
             "scorer": [
                 study.scorer.pretrained,
                 self.revisions.scorer,

@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def save_plan(results: Results, plan: Plan, duplicates: int) -> None:
     pq.write_table(pa.table(rows, PROMPT_SCHEMA), buffer, compression="zstd")
     write_whole(results.prompts, buffer.getvalue())
     record = {
-        "code_schema_version": CODE_SCHEMA_VERSION,
+        "code_schema_version": plan.version,
         "spec": study_spec(plan.study),
         "revisions": {
             "models": dict(plan.revisions.models),
@@ -80,15 +80,17 @@ def save_plan(results: Results, plan: Plan, duplicates: int) -> None:
 def load_plan(results: Results) -> Plan:
     """The plan of a results folder, as it was saved.
 
+    An older version's results can still be published, compared and exported; a run makes them anew.
+
     Raises:
         StoreError: the folder is not a results folder, is damaged, or another version wrote it.
     """
     record = read_json(results.study)
     version = record.get("code_schema_version")
-    if version != CODE_SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= CODE_SCHEMA_VERSION:
         raise StoreError(
-            f"{results.study}: written by schema version {version}, this is "
-            f"{CODE_SCHEMA_VERSION}. Run the study again into a new folder (--out)."
+            f"{results.study}: written by version {version} of the code's schema, this is "
+            f"{CODE_SCHEMA_VERSION}. Use a Stepscope at least as new as the one that wrote it."
         )
     try:
         return Plan(
@@ -96,6 +98,7 @@ def load_plan(results: Results) -> Plan:
             revisions=Revisions(record["revisions"]["models"], record["revisions"]["scorer"]),
             prompts=_load_prompts(results.prompts),
             bank=ConceptBank(record["bank"], tuple(map(_concept, record["concepts"]))),
+            version=version,
         )
     except (KeyError, TypeError, StepscopeError) as error:
         raise StoreError(f"{results.study}: damaged ({error}). Run the study again.") from None
@@ -153,20 +156,41 @@ def load_workers(results: Results) -> dict[str, Any]:
     try:
         record = read_json(results.workers)
     except StoreError:
-        return {"models": {}, "environment": {}}
-    return {"models": {}, "environment": {}} | record
+        record = {}
+    empty: dict[str, Any] = {"models": {}, "environment": {}, "environments": []}
+    return empty | record
 
 
-def save_worker(results: Results, model: str, description: Mapping[str, Any]) -> None:
+def save_worker(
+    results: Results,
+    model: str,
+    description: Mapping[str, Any],
+    where: Mapping[str, Any] | None = None,
+) -> None:
     """Adds what a worker says of its model, and the environment it runs in.
+
+    Args:
+        results: the folder.
+        model: the model's name.
+        description: of the worker.
+        where: the worker's environment; None = this process's.
 
     Raises:
         StoreError: it cannot be written.
     """
     record = load_workers(results)
+    before = json.dumps(record, sort_keys=True, default=str)
+    here = dict(where or environment(str(description.get("device", ""))))
     record["models"][model] = dict(description)
-    record["environment"] = environment(str(description.get("device", "")))
-    write_whole(results.workers, (json.dumps(record, indent=1, default=str) + "\n").encode())
+    record["environment"] = here
+    record["environments"] = distinct([*record["environments"], here])
+    if json.dumps(record, sort_keys=True, default=str) != before:
+        write_whole(results.workers, (json.dumps(record, indent=1, default=str) + "\n").encode())
+
+
+def distinct(environments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Environments that differ in anything, in the order in which they came."""
+    return list({json.dumps(e, sort_keys=True, default=str): e for e in environments}.values())
 
 
 def environment(device: str = "") -> dict[str, Any]:
@@ -182,9 +206,41 @@ def environment(device: str = "") -> dict[str, Any]:
         **versions,
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "cpu_threads": _threads(),
         "device": device,
+        **_accelerator(device),
         "git_commit": _git_commit(),
+    }
+
+
+def differences(stored: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two environments, one line each."""
+    return [
+        f"{key}: {stored.get(key, 'unknown')!s} there, {here.get(key, 'unknown')!s} here"
+        for key in dict.fromkeys([*stored, *here])
+        if stored.get(key) != here.get(key)
+    ]
+
+
+def _processor() -> str:
+    """The processor's name: other ones add floats in another order."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(li.partition(":")[2].strip() for li in lines if li.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _accelerator(device: str) -> dict[str, str]:
+    """Name, CUDA and cuDNN versions of the GPU where one is used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda"):
+        return {}
+    return {
+        "gpu": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
     }
 
 

@@ -12,12 +12,14 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +27,17 @@ import pyarrow.parquet as pq
 from pipeline.errors import StoreError
 from pipeline.plan import WorkUnit
 from pipeline.prompts import Prompt
+from pipeline.storage import (
+    FolderStore,
+    ShardStore,
+    explain_os_error,
+    fsync_folder,
+    holds,
+    open_store,
+    write_whole,
+)
+
+__all__ = ["explain_os_error", "fsync_folder", "write_whole"]  # also known by these names here
 
 MAX_TRIES = 3  # a unit with failures is run this often, then set aside
 _F32, _F64, _I32 = pa.float32(), pa.float64(), pa.int32()
@@ -174,13 +187,13 @@ def failed_row(unit: WorkUnit, prompt: Prompt, error: str, stage: str) -> dict[s
     }
 
 
-def row_hashes(table: pa.Table) -> list[str]:
+def row_hashes(table: pa.Table, names: Sequence[str] = CONTENT) -> list[str]:
     """A sha256 per row over its content: independent of timing, place, compression and chunks."""
-    columns = [table.column(name).combine_chunks() for name in CONTENT]
+    columns = [table.column(name).combine_chunks() for name in names]
     hashes = []
     for index in range(len(table)):
         digest = hashlib.sha256()
-        for name, column in zip(CONTENT, columns, strict=True):
+        for name, column in zip(names, columns, strict=True):
             digest.update(name.encode() + b"\0")
             _feed(digest, column.slice(index, 1))
         hashes.append(digest.hexdigest())
@@ -234,7 +247,7 @@ def unit_hash(hashes: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
-def write_shard(folder: Path, unit_id: str, rows: Sequence[Mapping[str, Any]]) -> LedgerEntry:
+def write_shard(store: ShardStore, unit_id: str, rows: Sequence[Mapping[str, Any]]) -> LedgerEntry:
     """Writes a unit's shard, whole or not at all.
 
     Returns: the unit's ledger entry, not yet in the ledger.
@@ -247,15 +260,14 @@ def write_shard(folder: Path, unit_id: str, rows: Sequence[Mapping[str, Any]]) -
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd", version="2.6")
     data = buffer.getvalue()
-    path = folder / f"{unit_id}.parquet"
-    write_whole(path, data)
+    found = store.write(unit_id, data)
     return LedgerEntry(
         unit_id=unit_id,
         status="failed" if failed else "done",
         rows=len(rows),
         failed=failed,
         bytes=len(data),
-        mtime_ns=path.stat().st_mtime_ns,
+        mtime_ns=found.changed_ns,
         sha256=hashlib.sha256(data).hexdigest(),
         content_sha256=unit_hash(table.column(ROW_HASH).to_pylist()),
         finished_at=now(),
@@ -269,69 +281,74 @@ def read_shard(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         StoreError: the file is missing, damaged, or has other columns.
     """
     try:
-        with path.open("rb") as file:
-            return parse_shard(file.read(), path, columns)
+        data = path.read_bytes()
     except OSError as error:
         raise StoreError(
             f"{path}: cannot be read ({error.strerror}). Run the study again."
         ) from None
+    return parse_shard(data, path, columns)
 
 
-def parse_shard(data: bytes, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def parse_shard(data: bytes, path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a shard's bytes; `path` is for messages.
 
+    A column that an older version did not write yet has its empty value: that is the migration of
+    shards, made whenever one is read.
+
     Raises:
-        StoreError: the bytes are damaged, or have other columns.
+        StoreError: the bytes are damaged, or are not a shard's.
     """
+    names = list(columns or STORED.names)
     try:
-        table = pq.read_table(pa.BufferReader(data), columns=list(columns or STORED.names))
-        wanted = pa.schema([STORED.field(name) for name in columns or STORED.names])
-        return table.select(wanted.names).cast(wanted)
+        file = pq.ParquetFile(pa.BufferReader(data))
+        _refuse_bomb(file.metadata, len(data))
+        there = [name for name in names if name in file.schema_arrow.names]
+        if ROW_HASH in names and ROW_HASH not in there:
+            raise ValueError(f"no column {ROW_HASH}")
+        table = file.read(columns=there, use_threads=False)
+        filled = {n: table[n] if n in there else _empty(n, len(table)) for n in names}
+        return pa.table(filled).cast(pa.schema([STORED.field(name) for name in names]))
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise StoreError(f"{path}: damaged shard ({reason}). Run the study again.") from None
 
 
-def write_whole(path: Path, data: Any) -> None:
-    """Writes a file that appears whole or not at all, and is on the disk afterwards.
+def _empty(name: str, rows: int) -> pa.Array:
+    """The value that a column has where a version of the program did not know it yet."""
+    kind = STORED.field(name).type
+    value: Any = [] if pa.types.is_list(kind) else "" if pa.types.is_string(kind) else None
+    return pa.array([value] * rows, kind)
+
+
+MAX_UNPACKED = 2**32  # bytes of one shard in memory; a unit of 65,536 prompts stays far below
+MAX_ROWS = 2**16
+
+
+def _refuse_bomb(metadata: Any, size: int) -> None:
+    """Refuses a small file that says it unpacks to more than any shard. Raises ValueError."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [g.column(i) for g in groups for i in range(metadata.num_columns)]
+    # A value that is said once and repeated costs bytes only when it is read: count values, not bytes.
+    unpacked = max(
+        sum(group.total_byte_size for group in groups), 4 * sum(c.num_values for c in columns)
+    )
+    if metadata.num_rows > MAX_ROWS or not 0 <= unpacked <= MAX_UNPACKED:
+        raise ValueError(
+            f"{size:,} bytes that unpack to {metadata.num_rows:,} rows and {unpacked:,} bytes; at most "
+            f"{MAX_ROWS:,} and {MAX_UNPACKED:,}"
+        )
+
+
+def stored_hashes(data: bytes, path: Path | str) -> tuple[list[str], list[str]]:
+    """The row hashes that a shard holds, and the same computed again over the columns that it has.
 
     Raises:
-        StoreError: says what the system said.
+        StoreError: the bytes are damaged.
     """
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temp.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temp.replace(path)
-        fsync_folder(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temp.unlink(missing_ok=True)
-        raise StoreError(explain_os_error(path, error)) from error
-
-
-def fsync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def explain_os_error(path: Path, error: OSError) -> str:
-    """What an OSError on writing means for the user."""
-    advice = {
-        errno.ENOSPC: "The disk is full. Free some space",
-        errno.EDQUOT: "Your quota is used up. Free some space",
-        errno.EFBIG: "The file is too big for this file system or its limit. Raise it",
-        errno.EROFS: "The file system is read-only. Choose another folder with --out",
-        errno.EACCES: "No permission. Choose another folder with --out",
-    }.get(error.errno or 0, "Check the folder")
-    reason = error.strerror or str(error)
-    return f"{path}: cannot be written ({reason}). {advice}; then run again: finished work is kept."
+    table = parse_shard(data, path)
+    there = set(pq.read_schema(pa.BufferReader(data)).names)
+    names = [name for name in CONTENT if name in there]
+    return table.column(ROW_HASH).to_pylist(), row_hashes(table, names)
 
 
 def now() -> str:
@@ -352,6 +369,42 @@ class Results:
         self.workers = folder / "workers.json"
         self.ledger = folder / "ledger.jsonl"
         self.current = folder / "current.json"
+        self.logs = folder / "logs"
+        self.place = folder / "shards.json"  # where the shards are, if not in `shards`
+
+    @cached_property
+    def store(self) -> ShardStore:
+        """Where the shards are: the folder's own, or the place that the run was given.
+
+        Raises:
+            StoreError: the record of the place is damaged.
+        """
+        try:
+            place = json.loads(self.place.read_text())["place"]
+        except FileNotFoundError:
+            return FolderStore(self.shards)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{self.place}: damaged ({error}). Run again with --shards.") from None
+        return open_store(str(place))
+
+    def keep_shards_at(self, place: str) -> None:
+        """Writes down that the shards are elsewhere.
+
+        Raises:
+            StoreError: the folder's shards are in another place already.
+        """
+        store = open_store(place)
+        before = (
+            self.store.place if self.place.exists() or any(self.shards.glob("*.parquet")) else ""
+        )
+        if before and before != store.place:
+            raise StoreError(
+                f"--shards {place}: the shards of {self.folder} are in {before}. Go on there, or choose "
+                "another folder with --out and merge the two."
+            )
+        store.create()
+        write_whole(self.place, (json.dumps({"place": store.place}) + "\n").encode())
+        self.__dict__.pop("store", None)
 
     def create(self) -> None:
         """Makes the folders.
@@ -466,30 +519,20 @@ class Results:
 
         Size and time of change tell it cheaply; where the time differs, the sha256 decides.
         """
-        try:
-            found = self.shard(entry.unit_id).stat()
-        except OSError:
-            return False
-        if not entry.has_shard or found.st_size != entry.bytes:
-            return False
-        if found.st_mtime_ns == entry.mtime_ns:
-            return True
-        with self.shard(entry.unit_id).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        return entry.has_shard and holds(
+            self.store, entry.unit_id, entry.bytes, entry.mtime_ns, entry.sha256
+        )
 
 
 def _owner() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
 
 
-_ENTRY_FIELDS = {f.name: f.type for f in fields(LedgerEntry)}
+_DECODER = msgspec.json.Decoder(LedgerEntry)  # a tenth of the time of json, and it checks types
 
 
 def _parse_entry(line: bytes) -> LedgerEntry | None:
     try:
-        values = json.loads(line)
-        entry = LedgerEntry(**{k: v for k, v in values.items() if k in _ENTRY_FIELDS})
-    except (ValueError, TypeError, AttributeError):
+        return _DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    whole = isinstance(entry.unit_id, str) and isinstance(entry.bytes, int)
-    return entry if whole and isinstance(entry.tries, int) else None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.results import load_plan
-from pipeline.shards import ROW_HASH, LedgerEntry, Results, parse_shard, row_hashes, unit_hash
+from pipeline.shards import LedgerEntry, Results, stored_hashes, unit_hash
 
 
 def verify(folder: Path) -> list[str]:
@@ -38,19 +38,17 @@ def verify(folder: Path) -> list[str]:
 
 
 def _check_shard(results: Results, entry: LedgerEntry) -> str:
-    path = results.shard(entry.unit_id)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return f"missing ({error.strerror})"
+        data = results.store.read(entry.unit_id)
+    except StoreError as error:
+        return f"missing ({error})"
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         return "its bytes are not those that were written"
     try:
-        table = parse_shard(data, path)
+        stored, computed = stored_hashes(data, entry.unit_id)
     except StoreError as error:
         return str(error)
-    hashes = row_hashes(table)
-    if hashes != table.column(ROW_HASH).to_pylist() or unit_hash(hashes) != entry.content_sha256:
+    if stored != computed or unit_hash(computed) != entry.content_sha256:
         return "its content is not that which was written"
     return ""
 

@@ -58,7 +58,7 @@ def plain(value):
 
 
 def test_a_shard_comes_back_as_it_was_written(results, unit, rows):
-    entry = write_shard(results.shards, unit.unit_id, rows)
+    entry = write_shard(results.store, unit.unit_id, rows)
     table = read_shard(results.shard(unit.unit_id))
     assert (entry.status, entry.rows, entry.failed) == ("done", len(rows), 0)
     assert table.column_names[:-1] == SCHEMA.names
@@ -72,7 +72,7 @@ def test_a_shard_comes_back_as_it_was_written(results, unit, rows):
 
 def test_failed_rows(results, unit):
     rows = [failed_row(unit, prompt, "boo", "sample") for prompt in unit.prompts]
-    entry = write_shard(results.shards, unit.unit_id, rows)
+    entry = write_shard(results.store, unit.unit_id, rows)
     assert (entry.status, entry.failed) == ("failed", len(rows))
     stored = read_shard(results.shard(unit.unit_id)).to_pylist()[0]
     assert stored["trajectories"] == [] and stored["image"] is None and stored["error"] == "boo"
@@ -121,7 +121,7 @@ def test_content_hash_is_blind_to_compression_and_chunks(tmp_path, rows):
 )
 def test_rows_that_do_not_fit_are_refused(results, unit, rows, change):
     with pytest.raises(StoreError, match="a row of a shard"):
-        write_shard(results.shards, unit.unit_id, [rows[0] | change])
+        write_shard(results.store, unit.unit_id, [rows[0] | change])
     assert not list(results.shards.iterdir())
 
 
@@ -222,7 +222,7 @@ def test_the_lock_names_its_holder_and_goes_with_it(results):
 
 
 def test_a_touched_shard_is_known_by_its_hash(results, unit, rows):
-    entry = write_shard(results.shards, unit.unit_id, rows)
+    entry = write_shard(results.store, unit.unit_id, rows)
     path = results.shard(unit.unit_id)
     assert results.holds(entry)
     os.utime(path, (1, 1))  # copied elsewhere, or the clock was set back

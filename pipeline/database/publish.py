@@ -319,25 +319,24 @@ def _read_unit(build: _Build, unit: WorkUnit) -> tuple[pa.Table | None, int]:
     if not entry.has_shard:
         rows = [failed_row(unit, prompt, entry.error, entry.stage) for prompt in unit.prompts]
         return table_of(rows), entry.tries
-    path = build.results.shard(unit.unit_id)
     try:
-        data = path.read_bytes()
+        data = build.results.store.read(unit.unit_id)
         if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise StoreError(f"{path}: damaged")
+            raise StoreError(f"{unit.unit_id}: damaged")
         columns = [name for name in STORED.names if name != "embedding" or build.subset]
-        table = parse_shard(data, path, columns)
-        _refuse_foreign(table, unit, path)
-    except (OSError, StoreError):
+        table = parse_shard(data, unit.unit_id, columns)
+        _refuse_foreign(table, unit)
+    except StoreError:
         build.damaged.append(unit.unit_id)
         return None, 0
     return table, entry.tries
 
 
-def _refuse_foreign(table: pa.Table, unit: WorkUnit, path: Path) -> None:
+def _refuse_foreign(table: pa.Table, unit: WorkUnit) -> None:
     keys = pa.array([prompt.prompt_key for prompt in unit.prompts], pa.string())
     same = table["prompt_key"].combine_chunks().equals(keys)
     if not same or pc.any(pc.not_equal(table["seed"], unit.seed)).as_py():
-        raise StoreError(f"{path}: holds other prompts or another seed than its name says")
+        raise StoreError(f"{unit.unit_id}: other prompts or another seed than its name says")
 
 
 def _insert_chunk(build: _Build, chunk: Chunk, tries: ndarray, stepped: bool) -> bool:
@@ -472,8 +471,8 @@ def _insert_paths(build: _Build) -> None:
             entry = build.entries.get(unit.unit_id)
             if entry is None or not entry.has_shard or unit.unit_id in build.damaged:
                 continue
-            path = build.results.shard(unit.unit_id)
-            table = pq.read_table(path, columns=columns)
+            data = build.results.store.read(unit.unit_id)
+            table = parse_shard(data, unit.unit_id, columns)
             positions = np.array([prompt.position for prompt in unit.prompts])
             chunk = tables.chunk_of(table, build.keys, model_id, positions).done()
             if len(chunk.table):
@@ -579,6 +578,27 @@ def read_pointer(results: Results) -> tuple[Path, int, str]:
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{results.current}: damaged ({error}). Publish again.") from None
+
+
+def schema_version(folder: Path) -> int | None:
+    """The schema version of the current snapshot; None where there is none that can be read.
+
+    Raises:
+        StoreError: a newer version wrote it.
+    """
+    try:
+        path, _, _ = read_pointer(Results(folder))
+        with duckdb.connect(str(path), read_only=True) as db:
+            rows = db.execute(_sql("schema_version.sql")).fetchall()
+    except (StoreError, duckdb.Error):
+        return None
+    version = int(rows[0][0]) if rows else None
+    if version is not None and version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: schema version {version}, this is {SCHEMA_VERSION}. Use a Stepscope at least as new as the "
+            "one that published it."
+        )
+    return version
 
 
 def _sync(path: Path) -> str:

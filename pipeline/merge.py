@@ -1,0 +1,294 @@
+"""Puts the shards of several results folders into one: machines that shared a study, or runs of other times.
+
+A unit's id says what its content must be, so shards are taken as they are. What does not fit together is
+never settled in silence: it is left out or kept from the first folder, and reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.concepts import ConceptBank
+from pipeline.diff import distance
+from pipeline.errors import StoreError
+from pipeline.plan import Plan, Revisions
+from pipeline.prompts import Prompt
+from pipeline.results import distinct, load_plan, load_workers, read_json, save_plan
+from pipeline.shards import CONTENT, LedgerEntry, Results, parse_shard, stored_hashes, unit_hash
+from pipeline.storage import write_whole
+from pipeline.study import ModelSpec, Study, measures_spec, model_spec
+
+BATCH = 256  # ledger entries written at once
+
+
+@dataclass
+class Merged:
+    """What a merge did.
+
+    Attributes:
+        units: units in the merged folder.
+        copied: shards brought into it now.
+        conflicts: what did not fit together, one line each.
+    """
+
+    units: int = 0
+    copied: int = 0
+    conflicts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Source:
+    results: Results
+    made: Plan
+    entries: dict[str, LedgerEntry]
+
+    @property
+    def name(self) -> str:
+        return str(self.results.folder)
+
+
+def merge(folders: Sequence[Path], out: Path) -> Merged:
+    """Merges results folders into one, which may exist and may be one of a merge before.
+
+    The merged study has the models, seeds and prompts of all. Models of one name must be the same model, and
+    the scorer, concepts, measures and batch sizes must agree; otherwise the numbers could not stand in one table.
+
+    Raises:
+        StoreError: a folder holds no study, the studies cannot be one, or the output is in use.
+    """
+    sources = [_open(folder) for folder in folders]
+    results = Results(out)
+    if results.study.exists() and out.resolve() not in [f.resolve() for f in folders]:
+        sources.insert(0, _open(out))  # what is there already counts as the first folder
+    made = join([source.made for source in sources], [source.name for source in sources])
+    results.create()
+    found = Merged()
+    with results.locked():
+        results.remove_stale()
+        save_plan(results, made, sum(_duplicates(source) for source in sources))
+        _merge_workers(results, sources)
+        _merge_extra(results, sources, found)
+        _merge_units(results, made, sources, found)
+    return found
+
+
+def _open(folder: Path) -> _Source:
+    results = Results(folder)
+    return _Source(results, load_plan(results), dict(results.read_ledger().entries))
+
+
+def _duplicates(source: _Source) -> int:
+    value = read_json(source.results.study).get("duplicates_dropped", 0)
+    return value if isinstance(value, int) else 0
+
+
+def join(plans: Sequence[Plan], names: Sequence[str]) -> Plan:
+    """One plan that holds the models, seeds and prompts of several.
+
+    Raises:
+        StoreError: names both folders and what differs.
+    """
+    first = plans[0]
+    models: dict[str, ModelSpec] = {}
+    revisions: dict[str, str] = {}
+    for made, name in zip(plans, names, strict=True):
+        _refuse_other(first, made, names[0], name)
+        for spec in made.study.models:
+            revision = made.revisions.models[spec.name]
+            if spec.name in models and (
+                _same_for_pixels(models[spec.name]) != _same_for_pixels(spec)
+                or revisions[spec.name] != revision
+            ):
+                raise StoreError(
+                    f"{name}: model {spec.name!r} is not the model of that name in {names[0]} (other settings or "
+                    "weights). Give it another name in the study file and run it again."
+                )
+            models.setdefault(spec.name, spec)
+            revisions.setdefault(spec.name, revision)
+    study = replace(
+        first.study,
+        models=tuple(_distinct_labels(list(models.values()))),
+        seeds=tuple(dict.fromkeys(seed for made in plans for seed in made.study.seeds)),
+    )
+    prompts = _join_prompts(plans)
+    return Plan(
+        study, Revisions(revisions, first.revisions.scorer), prompts, first.bank, first.version
+    )
+
+
+def _same_for_pixels(spec: ModelSpec) -> dict[str, Any]:
+    return {k: v for k, v in model_spec(spec).items() if k not in ("label", "source")}
+
+
+def _distinct_labels(models: list[ModelSpec]) -> list[ModelSpec]:
+    """A label that two models share becomes their names: charts tell models apart by it."""
+    labels = [model.label for model in models]
+    return [replace(m, label=m.name) if labels.count(m.label) > 1 else m for m in models]
+
+
+def _refuse_other(first: Plan, made: Plan, name_a: str, name_b: str) -> None:
+    """Raises where two studies' numbers could not stand in one table."""
+    for what, a, b in (
+        ("version of the code's schema", first.version, made.version),
+        ("scorer", _scorer(first), _scorer(made)),
+        ("concepts", _concepts(first.bank), _concepts(made.bank)),
+        ("measures", _measures(first.study), _measures(made.study)),
+        ("run.batch_size", first.study.run.batch_size, made.study.run.batch_size),
+        ("run.unit_prompts", first.study.run.unit_prompts, made.study.run.unit_prompts),
+    ):
+        if a != b:
+            raise StoreError(
+                f"{name_a} and {name_b} cannot be merged: other {what}. Compare them with "
+                "`python -m pipeline diff`, or run one again with the other's settings."
+            )
+
+
+def _scorer(made: Plan) -> tuple[str, str]:
+    return made.study.scorer.pretrained, made.revisions.scorer
+
+
+def _concepts(bank: ConceptBank) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(c.family, c.name, c.phrasings) for c in bank.concepts]
+
+
+def _measures(study: Study) -> dict[str, Any]:
+    return measures_spec(study.measures)
+
+
+def _join_prompts(plans: Sequence[Plan]) -> list[Prompt]:
+    """The longest list first, so that units of a shorter run of the same prompts keep their place."""
+    longest = max(plans, key=lambda made: len(made.prompts))
+    joined: dict[str, Prompt] = {}
+    for made in (longest, *plans):
+        for prompt in made.prompts:
+            joined.setdefault(prompt.prompt_key, prompt)
+    return [replace(prompt, position=at) for at, prompt in enumerate(joined.values())]
+
+
+def _merge_workers(results: Results, sources: Sequence[_Source]) -> None:
+    records = [load_workers(source.results) for source in sources]
+    models: dict[str, Any] = {}
+    for record in records:
+        for name, description in record["models"].items():
+            models.setdefault(name, description)
+    environments = distinct([e for r in records for e in (r["environments"] or [r["environment"]])])
+    record = {
+        "models": models,
+        "environment": environments[0] if environments else {},
+        "environments": environments,
+    }
+    write_whole(results.workers, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _merge_extra(results: Results, sources: Sequence[_Source], found: Merged) -> None:
+    """Tables that other commands leave in extra/: the first folder's, where several have one."""
+    for source in sources:
+        for path in sorted(source.results.extra.glob("*.parquet")):
+            target = results.extra / path.name
+            results.extra.mkdir(exist_ok=True)
+            if not target.exists():
+                write_whole(target, path.read_bytes())
+            elif target.read_bytes() != path.read_bytes():
+                found.conflicts.append(
+                    f"extra/{path.name}: {source.name} has another; kept the first"
+                )
+
+
+def _merge_units(results: Results, made: Plan, sources: Sequence[_Source], found: Merged) -> None:
+    new: list[LedgerEntry] = []
+    known = results.read_ledger().entries
+    planned = set()
+    for unit in made:
+        planned.add(unit.unit_id)
+        entry = _best(results, unit.unit_id, sources, found)
+        if entry is None:
+            continue
+        found.units += entry.has_shard
+        if known.get(unit.unit_id) != entry:
+            new.append(entry)
+        if len(new) >= BATCH:
+            results.append(new)
+            new = []
+    if new:
+        results.append(new)
+    for source in sources:
+        foreign = sum(unit.unit_id not in planned for unit in source.made)
+        if foreign:
+            found.conflicts.append(
+                f"{source.name}: {foreign:,} of its units do not fit the merged plan, because its prompts fall into "
+                "other blocks; they were left out. Merge folders whose prompt sets are the same, one the beginning "
+                "of the other, or whole numbers of run.unit_prompts long"
+            )
+
+
+def _best(
+    results: Results, unit_id: str, sources: Sequence[_Source], found: Merged
+) -> LedgerEntry | None:
+    """The entry of a unit that ended best, its shard copied; the first folder's among equals."""
+    tried = [(s, s.entries[unit_id]) for s in sources if unit_id in s.entries]
+    whole: list[tuple[_Source, LedgerEntry, bytes]] = []
+    for source, entry in tried:
+        data = _read(source, entry, found) if entry.has_shard else None
+        if data is not None:
+            whole.append((source, entry, data))
+    if not whole:
+        errors = [entry for _, entry in tried if entry.status == "error"]
+        return errors[0] if errors else None
+    source, entry, data = min(whole, key=lambda item: item[1].failed)
+    _report_conflicts(unit_id, source, entry, data, whole, found)
+    if source.results.folder.resolve() == results.folder.resolve():
+        return entry
+    at = results.store.write(unit_id, data)
+    found.copied += 1
+    return replace(entry, mtime_ns=at.changed_ns)
+
+
+def _read(source: _Source, entry: LedgerEntry, found: Merged) -> bytes | None:
+    """The bytes of a shard that is what its ledger says; None, and a line, where it is not."""
+    try:
+        data = source.results.store.read(entry.unit_id)
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise StoreError("its bytes are not those that were written")
+        stored, computed = stored_hashes(data, entry.unit_id)
+        if stored != computed or unit_hash(computed) != entry.content_sha256:
+            raise StoreError("its content is not that which was written")
+    except StoreError as error:
+        found.conflicts.append(f"{source.name}: shard {entry.unit_id} left out: {error}")
+        return None
+    return data
+
+
+def _report_conflicts(
+    unit_id: str,
+    source: _Source,
+    entry: LedgerEntry,
+    data: bytes,
+    whole: Sequence[tuple[_Source, LedgerEntry, bytes]],
+    found: Merged,
+) -> None:
+    """One line for each folder whose shard of the unit holds another content."""
+    for other, its, theirs in whole:
+        if its.content_sha256 == entry.content_sha256:
+            continue
+        gap = _largest(data, theirs)
+        failures = f"{its.failed} failed samples against {entry.failed}" if its.failed else ""
+        found.conflicts.append(
+            f"unit {unit_id}: {other.name} holds another content than {source.name} (largest difference "
+            f"{gap:.3g}{'; ' + failures if failures else ''}); kept that of {source.name}"
+        )
+
+
+def _largest(a: bytes, b: bytes) -> float:
+    rows = [parse_shard(data, "shard").to_pylist() for data in (a, b)]
+    pairs = zip(*rows, strict=False)
+    return max((distance(x[n], y[n], n) for x, y in pairs for n in CONTENT), default=0.0)
+
+
+def as_record(found: Merged) -> dict[str, Any]:
+    """The merge as plain values, for scripts."""
+    return asdict(found)
