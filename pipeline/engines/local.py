@@ -71,7 +71,7 @@ class Processes:
         for pipe in wait(list(places), seconds):
             place = places[pipe]  # type: ignore[index]
             try:
-                message = pipe.recv()  # type: ignore[union-attr]
+                message: Any = pipe.recv()  # type: ignore[union-attr, call-arg]
             except (EOFError, OSError):
                 answers.append(self._lost(place))
                 continue
