@@ -3,6 +3,7 @@
 # make test   install, run the tests
 # make check  lint, format, types
 # make bench  the benchmarks (ratios against plain runs, in one process)
+# make chaos  at least 200 SIGKILLs over runs and publishers; prints what was lost
 # make train-demo  train the bundled models again (hours on a CPU)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.installed
 STUDY ?= data/studies/demo.toml
 RESULTS ?=
 
-.PHONY: install demo app test check format bench train-demo trust clean
+.PHONY: install demo app test check format bench chaos train-demo trust clean
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -45,6 +46,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pipeline.bench
+
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos.py $(if $(KILLS),--kills $(KILLS))
 
 trust: $(STAMP)
 	$(BIN)/python -m pipeline demo trust
