@@ -4,6 +4,7 @@
 # make check  lint, format, types
 # make bench  the benchmarks (ratios against plain runs, in one process)
 # make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
+# make chaos  at least 200 SIGKILLs over runs and publishers; prints what was lost
 # make train-demo  train the bundled models again (hours on a CPU)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ STUDY ?= data/studies/demo.toml
 RESULTS ?=
 FIGURES ?= docs/gallery
 
-.PHONY: install demo app test check format bench figures train-demo trust clean
+.PHONY: install demo app test check format bench figures train-demo trust clean chaos
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -56,6 +57,8 @@ bench: $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/python app/figures.py $(or $(RESULTS),data/results/demo) --all --out $(FIGURES)
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos.py $(if $(KILLS),--kills $(KILLS))
 
 trust: $(STAMP)
 	$(BIN)/python -m pipeline demo trust

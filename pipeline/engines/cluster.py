@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
@@ -70,7 +71,8 @@ class RayFleet:
             # Sockets have paths of at most 107 characters: a short folder of our own.
             self._temp = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
             cores = max(os.cpu_count() or 1, (self._asked or 1) * (self.job.threads or 1))
-            options |= {"_temp_dir": self._temp, "num_cpus": cores}
+            found = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
+            options |= {"_temp_dir": self._temp, "num_cpus": cores, "runtime_env": found}
         if not self.ray.is_initialized():
             self.ray.init(address=self._address or "local", logging_level="ERROR", **options)
 
