@@ -354,7 +354,7 @@ def tool_curves(
     table = data.assign(tool=[tool_title(m) for m in data["method"]])
     scales = _tool_scales(methods)
     legend = alt.Legend(
-        orient="top", title=None, symbolStrokeWidth=2.5, symbolOpacity=1, offset=4, columns=6
+        orient="top", title=None, symbolStrokeWidth=2.5, symbolOpacity=1, offset=4, columns=3
     )
     steps = x == "step"
     across = alt.X(
