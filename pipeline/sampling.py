@@ -182,7 +182,8 @@ class Worker:
         )
 
     def _observers(self, batch: Batch) -> list[Observer]:
-        place = self.study.seeds.index(batch.seed)
+        seeds = self.study.seeds
+        place = seeds.index(batch.seed) if batch.seed in seeds else 0
         measures = self.study.measures.of(self.model.name, place)
         prompts = self.scorer.texts([prompt.text for prompt in batch.prompts])
         concepts = ConceptObserver(self._names, self._concepts, prompts, measures.embeddings)

@@ -140,7 +140,9 @@ def test_real_models_in_other_batches_differ_by_rounding_alone(tmp_path):
     for size in (1, 4):
         made = plan_of(replace(study, run=replace(study.run, batch_size=size)))
         engine.run(made, tmp_path / str(size), "cpu")
-    found = compare(tmp_path / "1", tmp_path / "4", 1e-4)
+    found = compare(
+        tmp_path / "1", tmp_path / "4", 5e-3
+    )  # a pixel may round to the next of 256 levels
     assert found.same and found.identical + found.within == 4, found.largest
     with_more = Plan(made.study, made.revisions, made.prompts[:2], made.bank)
     assert with_more.samples == 2
