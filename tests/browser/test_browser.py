@@ -102,12 +102,17 @@ class Reader:
 
     def find(self, selector: str) -> WebElement:
         wait(lambda: self.driver.find_elements(By.CSS_SELECTOR, selector), lambda: selector)
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
+        return self._shown(self.driver.find_element(By.CSS_SELECTOR, selector))
+
+    def _shown(self, element: WebElement) -> WebElement:
+        """The element, scrolled to: the sidebar is longer than a small window."""
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        return element
 
     def go(self, title: str) -> None:
         """Follow the navigation."""
         link = f"//a[@data-testid='stSidebarNavLink'][contains(., '{title}')]"
-        self.driver.find_element(By.XPATH, link).click()
+        self._shown(self.driver.find_element(By.XPATH, link)).click()
         wait(lambda: self.title() != "")
         self.settle()
 
