@@ -139,11 +139,15 @@ def kill_worker(driver, rng, longest):
     """Kills one of the driver's processes, once it has some."""
     deadline = time.time() + 30
     while time.time() < deadline:
-        children = [
-            int(pid)
-            for pid in Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        try:
+            found = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+            children = [
+                int(pid)
+                for pid in found
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ]
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # the run had ended before
         if len(children) == 2:
             time.sleep(rng.uniform(0, 1 + longest))
             with contextlib.suppress(ProcessLookupError):
