@@ -236,9 +236,11 @@ def _status(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from pipeline.shards import Results
-    from pipeline.verify import mark_damaged, verify
+    from pipeline.verify import elsewhere, mark_damaged, verify
 
     problems = verify(options.folder)
+    for difference in elsewhere(options.folder):
+        print(f"made elsewhere: {difference}")
     if not problems:
         print(f"{options.folder}: every shard and the snapshot are as they were written")
         return 0

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from pipeline.errors import StoreError
-from pipeline.results import load_plan
+from pipeline.results import differences, environment, load_plan, load_workers
 from pipeline.shards import LedgerEntry, Results, stored_hashes, unit_hash
 
 
@@ -68,6 +68,24 @@ def _check_snapshot(results: Results) -> list[str]:
             f"{pointer['snapshot']}: its bytes are not those that were published. Publish again."
         ]
     return []
+
+
+def elsewhere(folder: Path) -> list[str]:
+    """What differs between the machines that made a folder's results and this one, one line each.
+
+    The number of threads and the GPU are known only where torch is loaded, and left out here.
+    """
+    unknown = ("cpu_threads", "device", "gpu", "cuda", "cudnn", "host")
+    here = environment()
+    lines = [
+        line
+        for stored in load_workers(Results(folder))["environments"]
+        for line in differences(
+            {k: v for k, v in stored.items() if k not in unknown},
+            {k: v for k, v in here.items() if k not in unknown},
+        )
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def mark_damaged(folder: Path) -> int:

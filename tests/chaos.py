@@ -32,7 +32,13 @@ from pipeline.database import publish as publishing  # noqa: E402
 from pipeline.shards import Results  # noqa: E402
 from pipeline.verify import verify  # noqa: E402
 
-FORK = multiprocessing.get_context("fork")
+# A server without threads forks the victims: a fork of this process could inherit a lock that a thread of DuckDB or
+# Arrow holds, and wait for it for ever.
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(
+    ["synthetic", "fake_worker", "pipeline.engine", "pipeline.database.publish"]
+)
+PATIENCE = 60  # seconds for a moment to come; a victim that takes longer is killed and its round counted as hung
 # Moment -> (what is killed, longest wait after it began in seconds).
 MOMENTS = {
     "sampling": ("driver", 0.03),
@@ -76,7 +82,7 @@ def marked(moment, function):
 def victim(folder, moment, pipe):
     """The process that will be killed: a run, or a publisher."""
     global PIPE
-    PIPE = pipe
+    PIPE = pipe.fileno()
     os.setsid()
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 2)
@@ -95,39 +101,53 @@ def victim(folder, moment, pipe):
 def round_(folder, moment, rng):
     """Starts a victim, kills it at a moment. Returns whether the kill struck a living process."""
     target, longest = MOMENTS[moment]
-    read, write = os.pipe()
+    read, write = FORK.Pipe(duplex=False)
     process = FORK.Process(target=victim, args=(folder, moment, write))
     process.start()
-    os.close(write)
+    write.close()
     try:
         if target == "worker":
             return kill_worker(process.pid, rng, longest)
         skip = rng.randrange(6) if moment in ("sampling", "shard", "ledger") else 0
-        with os.fdopen(read, "r", closefd=False) as lines:
-            for line in lines:
-                if line.strip() == moment:
-                    if skip == 0:
-                        break
-                    skip -= 1
+        await_moment(read, moment, skip)
         time.sleep(rng.uniform(0, longest))
         alive = process.is_alive()
         if alive:
             os.kill(process.pid, signal.SIGKILL)
         return alive
     finally:
-        os.close(read)
-        process.join(60)
+        read.close()
+        process.join(PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            raise RuntimeError(f"a {target} hung at {moment}, in {folder}")
+
+
+def await_moment(pipe, moment, skip):
+    """Returns when the victim has said a moment `skip` + 1 times, or has ended."""
+    deadline, text = time.time() + PATIENCE, b""
+    while text.count(f"{moment}\n".encode()) <= skip and time.time() < deadline:
+        if pipe.poll(0.1):
+            data = os.read(pipe.fileno(), 4096)
+            if not data:
+                return
+            text += data
 
 
 def kill_worker(driver, rng, longest):
     """Kills one of the driver's processes, once it has some."""
     deadline = time.time() + 30
     while time.time() < deadline:
-        children = [
-            int(pid)
-            for pid in Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
+        try:
+            found = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+            children = [
+                int(pid)
+                for pid in found
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            ]
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # the run had ended before
         if len(children) == 2:
             time.sleep(rng.uniform(0, 1 + longest))
             with contextlib.suppress(ProcessLookupError):

@@ -147,3 +147,11 @@ def test_a_step_beyond_the_schedule_is_refused_before_any_sampling(tmp_path, cap
     )
     assert main(["run", str(tmp_path / "s.toml"), "--out", str(tmp_path / "r")]) == 2
     assert "has steps 0 to 5" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_verify_says_what_differs_from_this_machine(folder, capsys):
+    workers = json.loads((folder / "workers.json").read_text())
+    workers["environments"][0]["duckdb"] = "0.0.1"
+    (folder / "workers.json").write_text(json.dumps(workers))
+    assert main(["verify", str(folder)]) == 0
+    assert "made elsewhere: duckdb: 0.0.1 there" in capsys.readouterr().out

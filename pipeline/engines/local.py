@@ -67,12 +67,14 @@ class Processes:
 
     def wait(self, seconds: float) -> list[Answer]:
         """The answers that have come, after at most some seconds; losses of workers among them."""
-        places = {pipe: place for place, pipe in enumerate(self._pipes) if pipe is not None}
-        answers = []
-        for pipe in wait(list(places), seconds):
-            place = places[pipe]  # type: ignore[index]
+        open_ = [pipe for pipe in self._pipes if pipe is not None]
+        heard = wait(open_, seconds)
+        answers: list[Answer] = []
+        for place, pipe in enumerate(list(self._pipes)):
+            if pipe is None or pipe not in heard:
+                continue
             try:
-                message: Any = pipe.recv()  # type: ignore[union-attr, call-arg]
+                message = pipe.recv()
             except (EOFError, OSError):
                 answers.append(self._lost(place))
                 continue
