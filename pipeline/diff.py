@@ -75,7 +75,8 @@ def compare(folder_a: Path, folder_b: Path, tolerance: float = 0.0) -> Compariso
         folder_a: a results folder.
         folder_b: another.
         tolerance: numbers a and b count as equal up to tolerance * max(1, |a|, |b|); a pixel of the final
-            image up to one level of 255 more, a frame by its mean pixel. 0 = equal to the bit.
+            image, and the mean pixel of a frame (lossy: one pixel's rounding moves its whole block), up to one
+            level of 255 more. 0 = equal to the bit.
 
     Raises:
         StoreError: a folder holds no study.
@@ -179,7 +180,7 @@ def _compare_rows(
     amounts = {name: amount for name, amount in amounts.items() if amount}
     for name, amount in amounts.items():
         found.largest[name] = max(found.largest.get(name, 0.0), amount)
-    room = {"image": LEVEL} if tolerance else {}
+    room = {"image": LEVEL, "frames": LEVEL} if tolerance else {}
     if all(amount <= tolerance + room.get(name, 0.0) for name, amount in amounts.items()):
         found.within += 1
     else:
