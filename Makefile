@@ -41,7 +41,7 @@ app: $(STAMP)
 	$(BIN)/streamlit run app/main.py $(if $(RESULTS),-- $(RESULTS))
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

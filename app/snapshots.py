@@ -57,6 +57,7 @@ SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "memory_limit": "1GB",
+    "temp_directory": "",  # what does not fit into memory fails; nothing is spilled beside the snapshot
     "threads": "4",
     "max_execution_time": "20000",
     "lock_configuration": "true",

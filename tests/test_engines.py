@@ -94,7 +94,8 @@ def test_a_unit_that_kills_three_workers_is_set_aside_with_its_reason(tmp_path, 
 
 
 def test_shards_in_an_object_store(tmp_path, kind, expected, monkeypatch):
-    pytest.importorskip("s3fs", reason="needs requirements-ray.txt")
+    s3fs = pytest.importorskip("s3fs", reason="needs requirements-ray.txt")
+    s3fs.S3FileSystem.clear_instance_cache()  # one made before knows another server
     server_of = pytest.importorskip("moto.server", reason="needs requirements-ray.txt")
     server = server_of.ThreadedMotoServer(port=0, verbose=False)
     server.start()

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 
 import duckdb
 import pyarrow.parquet as pq
@@ -88,7 +89,8 @@ def test_images_are_as_a_viewer_reads_them(exported):
 
 
 def test_a_failed_sample_has_no_image(failed_only, tmp_path):
-    export(failed_only, tmp_path / "out", "huggingface")
+    own = shutil.copytree(failed_only, tmp_path / "own")  # the app's tests hold the shared one open
+    export(own, tmp_path / "out", "huggingface")
     assert pq.read_table(tmp_path / "out/data/samples").column("image").null_count == 144
     assert len(pq.read_table(tmp_path / "out/data/frame")) == 0
 
