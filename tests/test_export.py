@@ -16,17 +16,23 @@ from pipeline.export import export, table_notes
 
 
 @pytest.fixture(scope="module")
-def exported(results, tmp_path_factory):
+def held(results, tmp_path_factory):
+    """A copy: the app's tests may hold the shared snapshot open, with settings of their own."""
+    return shutil.copytree(results, tmp_path_factory.mktemp("export") / "demo")
+
+
+@pytest.fixture(scope="module")
+def exported(held, tmp_path_factory):
     out = tmp_path_factory.mktemp("exported")
     return {
-        form: (out / form, export(results, out / form, form)) for form in ("parquet", "huggingface")
+        form: (out / form, export(held, out / form, form)) for form in ("parquet", "huggingface")
     }
 
 
 @pytest.fixture(scope="module")
-def con(results):
-    pointer = json.loads((results / "current.json").read_text())
-    with duckdb.connect(results / pointer["snapshot"], read_only=True) as con:
+def con(held):
+    pointer = json.loads((held / "current.json").read_text())
+    with duckdb.connect(held / pointer["snapshot"], read_only=True) as con:
         yield con
 
 
@@ -105,10 +111,10 @@ def test_a_title_cannot_break_the_card(altered, tmp_path):
     assert "\n# heading" not in text and "\n    <script>" in text
 
 
-def test_the_command_and_its_mistakes(results, tmp_path, capsys):
-    assert main(["export", str(results), "--out", str(tmp_path / "out")]) == 0
+def test_the_command_and_its_mistakes(held, tmp_path, capsys):
+    assert main(["export", str(held), "--out", str(tmp_path / "out")]) == 0
     assert "tables" in capsys.readouterr().out
-    assert main(["export", str(results), "--out", str(tmp_path / "out")]) == 2
+    assert main(["export", str(held), "--out", str(tmp_path / "out")]) == 2
     assert "not empty" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "x")]) == 2
     assert "not published yet" in capsys.readouterr().err
