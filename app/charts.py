@@ -116,11 +116,13 @@ def limits_of(data: pd.DataFrame) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _layers(*charts: Any, height: float) -> alt.LayerChart:
+def layered(*charts: Any, height: float) -> alt.LayerChart:
+    """Layers of one height."""
     return cast(alt.LayerChart, alt.layer(*charts).properties(height=height))
 
 
-def _legend(models: pd.DataFrame, *, show: bool = True) -> alt.Legend | None:
+def model_legend(models: pd.DataFrame, *, show: bool = True) -> alt.Legend | None:
+    """The legend of the models; none for one model."""
     if not show or len(models) < 2:
         return None
     return alt.Legend(
@@ -134,7 +136,8 @@ def _legend(models: pd.DataFrame, *, show: bool = True) -> alt.Legend | None:
     )
 
 
-def _x(axis: Axis) -> alt.X:
+def across(axis: Axis) -> alt.X:
+    """The horizontal axis of a trajectory."""
     scale = alt.Scale(reverse=axis.reverse, nice=False, zero=False, padding=2)
     return alt.X(
         f"{axis.field}:Q",
@@ -192,9 +195,9 @@ def curves(
         alt.Tooltip("high:Q", title=high, format=format),
         alt.Tooltip("prompts:Q", title=spread.capitalize()),
     ]
-    named = _legend(models, show=legend)
+    named = model_legend(models, show=legend)
     base = alt.Chart(data).encode(
-        x=_x(axis), color=alt.Color("model:N", scale=scales["color"], legend=named)
+        x=across(axis), color=alt.Color("model:N", scale=scales["color"], legend=named)
     )
     y_axis = alt.Axis(
         format=format if "%" in format else format.replace("f", "~f"),
@@ -213,15 +216,16 @@ def curves(
     )
     layers: list[Any] = [band, line, points]
     if marker is not None:
-        layers.insert(0, _marker(axis, marker, look))
-    return _layers(*layers, height=height)
+        layers.insert(0, step_marker(axis, marker, look))
+    return layered(*layers, height=height)
 
 
-def _marker(axis: Axis, place: float, look: Look) -> alt.Chart:
+def step_marker(axis: Axis, place: float, look: Look) -> alt.Chart:
+    """A rule at the chosen place of the axis."""
     return (
         alt.Chart(pd.DataFrame({axis.field: [place]}))
         .mark_rule(color=look.quiet, strokeWidth=1.5)
-        .encode(x=_x(axis))
+        .encode(x=across(axis))
     )
 
 
@@ -259,7 +263,7 @@ def heat(
         .encode(
             x=_step_band(data["step"]),
             y=_concepts(names),
-            color=alt.Color("value:Q", scale=scale, legend=_colour_bar(title)),
+            color=alt.Color("value:Q", scale=scale, legend=colour_bar(title)),
             tooltip=[
                 alt.Tooltip("concept:N", title="Concept"),
                 alt.Tooltip("family:N", title="Family"),
@@ -272,7 +276,7 @@ def heat(
     layers: list[Any] = [cells]
     if marker is not None:
         layers.append(_step_frame(marker, look))
-    return _layers(*layers, height=row_height * len(names) + FRAME)
+    return layered(*layers, height=row_height * len(names) + FRAME)
 
 
 def _step_band(steps: pd.Series) -> alt.X:
@@ -297,7 +301,8 @@ def _concepts(names: Sequence[str]) -> alt.Y:
     )
 
 
-def _colour_bar(title: str) -> alt.Legend:
+def colour_bar(title: str) -> alt.Legend:
+    """A slim colour bar over a chart."""
     return alt.Legend(
         title=title,
         orient="top",
@@ -353,7 +358,7 @@ def emergence(
             axis=alt.Axis(ticks=False, domain=False, grid=True, gridOpacity=0.35, labelLimit=160),
         ),
         yOffset=alt.YOffset("model:N", scale=alt.Scale(domain=labels, paddingOuter=0.35)),
-        color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
         tooltip=[
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip(f"{row}:N", title=row.capitalize()),
@@ -378,7 +383,7 @@ def emergence(
     )
     mean = base.mark_point(size=58, filled=True, opacity=1).encode(
         x=alt.X("mean:Q", scale=x),
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=_legend(models)),
+        shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
     )
     layers: list[Any] = [quartiles, interval, mean]
     if marker is not None:
@@ -387,7 +392,7 @@ def emergence(
         )
         layers.insert(0, rule.encode(x=alt.X("mean:Q", scale=x)))
     per_row = max(row_height, 13 * len(labels) + 8)
-    return _layers(*layers, height=per_row * len(order) + FRAME)
+    return layered(*layers, height=per_row * len(order) + FRAME)
 
 
 def predictability(
@@ -417,7 +422,7 @@ def predictability(
         domain=(min(0.0, float(data["low"].min()), float(data["mean"].min())), 1),
         format=".2f",
     )
-    return _layers(rule, *chart.layer, height=300)
+    return layered(rule, *chart.layer, height=300)
 
 
 def score_strip(
@@ -471,7 +476,7 @@ def score_strip(
             ],
         )
     )
-    return _layers(ticks, interval, mean, height=34 * len(models) + FRAME - 30)
+    return layered(ticks, interval, mean, height=34 * len(models) + FRAME - 30)
 
 
 def difference_curves(
@@ -494,7 +499,7 @@ def difference_curves(
     chart = curves(
         data, models, axis, title, marker=marker, height=height, look=look, format="+.3f"
     )
-    return _layers(zero, *chart.layer, height=height)
+    return layered(zero, *chart.layer, height=height)
 
 
 def difference_heat(
@@ -526,7 +531,7 @@ def difference_heat(
     )
     base = alt.Chart(data).encode(x=_step_band(data["step"]), y=_concepts(names))
     cells = base.mark_rect().encode(
-        color=alt.Color("mean:Q", scale=scale, legend=_colour_bar(title)),
+        color=alt.Color("mean:Q", scale=scale, legend=colour_bar(title)),
         tooltip=[
             alt.Tooltip("concept:N", title="Concept"),
             alt.Tooltip("family:N", title="Family"),
@@ -544,7 +549,7 @@ def difference_heat(
     layers: list[Any] = [cells, dots]
     if marker is not None:
         layers.append(_step_frame(marker, look))
-    return _layers(*layers, height=row_height * len(names) + FRAME)
+    return layered(*layers, height=row_height * len(names) + FRAME)
 
 
 def forest(
@@ -584,7 +589,7 @@ def forest(
         yOffset=alt.YOffset(
             "model:N", scale=alt.Scale(domain=list(models["label"]), paddingOuter=0.3)
         ),
-        color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
         tooltip=[
             alt.Tooltip("model:N", title="Candidate"),
             alt.Tooltip(f"{row}:N", title=row.capitalize()),
@@ -603,12 +608,12 @@ def forest(
     )
     point = base.mark_point(size=60, filled=True, strokeWidth=2, opacity=1).encode(
         x="mean:Q",
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=_legend(models)),
+        shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
         fillOpacity=alt.condition("datum.significant", alt.value(1.0), alt.value(0.0)),
         stroke=alt.Stroke("model:N", scale=scales["color"], legend=None),
     )
     per_row = max(row_height, 12 * len(models) + 8)
-    return _layers(zero, bar, point, height=per_row * len(order) + FRAME)
+    return layered(zero, bar, point, height=per_row * len(order) + FRAME)
 
 
 def scatter(
@@ -656,8 +661,8 @@ def scatter(
                 title=y_title,
                 axis=alt.Axis(format=".2f", gridOpacity=0.4),
             ),
-            color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
-            shape=alt.Shape("model:N", scale=scales["shape"], legend=_legend(models)),
+            color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
             tooltip=[
                 alt.Tooltip("text:N", title="Prompt"),
                 alt.Tooltip("model:N", title="Candidate"),
@@ -668,7 +673,7 @@ def scatter(
         )
         .add_params(pick)
     )
-    return _layers(equal, points, height=380)
+    return layered(equal, points, height=380)
 
 
 def film_strip(
@@ -722,7 +727,7 @@ def film_strip(
     if marker is not None and steps:
         nearest = min(steps, key=lambda s: abs(s - marker))
         layers.append(_outline(nearest, labels, look, x, y))
-    return _layers(*layers, height=cell * len(labels) + FRAME - 24)
+    return layered(*layers, height=cell * len(labels) + FRAME - 24)
 
 
 def _outline(step: int, labels: Sequence[str], look: Look, x: alt.X, y: alt.Y) -> alt.Chart:

@@ -20,13 +20,13 @@ from charts import (
     SHAPES,
     Axis,
     Look,
-    _colour_bar,
-    _layers,
-    _legend,
-    _marker,
-    _x,
+    across,
+    colour_bar,
     data_url,
+    layered,
+    model_legend,
     model_scales,
+    step_marker,
     thin,
 )
 from numpy.typing import NDArray
@@ -197,12 +197,12 @@ def tiles(
         layers.append(_map_bar(bar))
     if marker is not None and marker in order:
         layers.append(_tile_outline(marker, rows, x, y))
-    return _layers(*layers, height=cell * len(rows) + FRAME - 24)
+    return layered(*layers, height=cell * len(rows) + FRAME - 24)
 
 
 def _map_bar(title: str) -> alt.Chart:
     """A colour bar from the lowest to the highest value of a row, drawn by a mark nobody sees."""
-    legend = _colour_bar(title)
+    legend = colour_bar(title)
     legend.values = [0, 1]
     legend.labelExpr = "datum.value < 0.5 ? 'lowest of the row' : 'highest'"
     scale = alt.Scale(domain=[0, 1], range=list(VIRIDIS))
@@ -265,7 +265,7 @@ def matrix(
         color=alt.Color(
             "value:Q",
             scale=alt.Scale(scheme="viridis", domain=list(domain), clamp=True),
-            legend=_colour_bar(title),
+            legend=colour_bar(title),
         ),
         tooltip=[
             alt.Tooltip("first:N", title="Tool"),
@@ -280,7 +280,7 @@ def matrix(
         text=alt.Text("value:Q", format=".2f"),
         color=alt.condition(f"datum.value > {middle}", alt.value("#111"), alt.value("#fff")),
     )
-    return _layers(cells, text, height=cell * len(order) + FRAME - 20)
+    return layered(cells, text, height=cell * len(order) + FRAME - 20)
 
 
 def word_lines(
@@ -301,7 +301,7 @@ def word_lines(
     dashes = alt.Scale(domain=list(words), range=[list(DASHES[i % 8]) for i in range(len(words))])
     legend = alt.Legend(orient="top", title=None, symbolStrokeWidth=2.5, columns=6, labelLimit=90)
     base = alt.Chart(data).encode(
-        x=_x(axis),
+        x=across(axis),
         y=alt.Y("value:Q", title=title, axis=alt.Axis(tickCount=5, gridOpacity=0.5)),
         color=alt.Color("word:N", scale=colours, legend=legend, sort=list(words)),
     )
@@ -317,7 +317,7 @@ def word_lines(
             alt.Tooltip("seeds:Q", title="Seeds"),
         ]
     )
-    return _layers(_marker(axis, marker, look), line, points, height=300)
+    return layered(step_marker(axis, marker, look), line, points, height=300)
 
 
 def tool_curves(
@@ -357,7 +357,7 @@ def tool_curves(
         orient="top", title=None, symbolStrokeWidth=2.5, symbolOpacity=1, offset=4, columns=3
     )
     steps = x == "step"
-    across = alt.X(
+    horizontal = alt.X(
         f"{x}:Q",
         title=x_title,
         scale=alt.Scale(nice=False, zero=False, padding=8),
@@ -370,7 +370,7 @@ def tool_curves(
     )
     vertical = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=False, nice=True)
     base = alt.Chart(table).encode(
-        x=across, color=alt.Color("tool:N", scale=scales["color"], legend=legend)
+        x=horizontal, color=alt.Color("tool:N", scale=scales["color"], legend=legend)
     )
     y = alt.Y("mean:Q", title=y_title, scale=vertical, axis=alt.Axis(tickCount=5, gridOpacity=0.5))
     band = base.mark_area(opacity=0.13, clip=True).encode(
@@ -397,8 +397,8 @@ def tool_curves(
         layers.insert(0, rule.encode(y="mean:Q"))
     if marker is not None:
         rule = alt.Chart(pd.DataFrame({x: [marker]})).mark_rule(color=look.quiet, strokeWidth=1.5)
-        layers.insert(0, rule.encode(x=across))
-    return _layers(*layers, height=height)
+        layers.insert(0, rule.encode(x=horizontal))
+    return layered(*layers, height=height)
 
 
 def tool_forest(
@@ -440,7 +440,7 @@ def tool_forest(
         yOffset=alt.YOffset(
             "model:N", scale=alt.Scale(domain=list(models["label"]), paddingOuter=0.3)
         ),
-        color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
         tooltip=[
             alt.Tooltip("tool:N", title="Tool"),
             alt.Tooltip("model:N", title="Model"),
@@ -455,10 +455,10 @@ def tool_forest(
         x2="high:Q",
     )
     point = base.mark_point(size=60, filled=True, opacity=1).encode(
-        x="mean:Q", shape=alt.Shape("model:N", scale=scales["shape"], legend=_legend(models))
+        x="mean:Q", shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models))
     )
     per_row = max(height, 13 * len(models) + 8)
-    return _layers(zero, bar, point, height=per_row * len(order) + FRAME)
+    return layered(zero, bar, point, height=per_row * len(order) + FRAME)
 
 
 def role_bars(
@@ -484,7 +484,7 @@ def role_bars(
             scale=alt.Scale(paddingInner=0.25),
         ),
         xOffset=alt.XOffset("model:N", scale=alt.Scale(domain=labels)),
-        color=alt.Color("model:N", scale=scales["color"], legend=_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
         tooltip=[
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip("role:N", title="Role"),
@@ -499,7 +499,7 @@ def role_bars(
     )
     ink = (look or Look()).ink
     interval = base.mark_rule(strokeWidth=1.6).encode(y="low:Q", y2="high:Q", color=alt.value(ink))
-    return _layers(bars, interval, height=280)
+    return layered(bars, interval, height=280)
 
 
 def schedule_ticks(
@@ -518,7 +518,7 @@ def schedule_ticks(
         alt.Chart(data)
         .mark_tick(thickness=2, size=22, opacity=0.85)
         .encode(
-            x=_x(axis),
+            x=across(axis),
             y=alt.Y(
                 "model:N",
                 sort=list(models["label"]),
@@ -534,7 +534,7 @@ def schedule_ticks(
             ],
         )
     )
-    return _layers(ticks, height=34 * len(models) + FRAME - 30)
+    return layered(ticks, height=34 * len(models) + FRAME - 30)
 
 
 def paths(
@@ -608,7 +608,7 @@ def paths(
                 x=x, y=y, color=hue, tooltip=[alt.Tooltip(f"{colour}:N", title=title or "Group")]
             )
         )
-    return _layers(*layers, height=460)
+    return layered(*layers, height=460)
 
 
 __all__ = [

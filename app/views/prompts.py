@@ -241,7 +241,7 @@ def one_prompt(page: Page, prompt: pd.Series) -> None:
             "No sample of this prompt within these filters.", "Show more models or seeds."
         )
         return
-    seed = _seed(page)
+    seed = controls.choose_seed(page)
     frames = queries.ask_scope(
         page.snapshot, "prompt_frames", page.scope, prompt=int(prompt["prompt_id"]), seed=seed
     )
@@ -260,16 +260,6 @@ def one_prompt(page: Page, prompt: pd.Series) -> None:
             )
     concept_curves(page, int(prompt["prompt_id"]))
     seeds(page, samples)
-
-
-def _seed(page: Page) -> int:
-    seeds = page.scope.seeds
-    if len(seeds) < 2:
-        return seeds[0]
-    return int(
-        st.segmented_control("Seed", seeds, default=seeds[0], required=True, key="seed", bind=BIND)
-        or seeds[0]
-    )
 
 
 def side_by_side(page: Page, samples: pd.DataFrame, frames: pd.DataFrame, seed: int) -> None:
