@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from pipeline.schedules import NoiseLevel, denoise
 
-# Images (counting both guidance halves) in one replayed call. On 2 CPU cores with the bundled UNet, 32 to 128 are within
-# 5 % of each other and 8 is a third slower; a GPU run may raise it.
-CHUNK = 64
+# Images (counting both guidance halves) in one replayed call. On 2 CPU cores with the bundled UNet, 16 and 32 are 2 to 20 %
+# faster than 64, and 8 is a third slower; a GPU run may raise it.
+CHUNK = 32
 
 # Arguments whose first axis is a sequence, not the batch, even when the lengths agree by chance.
 UNBATCHED = frozenset({"txt_ids", "img_ids"})
