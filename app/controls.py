@@ -18,6 +18,8 @@ import altair as alt
 import charts
 import pandas as pd
 import queries
+import slice_panel
+import slices
 import streamlit as st
 import uncertainty
 from PIL import Image
@@ -124,7 +126,7 @@ def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
     _tell_if_new(place, snapshot)
     every_model = _with_unique_labels(queries.ask(snapshot, "models"))
     concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
-    scope, models = _filters(snapshot, every_model, concepts)
+    scope, models = _filters(snapshot, place, every_model, concepts)
     steps = queries.ask(snapshot, "steps", models=every_model["model_id"].tolist())
     last_step = int(steps["step"].max()) if len(steps) else 0
     step = _step_control(steps, last_step, shown=scrubber and last_step > 0)
@@ -181,7 +183,7 @@ def _tell_if_new(place: Path, snapshot: Snapshot) -> None:
 
 
 def _filters(
-    snapshot: Snapshot, models: pd.DataFrame, concepts: pd.DataFrame
+    snapshot: Snapshot, place: Path, models: pd.DataFrame, concepts: pd.DataFrame
 ) -> tuple[Scope, pd.DataFrame]:
     categories = queries.ask(snapshot, "categories")["category"].tolist()
     seeds = [int(seed) for seed in queries.ask(snapshot, "study")["seeds"].iloc[0]]
@@ -193,13 +195,16 @@ def _filters(
         chosen_categories = _pick("Prompt categories", list(named), "categories", ":material/sell:")
         chosen_seeds = _pick("Seeds", seeds, "seeds", ":material/casino:")
     shown = models[models["label"].isin(chosen_models)]
+    model_ids = tuple(int(i) for i in shown["model_id"])
+    left = tuple(named[name] for name in chosen_categories)
     scope = Scope(
-        tuple(int(i) for i in shown["model_id"]),
+        model_ids,
         tuple(int(i) for i in concepts[concepts["family"].isin(chosen_families)]["concept_id"]),
-        tuple(named[name] for name in chosen_categories),
+        left,
         tuple(chosen_seeds),
         len(categories),
         len(seeds),
+        slice_panel.choose(snapshot, place, model_ids, left, list(named)),
     )
     return scope, shown
 
@@ -392,7 +397,7 @@ def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") ->
         if any(
             st.session_state.get(key)
             for key in ("models", "families", "categories", "seeds", "search")
-        ):
+        ) or slices.question({key: st.session_state.get(key) for key in slices.KEYS}):
             st.button(
                 "Clear the filters",
                 icon=":material/restart_alt:",
@@ -414,6 +419,7 @@ def clear_filters() -> None:
             st.session_state[key] = []
     if "search" in st.session_state:
         st.session_state["search"] = ""
+    slice_panel.clear()
 
 
 def trouble(error: SnapshotError) -> None:

@@ -182,18 +182,24 @@ def store_of(place: Path) -> Path:
 
 
 @lru_cache(maxsize=32)
-def _sql(name: str) -> str:
+def statement(name: str) -> str:
+    """The text of `app/sql/reviews/<name>.sql`."""
     return (SQL / "reviews" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @contextmanager
-def _opened(store: Path) -> Iterator[sqlite3.Connection]:
+def opened(store: Path) -> Iterator[sqlite3.Connection]:
+    """What people wrote about a study: one transaction on the database beside it, made if need be.
+
+    Raises:
+        ReviewError: the file can't be read or written.
+    """
     try:
         connection = sqlite3.connect(store, timeout=10)
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.executescript(_sql("schema"))
+            connection.executescript(statement("schema"))
             with connection:
                 yield connection
         finally:
@@ -213,13 +219,13 @@ def all_reviews(store: Path) -> list[Review]:
     """
     if not store.exists():
         return []
-    with _opened(store) as connection:
-        rows = connection.execute(_sql("reviews")).fetchall()
+    with opened(store) as connection:
+        rows = connection.execute(statement("reviews")).fetchall()
         return [_review(connection, row) for row in rows]
 
 
 def _review(connection: sqlite3.Connection, row: sqlite3.Row) -> Review:
-    found = connection.execute(_sql("criteria"), {"review_id": row["review_id"]}).fetchall()
+    found = connection.execute(statement("criteria"), {"review_id": row["review_id"]}).fetchall()
     return Review(**dict(row), criteria=tuple(Criterion(**dict(each)) for each in found))
 
 
@@ -231,8 +237,8 @@ def notes_of(store: Path, review_id: str) -> list[Note]:
     """
     if not store.exists():
         return []
-    with _opened(store) as connection:
-        rows = connection.execute(_sql("notes"), {"review_id": review_id}).fetchall()
+    with opened(store) as connection:
+        rows = connection.execute(statement("notes"), {"review_id": review_id}).fetchall()
     return [Note(**dict(row)) for row in rows]
 
 
@@ -256,12 +262,12 @@ def keep(store: Path, review: Review) -> Review:
         author=_clean("author", review.author),
         question=_clean("question", review.question),
     )
-    with _opened(store) as connection:
+    with opened(store) as connection:
         values = {k: v for k, v in vars(kept).items() if k != "criteria"}
-        connection.execute(_sql("add_review"), values)
+        connection.execute(statement("add_review"), values)
         for place, criterion in enumerate(kept.criteria):
             connection.execute(
-                _sql("add_criterion"),
+                statement("add_criterion"),
                 {"review_id": kept.review_id, "place": place, **vars(criterion)},
             )
     return kept
@@ -286,8 +292,8 @@ def add_note(
         "snapshot": snapshot,
         "content_hash": content_hash,
     }
-    with _opened(store) as connection:
-        connection.execute(_sql("add_note"), values)
+    with opened(store) as connection:
+        connection.execute(statement("add_note"), values)
 
 
 def _clean(name: str, text: str) -> str:

@@ -104,6 +104,7 @@ class Scope:
         seeds: seeds shown.
         total_categories: number of categories in the study.
         total_seeds: number of seeds in the study.
+        prompts: prompt_id of the prompts in the slice; None = no slice, all of the categories.
     """
 
     models: tuple[int, ...]
@@ -112,23 +113,25 @@ class Scope:
     seeds: tuple[int, ...]
     total_categories: int = field(default=1)
     total_seeds: int = field(default=1)
+    prompts: tuple[int, ...] | None = None
 
     @property
     def rolled_up(self) -> str | None:
         """The rollups' category that answers for this scope ('' = all prompts), or None."""
-        if len(self.seeds) != self.total_seeds:
+        if self.prompts is not None or len(self.seeds) != self.total_seeds:
             return None
         if len(self.categories) == self.total_categories:
             return ""
         return self.categories[0] if len(self.categories) == 1 else None
 
-    def parameters(self) -> dict[str, list[Any]]:
+    def parameters(self) -> dict[str, list[Any] | None]:
         """The scope as SQL parameters."""
         return {
             "models": list(self.models),
             "concepts": list(self.concepts),
             "categories": list(self.categories),
             "seeds": list(self.seeds),
+            "slice": None if self.prompts is None else list(self.prompts),
         }
 
 

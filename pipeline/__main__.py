@@ -82,10 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path, metavar="DIR")
     verify.set_defaults(handler=_verify)
 
-    from pipeline import upkeep
-    from pipeline.schedulers import add_command
+    schedulers = commands.add_parser("schedulers", help="which schedulers a model can be sampled with")
+    schedulers.add_argument("model", metavar="MODEL", help="a pipeline's folder, or a Hub id")
+    schedulers.add_argument("--revision", metavar="REV", help="of a Hub id")
+    schedulers.set_defaults(handler=_schedulers)
 
-    add_command(commands)
+    from pipeline import upkeep
 
     upkeep.add_arguments(commands)
 
@@ -94,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
 
     add_arguments(demo.add_subparsers(required=True, metavar="COMMAND"))
     return parser
+
+
+def _schedulers(options: argparse.Namespace) -> None:
+    from pipeline.schedulers import show
+
+    print(show(options.model, options.revision))
 
 
 def _positive(text: str) -> int:

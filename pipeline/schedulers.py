@@ -6,7 +6,6 @@ noise level that we read from the scheduler; a wrong level would lead elsewhere.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -240,16 +239,3 @@ def show(source: str, revision: str | None = None) -> str:
     usable = sum(not row.reason for row in rows)
     head = f"{model.pipeline.__name__}: {usable} of {len(rows)} schedulers that diffusers lists can be used"
     return f"{head}\n\n{table(rows)}"
-
-
-def add_command(commands: Any) -> None:
-    """Adds `schedulers` to the command line."""
-    parser = commands.add_parser("schedulers", help="which schedulers a model can be sampled with")
-    parser.add_argument("model", metavar="MODEL", help="a pipeline's folder, or a Hub id")
-    parser.add_argument("--revision", metavar="REV", help="of a Hub id")
-    parser.set_defaults(handler=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    print(show(options.model, options.revision))
-    return 0

@@ -535,8 +535,8 @@ def _choices(allowed: Sequence[str]) -> Any:
 
 # What each tool takes beside `steps` and `prompts`: key -> how it is read.
 TOOL_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "attention": {"maps": _flag, "map_steps": _take_steps},
-    "relevance": {"maps": _flag, "map_steps": _take_steps},
+    "attention": {"maps": _flag, "map_steps": _take_steps, "words": _names},
+    "relevance": {"maps": _flag, "map_steps": _take_steps, "words": _names},
     "df-cam": {"layers": _names},
     "df-rise": {
         "masks": _whole(1, 1_000_000),

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ EVERYTHING: dict[str, Any] = {
     "most": 10,
     "layer_group": "all",
     "score": "clip",
+    "text": "",
+    "fewest": None,
+    "roles": [],
+    "measure": "final",
+    "low": None,
+    "high": None,
+    "top": 0,
 }
 SQL_FILES = sorted(path.stem for path in queries.SQL.glob("*.sql"))
 
@@ -85,7 +93,8 @@ def test_every_query_runs_says_what_a_row_is_and_survives_empty_filters(
     assert text.startswith("-- One row")
     rows = queries.ask_scope(snapshot, name, scope, **EVERYTHING)
     assert len(rows) or name in {"failures", "notices", "prompt"}
-    nothing = Scope((), (), (), (), scope.total_categories, scope.total_seeds)
+    queries.ask_scope(snapshot, name, replace(scope, prompts=(1, 2)), **EVERYTHING)
+    nothing = Scope((), (), (), (), scope.total_categories, scope.total_seeds, ())
     queries.ask_scope(snapshot, name, nothing, **{**EVERYTHING, "candidates": [], "prompts": []})
 
 
@@ -412,6 +421,6 @@ def test_sql_is_never_put_together_and_nothing_from_outside_is_run() -> None:
         ), path
         # Whole files of app/sql, a constant, and in console.py the reader's own parsed SELECT.
         executed = re.findall(r"\.execute\(([^)]*)", text)
-        allowed = ("text", '_sql("', '"PRAGMA foreign_keys = ON"')
+        allowed = ("text", 'statement("', '"PRAGMA foreign_keys = ON"')
         allowed += ("statement",) if path.name == "console.py" else ()
         assert all(call.lstrip().startswith(allowed) for call in executed), path

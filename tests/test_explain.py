@@ -122,6 +122,17 @@ def test_words_have_roles_and_shares(results, name):
     assert scaled.max(0).tolist() == [1, 1]
 
 
+def test_only_the_words_that_are_asked_for_get_maps(pipelines, scorer):
+    options = {"maps": True, "words": ("Cat", "a")}
+    measures = Measures(attention=ToolSpec(steps=(2,), options=options))
+    _, columns = explained(pipelines["scenes-unet"], scorer, measures, spec("scenes-unet"))
+    words = {row["word"] for row in columns[1]["explanations"]}
+    assert words == {"", "cat", "a", "a (2)", "a (3)"}
+    assert len({row["word_index"] for row in columns[1]["words"]}) == 12, (
+        "the shares are of all words"
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_only_the_first_prompts_play_the_dear_games(results, name):
     first, second = (columns["faithfulness"] for columns in results[name][1])

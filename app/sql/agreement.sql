@@ -3,6 +3,7 @@ WITH unit AS (
     SELECT a.model_id, a.step, a.method_a, a.method_b, a.prompt_id, avg(a.spearman) AS spearman, avg(a.iou) AS iou
     FROM agreement AS a JOIN sample AS s USING (sample_id) JOIN prompt AS p ON p.prompt_id = a.prompt_id
     WHERE a.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
     GROUP BY ALL
 )
 SELECT model_id, step, method_a, method_b, count(*)::INTEGER AS prompts,

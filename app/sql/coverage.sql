@@ -1,6 +1,7 @@
 -- One row per model: samples planned, done and failed within the filters; the rest is missing.
 WITH planned AS (
     SELECT count(*) * len($seeds) AS samples FROM prompt WHERE category IN $categories
+      AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
 tried AS (
     SELECT model_id,
@@ -8,7 +9,8 @@ tried AS (
            count(*) FILTER (WHERE status = 'failed') AS failed,
            sum(seconds) FILTER (WHERE status = 'done') AS seconds
     FROM sample JOIN prompt USING (prompt_id)
-    WHERE category IN $categories AND seed IN $seeds
+    WHERE category IN $categories
+      AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND seed IN $seeds
     GROUP BY model_id
 )
 SELECT model_id,

@@ -5,7 +5,8 @@ WITH mention AS (
                     ' ' || trim(regexp_replace(lower(c.name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ') OR c.concept_id = 0
                AS named
     FROM prompt AS p CROSS JOIN concept AS c
-    WHERE p.category IN $categories AND c.concept_id IN $concepts
+    WHERE p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND c.concept_id IN $concepts
 ),
 point AS (
     SELECT t.model_id, t.concept_id, t.prompt_id,

@@ -5,7 +5,8 @@ WITH mention AS (
            contains(' ' || regexp_replace(lower(p.text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ',
                     ' ' || trim(regexp_replace(lower(c.name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ') AS named
     FROM prompt AS p CROSS JOIN concept AS c
-    WHERE p.category IN $categories AND c.concept_id IN $concepts
+    WHERE p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND c.concept_id IN $concepts
 ),
 chosen AS (
     SELECT t.model_id, t.concept_id, t.prompt_id, t.emergence_step

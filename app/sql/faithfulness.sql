@@ -4,7 +4,8 @@ WITH chosen AS (
     SELECT f.model_id, f.prompt_id, f.step, f.method, f.game, f.score,
            f.auc, f.auc_scaled, f.auc_random, f.auc_inverse
     FROM faithfulness AS f JOIN sample AS s USING (sample_id) JOIN prompt AS p ON p.prompt_id = f.prompt_id
-    WHERE f.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories AND f.score = $score
+    WHERE f.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND f.score = $score
 ),
 unit AS (
     SELECT model_id, step, method, game, prompt_id, avg(auc) AS auc, avg(auc_scaled) AS auc_scaled,

@@ -3,7 +3,8 @@ WITH point AS (
     SELECT f.model_id, f.prompt_id, f.method, f.game, unnest(f.curve) AS value,
            (generate_subscripts(f.curve, 1) - 1) / greatest(len(f.curve) - 1, 1) AS fraction
     FROM faithfulness AS f JOIN sample AS s USING (sample_id) JOIN prompt AS p ON p.prompt_id = f.prompt_id
-    WHERE f.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories AND f.score = $score
+    WHERE f.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND f.score = $score
 ),
 unit AS (
     SELECT model_id, method, game, fraction, prompt_id, avg(value) AS value FROM point GROUP BY ALL

@@ -4,6 +4,7 @@ WITH point AS (
            unnest(f.curve) AS value, generate_subscripts(f.curve, 1) - 1 AS point
     FROM faithfulness AS f JOIN sample AS s USING (sample_id) JOIN prompt AS p ON p.prompt_id = f.prompt_id
     WHERE f.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
 unit AS (
     SELECT model_id, method, game, score, prompt_id, point / greatest(last, 1) AS fraction, avg(value) AS value

@@ -2,5 +2,6 @@
 SELECT s.model_id, s.prompt_id, p.prompt_key, p.text, p.category, s.seed, e.step, e.method,
        count(*) FILTER (WHERE e.word = '')::INTEGER AS whole, count(*) FILTER (WHERE e.word <> '')::INTEGER AS words
 FROM explanation AS e JOIN sample AS s USING (sample_id) JOIN prompt AS p USING (prompt_id)
-WHERE s.model_id IN $models AND p.category IN $categories AND s.seed IN $seeds
+WHERE s.model_id IN $models AND p.category IN $categories
+  AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND s.seed IN $seeds
 GROUP BY ALL ORDER BY s.model_id, s.prompt_id, s.seed, e.step, e.method

@@ -3,6 +3,7 @@ WITH point AS (
     SELECT f.model_id, f.prompt_id, unnest(f.x) AS x, unnest(f.y) AS y, generate_subscripts(f.x, 1) - 1 AS step
     FROM path AS f JOIN prompt AS p USING (prompt_id)
     WHERE f.model_id IN $models AND f.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
 unit AS (
     SELECT model_id, step, prompt_id, avg(x) AS x, avg(y) AS y FROM point GROUP BY ALL

@@ -4,6 +4,7 @@ WITH point AS (
            unnest(t.steps) AS step, unnest(coalesce(t.scaled, t.mass)) AS value
     FROM token_attention AS t JOIN sample AS s USING (sample_id) JOIN prompt AS p ON p.prompt_id = t.prompt_id
     WHERE t.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
       AND t.source = $source AND t.layer_group = 'all' AND t.word_index >= 0 AND t.role <> ''
 ),
 unit AS (

@@ -4,6 +4,7 @@ WITH point AS (
            unnest(f.power) AS value, generate_subscripts(f.power, 1) - 1 AS step
     FROM spectrum AS f JOIN sample AS s USING (sample_id) JOIN prompt AS p ON p.prompt_id = f.prompt_id
     WHERE f.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
 unit AS (
     SELECT model_id, band, low, high, step, prompt_id, avg(value) AS value FROM point

@@ -3,6 +3,7 @@ WITH complete AS (
     SELECT s.prompt_id, row_number() OVER (ORDER BY s.prompt_id) - 1 AS place, count(*) OVER () AS total
     FROM sample AS s JOIN prompt AS p USING (prompt_id)
     WHERE s.status = 'done' AND s.seed = $seed AND s.model_id IN $models AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
     GROUP BY s.prompt_id
 ),
 spread AS (

@@ -3,7 +3,8 @@ WITH side AS (
     SELECT t.model_id, t.prompt_id, t.seed, t.similarity, len(t.similarity) AS steps
     FROM trajectory AS t JOIN prompt AS p USING (prompt_id)
     WHERE (t.model_id = $baseline OR t.model_id IN $candidates) AND t.concept_id = $concept
-      AND p.category IN $categories AND t.seed IN $seeds
+      AND p.category IN $categories
+        AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND t.seed IN $seeds
 ),
 matched AS (
     SELECT b.model_id AS model_id, a.prompt_id,

@@ -3,6 +3,7 @@ WITH point AS (
     SELECT t.model_id, t.prompt_id, generate_subscripts(t.x, 1) - 1 AS step, unnest(t.x) AS x, unnest(t.y) AS y
     FROM path AS t JOIN prompt AS p USING (prompt_id)
     WHERE t.model_id IN $models AND t.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
 unit AS (
     SELECT model_id, prompt_id, step, avg(x) AS x, avg(y) AS y FROM point GROUP BY ALL

@@ -3,6 +3,7 @@ WITH followed AS (
     SELECT DISTINCT p.prompt_id, p.prompt_key, p.text, p.category
     FROM path AS t JOIN prompt AS p USING (prompt_id)
     WHERE t.model_id IN $models AND t.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
 numbered AS (
     SELECT *, row_number() OVER (ORDER BY prompt_id) - 1 AS place, count(*) OVER () AS total FROM followed

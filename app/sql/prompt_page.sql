@@ -17,7 +17,9 @@ chosen AS (
            avg(s.score) FILTER (WHERE s.model_id = $candidate) AS candidate,
            stddev_pop(s.score) AS spread
     FROM prompt AS p LEFT JOIN score AS s USING (prompt_id)
-    WHERE p.category IN $categories AND contains(lower(p.text), lower($search))
+    WHERE p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
+      AND contains(lower(p.text), lower($search))
     GROUP BY ALL
 )
 SELECT c.prompt_id, c.prompt_key, c.text, c.category, c.words, c.samples, c.failed,

@@ -6,6 +6,7 @@ WITH point AS (
     FROM spectrum AS b JOIN sample AS s USING (sample_id) JOIN prompt AS p ON p.prompt_id = b.prompt_id
     CROSS JOIN unnest(range(len(b.power))) AS r(i)
     WHERE b.model_id IN $models AND s.seed IN $seeds AND p.category IN $categories
+      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
 unit AS (
     SELECT model_id, prompt_id, band, low, high, step, avg(value) AS value, avg(change) AS change FROM point GROUP BY ALL

@@ -18,6 +18,7 @@ from pipeline.explain.tools import TOOLS, random_maps
 from pipeline.observe import Batch, StepView
 from pipeline.spectra import BAND_EDGES, band_power
 from pipeline.study import METHODS, Measures, ToolSpec
+from pipeline.words import plain
 
 COLUMNS = ("words", "explanations", "faithfulness", "agreement", "spectrum")
 
@@ -83,8 +84,9 @@ class Explainer:
     ) -> dict[int, Tensor]:
         """Stores an item's maps per word, if asked for; returns its map over all words."""
         stored = view.step in map_steps(self._spec(method), view.total_steps)
+        wanted = wanted_words(self._spec(method))
         for item, found in words.items():
-            named = {"": found.whole()} | (found.named() if stored else {})
+            named = {"": found.whole()} | (found.named(wanted) if stored else {})
             if stored or item in self._items("faithfulness", view.step):
                 self._rows[item]["explanations"] += [
                     map_record(view.step, method, word, values) for word, values in named.items()
@@ -124,6 +126,12 @@ class Explainer:
             for band, (low, high) in enumerate(limits)
             if self._power
         ]
+
+
+def wanted_words(spec: ToolSpec) -> frozenset[str] | None:
+    """The words whose maps a study stores, without case and punctuation; None = all."""
+    words = spec.options.get("words")
+    return None if words is None else frozenset(plain(word) for word in words)  # type: ignore[union-attr]
 
 
 def judged_methods(measures: Measures) -> tuple[str, ...]:

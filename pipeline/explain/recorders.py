@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from pipeline.explain.relevance import token_relevance, word_scores
 from pipeline.explain.tools import forwards
 from pipeline.models import denoiser_of
 from pipeline.observe import Batch, StepView
-from pipeline.words import SPECIAL, split_words, word_average, word_roles
+from pipeline.words import SPECIAL, plain, split_words, word_average, word_roles
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,20 @@ class StepWords:
         """The sum over all words: where the prompt as a whole acts."""
         return self.maps.sum(0)
 
-    def named(self) -> dict[str, Float[Tensor, "h w"]]:
-        """Map by word; a word that comes again is called `a (2)`."""
+    def named(self, wanted: Collection[str] | None = None) -> dict[str, Float[Tensor, "h w"]]:
+        """Map by word; a word that comes again is called `a (2)`.
+
+        Args:
+            wanted: plain words to keep; None = all.
+        """
         found: dict[str, Tensor] = {}
         for word, values in zip(self.words, self.maps, strict=True):
             count = 1 + sum(name == word or name.startswith(f"{word} (") for name in found)
             found[word if count == 1 else f"{word} ({count})"] = values
-        return found
+        if wanted is None:
+            return found
+        kept = [name for name, word in zip(found, self.words, strict=True) if plain(word) in wanted]
+        return {name: found[name] for name in kept}
 
 
 @dataclass(frozen=True)

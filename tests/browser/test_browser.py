@@ -6,6 +6,7 @@ Screenshots go to the folder that STEPSCOPE_SCREENSHOTS names, else to the test'
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROMEDRIVER = shutil.which("chromedriver")
 PATIENCE = 60.0
+VIEW_NAMES = re.findall(r'^    View\("(\w+)"', (ROOT / "app" / "main.py").read_text(), re.MULTILINE)
 
 pytestmark = [
     pytest.mark.browser,
@@ -253,12 +255,39 @@ def test_a_click_in_a_film_strip_and_the_keyboard_move_the_step(reader: Reader) 
     wait(lambda: "step=1" in reader.url(), reader.url)
 
 
+EXPLAIN = ("Regions", "Words", "Schedules", "Paths", "Faithfulness", "Trust")
+
+
+def test_the_explain_views_follow_the_step_and_keep_the_filters(reader: Reader) -> None:
+    reader.open("/regions?seeds=1&step=2")
+    for title in EXPLAIN:
+        reader.go(title)
+        assert reader.title() == title
+        assert "seeds=1" in reader.url()
+        assert reader.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stMain] svg, img, canvas")
+        reader.shoot(f"explain-{title.lower()}")
+    reader.go("Regions")
+    before = pictures(reader)
+    reader.find(".st-key-step input").send_keys(Keys.ARROW_RIGHT)
+    wait(lambda: "step=3" in reader.url(), reader.url)
+    wait(lambda: pictures(reader) != before, lambda: "the maps stayed as they were")
+
+
+def pictures(reader: Reader) -> list[str]:
+    """The sources of all pictures on the page, in charts and outside."""
+    script = (
+        "return [...document.querySelectorAll('[data-testid=stMain] image, [data-testid=stMain] img')]"
+        ".map(each => each.getAttribute('href') || each.getAttribute('xlink:href') || each.src)"
+    )
+    return list(reader.driver.execute_script(script))
+
+
 def test_every_view_in_dark_and_on_a_wide_screen(server: str, tmp_path: Path) -> None:
     shots = Path(os.environ.get("STEPSCOPE_SCREENSHOTS", tmp_path / "shots"))
     driver = chrome(1600, 1400, dark=True, profile=tmp_path / "profile")
     try:
         dark = Reader(driver, server, shots)
-        for view in ("", "timesteps", "prompts", "models"):
+        for view in ("", *VIEW_NAMES[1:]):
             dark.open(f"/{view}")
             background = driver.execute_script(
                 "return "

@@ -28,3 +28,8 @@ CREATE TABLE IF NOT EXISTS note (
     snapshot INTEGER NOT NULL,            -- that its author saw
     content_hash TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS slice (
+    name TEXT PRIMARY KEY,
+    written_at TEXT NOT NULL,             -- UTC, ISO 8601
+    filters TEXT NOT NULL                 -- JSON: filter's key -> value
+);

@@ -1,0 +1,154 @@
+"""Slices: the part of a study's prompts that a reader looks at, and the slices that people saved. No Streamlit.
+
+A slice is what its widgets hold, by their keys, so that it is part of the URL. Saved slices live beside the study, in
+the database of the reviews, never in the snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from reviews import ReviewError, opened, statement
+
+ROLES = ("subject", "relation", "object", "attribute")
+MEASURES = {
+    "": "nothing",
+    "final": "final similarity to the prompt",
+    "spread": "how far the models are apart at the end",
+    "rise": "rise from the first step to the last",
+    "auc": "area under the curve (high = early)",
+    "spearman": "correlation with the step",
+    "emergence": "emergence step",
+}
+"""What prompts can be ranked by: its key in slice_prompts.sql and what a reader sees."""
+
+KEYS: dict[str, type | tuple[type, ...]] = {
+    "categories": list,
+    "slice_text": str,
+    "slice_fewest": int,
+    "slice_most": int,
+    "slice_roles": list,
+    "slice_by": str,
+    "slice_low": (int, float),
+    "slice_high": (int, float),
+    "slice_order": str,
+    "slice_top": int,
+}
+"""The widgets whose values make up a slice, and what a saved value must be."""
+
+ORDERS = {"Highest": -1, "Lowest": 1}
+LONGEST_NAME = 60
+LARGEST = 10_000
+
+
+def question(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The parameters of slice_prompts.sql for what the widgets hold, or None where they ask for nothing.
+
+    Args:
+        state: value by the keys of KEYS; one that is missing asks for nothing.
+    """
+    by = state.get("slice_by") or ""
+    asked = {
+        "text": (state.get("slice_text") or "").strip(),
+        "fewest": state.get("slice_fewest"),
+        "most": state.get("slice_most"),
+        "roles": list(state.get("slice_roles") or ()),
+        "measure": by,
+        "low": state.get("slice_low") if by else None,
+        "high": state.get("slice_high") if by else None,
+        "top": int(state.get("slice_top") or 0) if by else 0,
+        "direction": ORDERS[state.get("slice_order") or "Highest"],
+    }
+    ranked = asked["top"] or asked["low"] is not None or asked["high"] is not None
+    plain = (asked["text"], asked["roles"], asked["fewest"], asked["most"])
+    if not ranked and not any(each not in ("", [], None) for each in plain):
+        return None
+    return asked if ranked else {**asked, "measure": ""}
+
+
+def sentence(asked: Mapping[str, Any]) -> str:
+    """The slice in words, without the categories."""
+    parts = []
+    if asked["text"]:
+        parts.append(f"text has “{asked['text']}”")
+    for name, word in (("fewest", "at least"), ("most", "at most")):
+        if asked[name] is not None:
+            parts.append(f"{word} {asked[name]} words")
+    if asked["roles"]:
+        parts.append("has " + ", ".join(asked["roles"]))
+    if asked["measure"]:
+        title = MEASURES[asked["measure"]]
+        for name, word in (("low", "at least"), ("high", "at most")):
+            if asked[name] is not None:
+                parts.append(f"{title} {word} {asked[name]:g}")
+        if asked["top"]:
+            which = next(name for name, sign in ORDERS.items() if sign == asked["direction"])
+            parts.append(f"the {asked['top']} {which.lower()} by {title}")
+    return "; ".join(parts)
+
+
+def saved(store: Path) -> dict[str, dict[str, Any]]:
+    """The saved slices of a study: name -> value by key.
+
+    Raises:
+        ReviewError: the file can't be read.
+    """
+    if not store.exists():
+        return {}
+    with opened(store) as connection:
+        rows = connection.execute(statement("slices")).fetchall()
+    return {row["name"]: _known(row["filters"]) for row in rows}
+
+
+def _known(text: str) -> dict[str, Any]:
+    """What a saved text says of the keys that this app knows; other people's files are not trusted."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    known = {k: found[k] for k, kind in KEYS.items() if isinstance(found.get(k), kind)}
+    allowed: dict[str, Collection[Any]] = {"slice_by": MEASURES, "slice_order": ORDERS}
+    known = {k: v for k, v in known.items() if v in allowed.get(k, [v])}
+    if "slice_roles" in known:
+        known["slice_roles"] = [role for role in known["slice_roles"] if role in ROLES]
+    return known
+
+
+def save(store: Path, name: str, state: Mapping[str, Any]) -> str:
+    """Save what the widgets hold under a name, in place of an older slice of that name; returns the name.
+
+    Raises:
+        ReviewError: the name is missing or too long, nothing is chosen, or it can't be written.
+    """
+    shown = "".join(c for c in name if c.isprintable()).strip()
+    if not 0 < len(shown) <= LONGEST_NAME:
+        raise ReviewError(
+            f"A slice's name has 1 to {LONGEST_NAME} signs; this has {len(shown)}. Give another."
+        )
+    kept = {key: state[key] for key in KEYS if state.get(key) not in (None, "", [], 0)}
+    if question(kept) is None and "categories" not in kept:
+        raise ReviewError("All prompts are shown. Choose some of them before you save a slice.")
+    values = {
+        "name": shown,
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "filters": json.dumps(kept),
+    }
+    with opened(store) as connection:
+        connection.execute(statement("add_slice"), values)
+    return shown
+
+
+def forget(store: Path, name: str) -> None:
+    """Remove a saved slice.
+
+    Raises:
+        ReviewError: it can't be written.
+    """
+    with opened(store) as connection:
+        connection.execute(statement("drop_slice"), {"name": name})

@@ -1,0 +1,2 @@
+-- Forgets a slice.
+DELETE FROM slice WHERE name = $name
