@@ -21,7 +21,9 @@ import queries
 import slice_panel
 import slices
 import streamlit as st
+import texts
 import uncertainty
+import watch_panel
 from PIL import Image
 from queries import Scope, Snapshot, SnapshotError
 
@@ -33,6 +35,9 @@ CRISP = 320
 # What the theme calls the charts' colours, in their order; it has no name for the sixth and the
 # seventh.
 HUES = ("blue", "orange", "green", "violet", "yellow", "gray", "gray", "gray")
+
+
+plain = texts.plain
 
 
 # A page asks for the same tests on every rerun, and two dozen of them take a quarter of a second.
@@ -121,9 +126,9 @@ def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
         SnapshotError: there is no study to show.
     """
     place = _choose_study(queries.find_studies(arguments))
-    snapshot = queries.locate(place)
+    st.session_state["_place"] = place
+    snapshot = watch_panel.held(place, queries.locate(place))
     queries.check(snapshot)
-    _tell_if_new(place, snapshot)
     every_model = _with_unique_labels(queries.ask(snapshot, "models"))
     concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
     scope, models = _filters(snapshot, place, every_model, concepts)
@@ -171,15 +176,6 @@ def _with_unique_labels(models: pd.DataFrame) -> pd.DataFrame:
     return models.assign(
         label=models["label"].where(~shared, models["label"] + " (" + models["name"] + ")")
     )
-
-
-def _tell_if_new(place: Path, snapshot: Snapshot) -> None:
-    before = st.session_state.get("_seen", {})
-    if before.get(str(place), snapshot) != snapshot:
-        st.toast(
-            "A new snapshot of this study was published: this is it.", icon=":material/update:"
-        )
-    st.session_state["_seen"] = {**before, str(place): snapshot}
 
 
 def _filters(
@@ -279,6 +275,7 @@ def _sidebar_foot(page: Page) -> None:
             f":material/image: {int(study['done_samples']):,} of "
             f"{int(study['planned_samples']):,} samples"
         )
+        watch_panel.offer(page.place)
 
 
 def header(title: str, question: str) -> None:
@@ -433,11 +430,8 @@ def trouble(error: SnapshotError) -> None:
             st.caption("What to do, in the project's folder:")
             st.code("\n".join(error.advice), language="bash")
         st.button("Look again", icon=":material/refresh:", key="look_again")
-
-
-def plain(text: str) -> str:
-    """Text from a study, escaped for a place that reads Markdown: one line, nothing interpreted."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>$:~&])", r"\\\1", " ".join(str(text).split()))
+        if place := st.session_state.get("_place"):
+            watch_panel.follow(place)
 
 
 def shorten(text: str, length: int = 90) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import queries
 import slices
 import streamlit as st
+import texts
 from queries import Snapshot
 from reviews import ReviewError, store_of
 
@@ -43,14 +44,9 @@ def choose(
     )
     with st.sidebar:
         st.caption(
-            f":material/filter_alt: {len(found):,} prompts: {_shown(slices.sentence(asked))}"
+            f":material/filter_alt: {len(found):,} prompts: {texts.plain(slices.sentence(asked))}"
         )
     return tuple(int(each) for each in found["prompt_id"])
-
-
-def _shown(text: str) -> str:
-    """Text that markdown shows as it is."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!:$<>|~" else c for c in text)
 
 
 def _fields() -> None:
@@ -108,7 +104,7 @@ def _saved(place: Path, named: Sequence[str]) -> None:
     for number, (name, filters) in enumerate(known.items()):
         use, drop = st.columns([5, 1])
         use.button(
-            _shown(name),
+            texts.plain(name),
             key=f"slice_use_{number}",
             on_click=_apply,
             args=(filters, named),

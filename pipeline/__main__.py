@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("folder", type=Path, metavar="DIR")
     verify.set_defaults(handler=_verify)
 
-    schedulers = commands.add_parser("schedulers", help="which schedulers a model can be sampled with")
+    schedulers = commands.add_parser(
+        "schedulers", help="which schedulers a model can be sampled with"
+    )
     schedulers.add_argument("model", metavar="MODEL", help="a pipeline's folder, or a Hub id")
     schedulers.add_argument("--revision", metavar="REV", help="of a Hub id")
     schedulers.set_defaults(handler=_schedulers)

@@ -146,7 +146,7 @@ class _Run:
         self.log = RunLog(results.logs, "run")
         self.device, self.open_worker = device, open_worker
         self.ledger: Ledger = results.read_ledger()
-        self.units = self.failed = 0
+        self.units = self.failed = self.samples = 0
         self.errors: list[str] = []
         self.unopened: list[StepscopeError] = []
 
@@ -157,9 +157,11 @@ class _Run:
             for model in self.made.study.models
         }
         todo = sum(len(units) for units in waiting.values())
+        images = sum(len(unit) for units in waiting.values() for unit in units)
         self.log.write(
-            "start", study=self.made.study.name, units=len(self.made), todo=todo, **self._facts()
-        )
+            "start", study=self.made.study.name, units=len(self.made), todo=todo, samples=images,
+            **self._facts(),
+        )  # fmt: skip
         try:
             self._run_all(waiting)
             if self.unopened and not self.units:
@@ -211,11 +213,13 @@ class _Run:
         return 1 if self.retry and tries >= MAX_TRIES else tries + 1
 
     def _keep(self, unit: WorkUnit, entry: LedgerEntry, **facts: Any) -> None:
-        """Writes an entry to the ledger and to the log."""
+        """Writes an entry to the ledger and to the log; `through` counts the samples that need no more work in this run."""
         self.results.append([entry])
+        if entry.has_shard or entry.tries >= MAX_TRIES:
+            self.samples += len(unit)
         self.log.write(
             "unit", unit_id=unit.unit_id, model=unit.model.name, seed=unit.seed, status=entry.status,
-            failed=entry.failed, tries=entry.tries, error=entry.error, **facts,
+            samples=len(unit), through=self.samples, failed=entry.failed, tries=entry.tries, error=entry.error, **facts,
         )  # fmt: skip
 
     def _run_model(self, model: ModelSpec, units: list[WorkUnit]) -> None:

@@ -256,16 +256,17 @@ def write_shard(store: ShardStore, unit_id: str, rows: Sequence[Mapping[str, Any
         StoreError: rows that do not fit, a full disk, a folder that cannot be written.
     """
     table = table_of(rows)
-    failed = sum(row["status"] != "done" for row in rows)
+    errors = [str(row["error"]) for row in rows if row["status"] != "done"]
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd", version="2.6")
     data = buffer.getvalue()
     found = store.write(unit_id, data)
     return LedgerEntry(
         unit_id=unit_id,
-        status="failed" if failed else "done",
+        status="failed" if errors else "done",
         rows=len(rows),
-        failed=failed,
+        failed=len(errors),
+        error=errors[0] if errors else "",
         bytes=len(data),
         mtime_ns=found.changed_ns,
         sha256=hashlib.sha256(data).hexdigest(),

@@ -253,6 +253,10 @@ def test_a_study_that_can_be_run_is_not_complained_of(facts):
             Measures(attention=ToolSpec(options={"maps": True, "map_steps": (9,)})),
             "map_steps holds 9",
         ),
+        (
+            Measures(attention=ToolSpec(steps=(0, 2), options={"maps": True, "map_steps": (1,)})),
+            r"map_steps holds 1, which is not among its steps \(0, 2\)",
+        ),
         (Measures(df_cam=ToolSpec(options={"layers": ("up_blocks.9.*",)})), "no layer"),
         (Measures(attention=ToolSpec(options={"words": ("zebra",)})), "'zebra'"),
         (Measures(df_rise=ToolSpec(options={"masks": 10**10})), "at most"),

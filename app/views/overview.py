@@ -12,6 +12,7 @@ import pandas as pd
 import queries
 import streamlit as st
 import uncertainty
+import watch_panel
 from controls import Page
 
 SCORE_HELP = (
@@ -38,6 +39,7 @@ def show(page: Page) -> None:
         st.text(str(study["description"]))
     scores = queries.ask_scope(page.snapshot, "scores", page.scope)
     facts(page)
+    watch_panel.follow(page.place, finished=False)
     if scores.empty:
         controls.empty(
             "No sample is done within these filters.",

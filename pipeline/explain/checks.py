@@ -60,6 +60,7 @@ def check_measures(measures: Measures, facts: ModelFacts) -> list[str]:
         wanted = tool.options.get("map_steps", ())
         if isinstance(wanted, tuple) and wanted[:1] != ("stride",):
             _check_steps(f"measures.{name}.map_steps", wanted, facts)
+            _check_measured(name, wanted, tool.at(facts.steps))
         _check_words(name, tool.options.get("words", ()), facts.prompts)
     layers = measures.df_cam.options.get("layers", ()) if measures.df_cam else ()
     if facts.layers and layers:
@@ -75,6 +76,16 @@ def _check_steps(where: str, steps: Sequence[Any], facts: ModelFacts) -> None:
                 f"{where} holds {step}, but model {facts.name!r} has steps 0 to "
                 f"{facts.steps - 1}. Leave it out, or raise the model's steps."
             )
+
+
+def _check_measured(tool: str, wanted: Sequence[Any], measured: Sequence[int]) -> None:
+    """Maps can be stored of the steps that a tool looks at, and of no others."""
+    unseen = [step for step in wanted if step not in measured]
+    if unseen:
+        raise StudyError(
+            f"measures.{tool}.map_steps holds {unseen[0]}, which is not among its steps "
+            f"({', '.join(map(str, measured))}). Add it to measures.{tool}.steps, or leave it out."
+        )
 
 
 def _check_words(tool: str, words: Any, prompts: Sequence[str]) -> None:
