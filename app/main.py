@@ -40,6 +40,7 @@ class View:
 
 VIEWS = (
     View("overview", "Overview", ":material/dashboard:", "Study", scrubber=False),
+    View("changes", "Changes", ":material/difference:", "Study", scrubber=False),
     View("timesteps", "Timesteps", ":material/timeline:", "Explore"),
     View("prompts", "Prompts", ":material/notes:", "Explore", needs="prompt"),
     View("models", "Models", ":material/compare_arrows:", "Explore"),

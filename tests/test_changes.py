@@ -1,0 +1,86 @@
+"""What changed between two snapshots: counted by hand, and shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import duckdb
+import pandas as pd
+import pytest
+import snapshot_changes as changes
+from test_views import Open, open_view, shown  # noqa: F401
+
+from pipeline.database.publish import publish
+
+
+def rows(**scores: float | None) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"model": "m", "prompt_key": key, "done": int(score is not None), "failed": int(score is None), "score": score}
+        for key, score in scores.items()
+    )  # fmt: skip
+
+
+def test_by_model_by_hand():
+    then, now = rows(a=0.1, b=0.2, c=0.3, d=None), rows(b=0.2, c=0.5, d=0.4, e=0.6)
+    (found,) = changes.by_model(then, now).to_dict("records")
+    assert (found["done_then"], found["done_now"], found["failed_then"]) == (3, 4, 1)
+    assert (found["shared"], found["altered"]) == (2, 1)
+    assert found["difference"] == pytest.approx(0.1)
+    assert found["score_then"] == pytest.approx(0.2)
+    names = changes.names(then, now)
+    assert (names.more_prompts, names.fewer_prompts) == (1, 1)
+
+
+def test_the_largest_change_comes_first():
+    base = {"model": "m", "family": "f", "prompts": 3, "auc": 0.5, "emergence": 4.0}
+    then = pd.DataFrame([{**base, "concept": c, "final": 0.2} for c in "ab"])
+    now = then.assign(final=[0.21, 0.1])
+    assert changes.by_concept(then, now)["concept"].tolist() == ["b", "a"]
+
+
+@pytest.fixture
+def twice(tmp_path, results):
+    """A study published twice, whose older snapshot is another: one model and half of the prompts less."""
+    place = tmp_path / "demo"
+    shutil.copytree(results, place)
+    old = place / json.loads((place / "current.json").read_text())["snapshot"]
+    with duckdb.connect(str(old)) as db:
+        db.execute("DELETE FROM sample WHERE model_id = 3 OR prompt_id > 12")
+        db.execute("UPDATE sample SET clip_score = clip_score - 0.1 WHERE model_id = 1")
+        db.execute("UPDATE study SET done_samples = 48, content_hash = 'other'")
+    publish(place)
+    return place
+
+
+def test_the_view_tells_what_changed(twice, open_view: Open):  # noqa: F811
+    app = open_view("changes", twice)
+    assert not app.exception
+    assert "content hashes differ" in shown(app)
+    assert "12 prompts" in shown(app)
+    table = app.dataframe[0].value.set_index("model")
+    assert table["shared"].to_dict() == {
+        "scenes-unet": 12,
+        "scenes-unet-short": 12,
+        "scenes-dit": 0,
+    }
+    assert table["altered"].to_dict() == {
+        "scenes-unet": 12,
+        "scenes-unet-short": 0,
+        "scenes-dit": 0,
+    }
+    assert table.loc["scenes-unet", "difference"] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_one_snapshot_has_nothing_to_compare_with(results, open_view: Open):  # noqa: F811
+    app = open_view("changes", results)
+    assert not app.exception
+    assert "no other snapshot" in shown(app)
+
+
+def test_an_older_snapshot_that_cannot_be_read_is_said(twice, open_view: Open):  # noqa: F811
+    old = min((twice / "snapshots").glob("*.duckdb"))
+    old.write_bytes(b"nothing")
+    app = open_view("changes", twice)
+    assert not app.exception
+    assert "not a readable DuckDB database" in shown(app)
