@@ -428,7 +428,7 @@ def trouble(error: SnapshotError) -> None:
         st.text(error.detail)
         if error.advice:
             st.caption("What to do, in the project's folder:")
-            st.code("\n".join(error.advice), language="bash")
+            st.code("\n".join(error.advice), language=None)
         st.button("Look again", icon=":material/refresh:", key="look_again")
         if place := st.session_state.get("_place"):
             watch_panel.follow(place)

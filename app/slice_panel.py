@@ -84,9 +84,7 @@ def _ranking() -> None:
     for column, label, key in ((low, "From", "slice_low"), (high, "to", "slice_high")):
         column.number_input(label, value=None, key=key, bind=BIND, format="%.4f", step=0.01)
     order, top = st.columns(2, vertical_alignment="bottom")
-    order.segmented_control(
-        "Order", list(slices.ORDERS), key="slice_order", bind=BIND, default="Highest"
-    )
+    order.radio("Order", list(slices.ORDERS), key="slice_order", bind=BIND, horizontal=True)
     top.number_input(
         "Only the first", 0, slices.LARGEST, 0, key="slice_top", bind=BIND, help="0 = all"
     )

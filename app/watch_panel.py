@@ -124,7 +124,6 @@ def offer(place: Path) -> None:
     if st.button(
         "Show the new snapshot",
         icon=":material/update:",
-        type="primary",
         width="stretch",
         key="take_snapshot",
         help=f"{Path(newest.path).name} was published since; what you see stays as it is until you take it.",

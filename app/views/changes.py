@@ -26,7 +26,7 @@ def show(page: Page) -> None:
     if not found:
         controls.empty(
             "This study has no other snapshot.",
-            "Each publish makes one; `gc` removes old ones. Come back after the next run.",
+            "Each publish makes one, gc removes old ones. Come back after the next run.",
             icon=":material/history:",
         )
         return

@@ -176,7 +176,6 @@ def downloads(made: dict[str, Any], name: str) -> None:
             file_name=f"{name}.zip",
             mime="application/zip",
             on_click="ignore",
-            type="primary",
             icon=":material/folder_zip:",
             key="all_files",
         )
@@ -208,7 +207,7 @@ def again(made: dict[str, Any]) -> None:
     import shlex
 
     with controls.card("Make it again", key="again"):
-        st.code(shlex.join(made["command"]), language="bash", wrap_lines=True)
+        st.code(shlex.join(made["command"]), language=None, wrap_lines=True)
 
 
 def numbers(made: dict[str, Any], name: str) -> None:

@@ -252,7 +252,7 @@ def save(page: Page, criteria: tuple[Criterion, ...], pair: tuple[int, int]) -> 
             "Question", placeholder="May the new checkpoint go into production?", max_chars=500
         )
         author = st.text_input("Your name", key="reviewer", max_chars=80)
-        if not st.form_submit_button("Save the review", icon=":material/save:", type="primary"):
+        if not st.form_submit_button("Save the review", icon=":material/save:"):
             return
     names = page.every_model.set_index("model_id")["name"]
     review = Review(
