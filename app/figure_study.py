@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import charts
 import pandas as pd
+import slices
 import snapshots
 from snapshots import Scope, Snapshot
 from typeset import Draw
@@ -49,6 +50,7 @@ class Choice:
         score: clip, structure or fid, of insertion and deletion.
         source: attention or relevance, of word values.
         rows: how many rows (prompts, concepts) at most.
+        slice: of the prompts, as `slices.tokens` writes it.
     """
 
     models: tuple[str, ...] = ()
@@ -63,6 +65,7 @@ class Choice:
     score: str = ""
     source: str = ""
     rows: int = 0
+    slice: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """The choice as command-line arguments."""
@@ -127,7 +130,7 @@ class FigureStudy:
         families = list(dict.fromkeys(concepts["family"]))
         chosen = _chosen("families", self.choice.families, families)
         seeds = [int(seed) for seed in self.row["seeds"]]
-        return Scope(
+        scope = Scope(
             tuple(int(i) for i in models["model_id"]),
             tuple(int(i) for i in concepts[concepts["family"].isin(chosen)]["concept_id"]),
             tuple(_chosen("categories", self.choice.categories, self.categories)),
@@ -135,6 +138,23 @@ class FigureStudy:
             len(self.categories),
             len(seeds),
         )
+        return replace(scope, prompts=self._slice(scope))
+
+    def _slice_sentence(self) -> str:
+        asked = slices.question(slices.parsed(self.choice.slice))
+        return "" if asked is None else f"Prompts: {slices.sentence(asked)}. "
+
+    def _slice(self, scope: Scope) -> tuple[int, ...] | None:
+        try:
+            asked = slices.question(slices.parsed(self.choice.slice))
+        except ValueError as error:
+            raise FigureError(f"--slice: {error}") from error
+        if asked is None:
+            return None
+        found = self.ask_scope("slice_prompts", scope, **asked)
+        if found.empty:
+            raise FigureError(f"--slice: no prompt of this study: {slices.sentence(asked)}.")
+        return tuple(int(each) for each in found["prompt_id"])
 
     def model_id(self, given: str) -> int:
         """The model with this label or name.
@@ -228,7 +248,7 @@ class FigureStudy:
     def source_line(self) -> str:
         """Where the numbers come from, for a caption."""
         return (
-            f"Study “{self.row['name']}”, snapshot {int(self.row['snapshot'])} "
+            f"{self._slice_sentence()}Study “{self.row['name']}”, snapshot {int(self.row['snapshot'])} "
             f"(sha256 {str(self.row['content_hash'])[:12]})."
         )
 

@@ -328,6 +328,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         chosen.add_argument(f"--{name}", nargs="+", default=[], metavar="NAME")
     for name in ("seeds", "steps"):
         chosen.add_argument(f"--{name}", nargs="+", type=int, default=[], metavar="N")
+    chosen.add_argument(
+        "--slice",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="text=cat fewest=3 by=final top=20",
+    )
     chosen.add_argument("--baseline", default="", metavar="MODEL")
     chosen.add_argument("--score", default="", choices=["clip", "structure", "fid"])
     chosen.add_argument("--source", default="", choices=["attention", "relevance"])
@@ -337,7 +344,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def choice_of(given: argparse.Namespace) -> Choice:
     """The filters of a command line."""
-    lists = ("models", "families", "categories", "seeds", "concepts", "prompts", "methods", "steps")
+    lists = (
+        "models",
+        "families",
+        "categories",
+        "seeds",
+        "concepts",
+        "prompts",
+        "methods",
+        "steps",
+        "slice",
+    )
     return Choice(
         **{name: tuple(getattr(given, name)) for name in lists},
         baseline=given.baseline,

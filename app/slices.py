@@ -7,7 +7,8 @@ the database of the reviews, never in the snapshot.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
 """The widgets whose values make up a slice, and what a saved value must be."""
 
 ORDERS = {"Highest": -1, "Lowest": 1}
+ALLOWED: dict[str, Collection[Any]] = {"slice_by": MEASURES, "slice_order": ORDERS}
 LONGEST_NAME = 60
 LARGEST = 10_000
 
@@ -91,6 +93,66 @@ def sentence(asked: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
+def tokens(state: Mapping[str, Any]) -> tuple[str, ...]:
+    """The slice as words of a command line, without the categories: text=cat, roles=subject, by=final, top=5."""
+    if question(state) is None:
+        return ()
+    out = []
+    for key in KEYS:
+        value = state.get(key)
+        if key == "categories" or value in (None, "", [], 0):
+            continue
+        for each in value if isinstance(value, list | tuple) else [value]:
+            out.append(f"{key.removeprefix('slice_')}={each}")
+    return tuple(out)
+
+
+def parsed(words: Sequence[str]) -> dict[str, Any]:
+    """The inverse of `tokens`.
+
+    Raises:
+        ValueError: a word that is no key=value, an unknown key, or a value that is not allowed.
+    """
+    state: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        key = f"slice_{name}"
+        if not equals or key not in KEYS:
+            known = ", ".join(each.removeprefix("slice_") for each in KEYS if each != "categories")
+            raise ValueError(f"{word!r} is not key=value with one of: {known}.")
+        if key == "slice_roles":
+            state.setdefault(key, []).append(_one_of(value, ROLES))
+        elif key in ALLOWED:
+            state[key] = _one_of(value, ALLOWED[key])
+        elif key in ("slice_low", "slice_high"):
+            state[key] = _finite(word, value)
+        else:
+            state[key] = value if key == "slice_text" else _whole(word, value)
+    return state
+
+
+def _one_of(value: str, allowed: Collection[str]) -> str:
+    if value not in allowed:
+        raise ValueError(f"{value!r} is none of: {', '.join(each for each in allowed if each)}.")
+    return value
+
+
+def _whole(word: str, value: str) -> int:
+    if not value.isdecimal() or len(value) > 9:
+        raise ValueError(f"{word!r}: give a whole number from 0.")
+    return int(value)
+
+
+def _finite(word: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{word!r}: give a number.")
+    return number
+
+
 def saved(store: Path) -> dict[str, dict[str, Any]]:
     """The saved slices of a study: name -> value by key.
 
@@ -113,8 +175,7 @@ def _known(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
     known = {k: found[k] for k, kind in KEYS.items() if isinstance(found.get(k), kind)}
-    allowed: dict[str, Collection[Any]] = {"slice_by": MEASURES, "slice_order": ORDERS}
-    known = {k: v for k, v in known.items() if v in allowed.get(k, [v])}
+    known = {k: v for k, v in known.items() if v in ALLOWED.get(k, [v])}
     if "slice_roles" in known:
         known["slice_roles"] = [role for role in known["slice_roles"] if role in ROLES]
     return known

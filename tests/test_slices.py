@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import figures
 import pytest
 import queries
 import reviews
@@ -128,3 +130,52 @@ def test_a_saved_slice_from_elsewhere_is_not_trusted(filters, tmp_path):
     with sqlite3.connect(store) as connection:
         connection.execute("UPDATE slice SET filters = ?", (filters,))
     assert slices.saved(store) == {"a": {}}
+
+
+def test_a_slice_on_the_command_line_and_back():
+    state = {
+        "slice_text": "a cat",
+        "slice_roles": ["subject", "object"],
+        "slice_by": "final",
+        "slice_top": 5,
+    }
+    words = slices.tokens(state)
+    assert words == ("text=a cat", "roles=subject", "roles=object", "by=final", "top=5")
+    assert slices.question(slices.parsed(words)) == slices.question(state)
+    assert slices.tokens({"slice_by": "final"}) == ()
+
+
+@pytest.mark.parametrize(
+    "word", ["cat", "colour=red", "roles=verb", "by=price", "top=-1", "top=1e3", "low=nan", "low=x"]
+)
+def test_a_wrong_slice_on_the_command_line_is_one_clear_error(word, results, tmp_path, capsys):
+    given = [
+        str(results),
+        "--figure",
+        "concept-curves",
+        "--out",
+        str(tmp_path / "f"),
+        "--slice",
+        word,
+    ]
+    assert figures.main(given) == 2
+    assert "--slice: " in capsys.readouterr().err
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_figure_of_a_slice_counts_its_prompts_and_says_so(results, tmp_path):
+    given = [
+        str(results),
+        "--figure",
+        "concept-curves",
+        "--out",
+        str(tmp_path),
+        "--slice",
+        "by=final",
+        "top=5",
+    ]
+    assert figures.main(given) == 0
+    manifest = json.loads((tmp_path / "concept-curves.manifest.json").read_text())
+    caption = next(tmp_path.rglob("*caption*")).read_text()
+    assert "the 5 highest by final similarity to the prompt" in caption
+    assert "--slice by=final top=5" in manifest["command"]

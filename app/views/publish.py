@@ -11,6 +11,7 @@ import controls
 import figures
 import pandas as pd
 import queries
+import slices
 import streamlit as st
 import typeset
 from controls import BIND, Page
@@ -136,6 +137,7 @@ def chosen(page: Page, name: str) -> Choice:
         concepts=tuple(concepts),
         prompts=tuple(shown),
         baseline=str(baseline) if baseline and baseline != labels[0] else "",
+        slice=slices.tokens({key: st.session_state.get(key) for key in slices.KEYS}),
     )
 
 

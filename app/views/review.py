@@ -12,6 +12,7 @@ import controls
 import pandas as pd
 import queries
 import reviews
+import slices
 import streamlit as st
 import uncertainty
 from controls import BIND, Page
@@ -22,7 +23,7 @@ HUES = {PASS: "green", FAIL: "red"}
 # How much worse is tolerated unless the reviewers say otherwise, by the start of the measure's name.
 MARGINS = {reviews.CLIP: 0.005, "Final": 0.005}
 NEW = "new"
-FILTERS = ("models", "families", "categories", "seeds")
+FILTERS = ("models", "families", "seeds", *slices.KEYS)
 
 
 def show(page: Page) -> None:
