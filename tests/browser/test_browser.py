@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_core_python.selenium import Axe
@@ -255,6 +256,61 @@ def test_a_click_in_a_film_strip_and_the_keyboard_move_the_step(reader: Reader) 
     shifted = ActionChains(reader.driver).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT)
     shifted.key_up(Keys.SHIFT).perform()
     wait(lambda: "step=1" in reader.url(), reader.url)
+
+
+def test_a_reviewer_decides_and_sends_the_link(reader: Reader) -> None:
+    reader.open("/review?slice_text=a")
+    reader.find("input[aria-label='Question']").send_keys("May the *candidate* replace it?")
+    reader.find(".st-key-reviewer input").send_keys("Ada")
+    reader.find("[data-testid=stFormSubmitButton] button").click()
+    wait(lambda: "review=" in reader.url(), reader.url)
+    reader.settle()
+    assert "May the *candidate* replace it?" in reader.text()
+    assert "slice_text=a" in reader.url(), "the review is judged on the prompts it was opened with"
+
+    reader.find(".st-key-note_author input").send_keys("Bo")
+    reader.find(".st-key-card_notes textarea").send_keys("Seen: <b>fine</b>.")
+    reader.find(".st-key-card_notes [data-testid=stFormSubmitButton] button").click()
+    wait(lambda: "Seen: <b>fine</b>." in reader.text(), reader.text)
+    assert reader.find(".st-key-export_html button").is_enabled()
+    reader.shoot("job-decide")
+
+    link = reader.url()
+    reader.open(link.removeprefix(reader.address))
+    assert "Seen: <b>fine</b>." in reader.text()
+
+
+def test_an_author_leaves_with_a_figure(reader: Reader) -> None:
+    reader.open("/publish?venue=ICML&columns=2&slice_text=a")
+    assert pictures(reader)
+    text = reader.text()
+    assert "--venue icml --columns 2" in text
+    assert "--slice text=a" in text
+    for ending in ("pdf", "svg", "png", "csv"):
+        assert reader.find(f".st-key-file_{ending} button").is_enabled()
+    reader.shoot("job-publish")
+
+
+STATES = (
+    "/timesteps?step=3&slice_text=a&slice_fewest=3",
+    "/models?step=2&seeds=1&slice_roles=subject",
+    "/regions?step=1&seeds=0",
+    "/words?step=5&slice_most=30",
+    "/prompts?search=cat",
+)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_link_shows_what_its_sender_saw(reader: Reader, state: str) -> None:
+    """The URL sets the view, and the view keeps the URL."""
+    reader.open(state)
+    held = parse_qs(urlsplit(reader.url()).query)
+    assert parse_qs(urlsplit(state).query).items() <= held.items()
+    before = reader.text()
+    reader.driver.refresh()
+    reader.settle()
+    assert parse_qs(urlsplit(reader.url()).query) == held
+    wait(lambda: reader.text() == before, lambda: "the page differs after a reload")
 
 
 EXPLAIN = ("Regions", "Words", "Schedules", "Paths", "Faithfulness", "Trust")
