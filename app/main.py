@@ -56,6 +56,19 @@ VIEWS = (
 )
 
 
+def signed_in() -> bool:
+    """Whether the reader may look: always, unless the secrets name an OIDC provider (docs/sharing.md)."""
+    if not st.secrets.load_if_toml_exists() or "auth" not in st.secrets:
+        return True
+    if st.user.get("is_logged_in", False):
+        st.sidebar.button("Log out", icon=":material/logout:", on_click=st.logout, key="logout")
+        return True
+    st.title("Stepscope", anchor=False)
+    st.caption("This dashboard is shown to people who are logged in.")
+    st.button("Log in", icon=":material/login:", on_click=st.login, key="login")
+    return False
+
+
 def main() -> None:
     """Draw the navigation, the filters, and the chosen view."""
     st.set_page_config(
@@ -67,6 +80,8 @@ def main() -> None:
         size="large",
         icon_image=str(HERE / "static" / "icon.svg"),
     )
+    if not signed_in():
+        return
     sections: dict[str, list[st.Page]] = {}
     views: dict[str, View] = {}
     for each in VIEWS:

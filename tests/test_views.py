@@ -303,3 +303,13 @@ def test_text_is_escaped_for_markdown() -> None:
     assert "\n" not in escaped
     for character in "*[]<>$`|~&":
         assert all(escaped[i - 1] == "\\" for i, c in enumerate(escaped) if c == character)
+
+
+def test_with_a_provider_nothing_is_shown_before_the_login(monkeypatch, results: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["app/main.py", str(results)])
+    app = AppTest.from_file(str(MAIN), default_timeout=60)
+    app.secrets["auth"] = {"redirect_uri": "https://x/oauth2callback", "cookie_secret": "s"}
+    app.run()
+    assert not app.exception
+    assert [button.key for button in app.button] == ["login"]
+    assert not charts_of(app) and not app.dataframe and "demo" not in shown(app)
