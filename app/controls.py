@@ -39,6 +39,34 @@ HUES = ("blue", "orange", "green", "violet", "yellow", "gray", "gray", "gray")
 
 plain = texts.plain
 
+DEFINITIONS = queries.ROOT / "docs" / "measures.md"
+# Where a card's measure is defined: its key -> the heading's anchor in DEFINITIONS; others lead to the page's top.
+DEFINED = {
+    "agreement": "agreement",
+    "auc": "insertion-and-deletion",
+    "curves": "concept-similarity",
+    "difference": "paired-difference",
+    "emerged": "emergence-step",
+    "emergence": "emergence-step",
+    "forest": "paired-difference",
+    "heat": "concept-similarity",
+    "localisation": "localisation",
+    "measures": "paired-difference",
+    "over": "paired-difference",
+    "paths": "embedding-path",
+    "predict": "predictable-from",
+    "randomisation": "randomised-weights",
+    "ranking": "emergence-step",
+    "roles": "attention",
+    "schedule_concepts": "concept-similarity",
+    "schedule_scores": "clip-score",
+    "spectra": "power-spectrum",
+    "spectrum": "power-spectrum",
+    "verdict": "clip-score",
+    "word_heat": "attention",
+    "word_lines": "attention",
+}
+
 
 # A page asks for the same tests on every rerun, and two dozen of them take a quarter of a second.
 compare = st.cache_data(max_entries=1024, show_spinner=False)(uncertainty.compare)
@@ -307,10 +335,18 @@ def card(
             horizontal_alignment="distribute",
             wrap=False,
         ):
-            st.subheader(title, anchor=False, help=help)
+            st.subheader(title, anchor=False, help=with_definition(help, key))
             if data is not None:
                 download(data, key)
         yield
+
+
+def with_definition(help: str | None, key: str) -> str | None:
+    """A tooltip with a link to the definition of what its card shows."""
+    if help is None:
+        return None
+    anchor = f"#{DEFINED[key]}" if key in DEFINED else ""
+    return f"{help} [How it is defined](measures{anchor})"
 
 
 def download(data: pd.DataFrame | Callable[[], pd.DataFrame], name: str) -> None:

@@ -53,6 +53,7 @@ VIEWS = (
     View("review", "Review", ":material/gavel:", "Decide", scrubber=False),
     View("publish", "Figures", ":material/draw:", "Decide", scrubber=False),
     View("sql", "SQL", ":material/database:", "Data", scrubber=False),
+    View("measures", "Measures", ":material/straighten:", "Data", scrubber=False),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_a_full_study(view: str, open_view: Open, results: Path) -> None:
     app = open_view(view, results)
     assert not app.exception
     assert app.title
-    assert charts_of(app) or app.dataframe or view == "changes"  # needs two snapshots
+    assert charts_of(app) or app.dataframe or view in {"changes", "measures"}
     assert "95 %" in shown(app) or view in {"changes", "prompts", "publish", "sql"}
 
 
@@ -80,7 +81,7 @@ def test_filtered_to_nothing(view: str, open_view: Open, altered: Callable[..., 
     app = open_view(view, place, seeds="1")
     assert not app.exception
     # trust is measured on scenes of its own; timesteps are there without any sample; SQL has no filters
-    unfiltered = {"prompts", "trust", "schedules", "sql"}
+    unfiltered = {"prompts", "trust", "schedules", "sql", "measures"}
     assert any(b.label == "Clear the filters" for b in app.button) or view in unfiltered
 
 
@@ -313,3 +314,14 @@ def test_with_a_provider_nothing_is_shown_before_the_login(monkeypatch, results:
     assert not app.exception
     assert [button.key for button in app.button] == ["login"]
     assert not charts_of(app) and not app.dataframe and "demo" not in shown(app)
+
+
+def test_every_tooltip_leads_to_a_definition_that_is_there() -> None:
+    import controls
+
+    headings = re.findall(r"^## (.+)$", controls.DEFINITIONS.read_text(), re.MULTILINE)
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(controls.DEFINED.values()) <= anchors
+    assert controls.with_definition("What.", "curves") == (
+        "What. [How it is defined](measures#concept-similarity)"
+    )
