@@ -3,6 +3,7 @@
 # make test   install, run the tests
 # make check  lint, format, types
 # make bench  the benchmarks (ratios against plain runs, in one process)
+# make bench-peers  word maps and their cost beside DAAM and attention-map-diffusers, which it installs apart
 # make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
 # make chaos  at least 200 SIGKILLs over runs and publishers; prints what was lost
 # make train-demo  train the bundled models again (hours on a CPU)
@@ -15,7 +16,7 @@ STUDY ?= data/studies/demo.toml
 RESULTS ?=
 FIGURES ?= docs/gallery
 
-.PHONY: install demo app test check format bench figures train-demo trust clean chaos
+.PHONY: install demo app test check format bench bench-peers figures train-demo trust clean chaos
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -54,6 +55,9 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pipeline.bench
+
+bench-peers: $(STAMP)
+	$(BIN)/python -m pipeline.bench_peers
 
 figures: $(STAMP)
 	$(BIN)/python app/figures.py $(or $(RESULTS),data/results/demo) --all --out $(FIGURES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="results folder; data/results/<study> by default"
     )
     run.add_argument("--limit", type=_positive, metavar="N", help="only the first N prompts")
-    run.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    run.add_argument(
+        "--device", type=_device, default="auto", help="auto, cpu, cuda (every GPU), cuda:1, mps"
+    )
     run.add_argument(
         "--seeds", type=int, nargs="+", metavar="SEED", help="in place of the study's seeds"
     )
@@ -113,6 +116,14 @@ def _positive(text: str) -> int:
     return value
 
 
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no device: give auto, cpu, cuda (every GPU), cuda:1 (that one) or mps"
+        )
+    return text
+
+
 def _run(options: argparse.Namespace) -> int:
     from pipeline import engine
     from pipeline.concepts import read_concepts
@@ -167,7 +178,9 @@ def _check_models(made: Plan, hub: bool = False) -> None:
     from pipeline.explain.checks import check_measures, facts_of
     from pipeline.models import check_model
     from pipeline.schedulers import check_named
+    from pipeline.scorer import check_scorer
 
+    check_scorer(made.study.scorer)
     texts = [prompt.text for prompt in made.prompts]
     for spec in made.study.models:
         check_model(spec)

@@ -7,6 +7,7 @@ not computed a second time, and its output is passed on untouched. So one reader
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pipeline.errors import ModelError
 
@@ -188,8 +188,12 @@ Handle = Callable[[AttentionCall, Callable[[], Tensor]], Tensor]
 class AttentionTap:
     """Context manager that shows each attention call of some layers to a function.
 
-    The tap looks into a layer only while that layer runs. With `handle` returning the model's own
-    output the denoiser computes what it computes without a tap, to the bit.
+    The tap looks into a layer only while that layer runs, on the thread that entered it. With `handle`
+    returning the model's own output the denoiser computes what it computes without a tap, to the bit.
+
+    `torch.nn.functional.scaled_dot_product_attention` is another function while a tap is there. A
+    TorchFunctionMode would see every operation of a layer: with nothing recorded, that alone made a
+    run of the bundled transformer 8 % slower (0.353 s against 0.328 s of CPU time, 10 steps).
     """
 
     def __init__(self, layers: Sequence[AttentionLayer], handle: Handle) -> None:
@@ -198,7 +202,8 @@ class AttentionTap:
         self.active = True
         self.text = 0
         self._hooks = ExitStack()
-        self._modes: list[_Mode] = []
+        self._thread = 0
+        self._open: list[tuple[AttentionLayer, int]] = []
 
     def __enter__(self) -> "AttentionTap":
         for layer in self.layers:
@@ -207,12 +212,27 @@ class AttentionTap:
             after = layer.module.register_forward_hook(self._close, always_call=True)
             self._hooks.callback(before.remove)
             self._hooks.callback(after.remove)
+        self._thread = threading.get_ident()
+        self._hooks.enter_context(_there(self))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._hooks.close()
-        while self._modes:
-            self._modes.pop().__exit__(None, None, None)
+        self._open.clear()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a layer runs that is to be looked into, on this thread."""
+        return bool(self._open) and self._thread == threading.get_ident()
+
+    def see(self, own: Callable[..., Tensor], args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """Shows a call of the layer that runs; `own` computes the model's output. Calls that `handle` makes are not seen."""
+        layer, text = self._open.pop()
+        try:
+            call = _read_call(layer, text, *args, **kwargs)
+            return self.handle(call, lambda: own(*args, **kwargs))
+        finally:
+            self._open.append((layer, text))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -229,30 +249,49 @@ class AttentionTap:
             if layer.kind in ("cross", "joint") and text is not None:
                 self.text = text.shape[1]
             if self.active:
-                mode = _Mode(layer, self.handle, self.text)
-                mode.__enter__()
-                self._modes.append(mode)
+                self._open.append((layer, self.text))
 
         return open_
 
     def _close(self, *_: object) -> None:
-        if self._modes:
-            self._modes.pop().__exit__(None, None, None)
+        if self._open:
+            self._open.pop()
 
 
-class _Mode(TorchFunctionMode):
-    """Redirects `scaled_dot_product_attention`, and nothing else."""
+_TAPS: list[AttentionTap] = []
+_TAPS_LOCK = threading.Lock()
+_own_attention: Callable[..., Tensor] = F.scaled_dot_product_attention
 
-    def __init__(self, layer: AttentionLayer, handle: Handle, text: int) -> None:
-        super().__init__()
-        self._layer, self._handle, self._text = layer, handle, text
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        call = _read_call(self._layer, self._text, *args, **kwargs)
-        return self._handle(call, lambda: func(*args, **kwargs))
+@contextmanager
+def _there(tap: AttentionTap) -> Iterator[None]:
+    """Has PyTorch's attention pass by a tap; the last one to go puts PyTorch's own back."""
+    global _own_attention
+    with _TAPS_LOCK:
+        if not _TAPS:
+            _own_attention, F.scaled_dot_product_attention = (
+                F.scaled_dot_product_attention,
+                _attention,
+            )
+        _TAPS.append(tap)
+    try:
+        yield
+    finally:
+        with _TAPS_LOCK:
+            _TAPS.remove(tap)
+            if not _TAPS:
+                F.scaled_dot_product_attention = _own_attention
+
+
+def _attention(*args: Any, **kwargs: Any) -> Tensor:
+    attention = _own_attention
+    for tap in [tap for tap in _TAPS if tap.is_open]:
+        attention = _seen_by(tap, attention)
+    return attention(*args, **kwargs)
+
+
+def _seen_by(tap: AttentionTap, own: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *args, **kwargs: tap.see(own, args, kwargs)
 
 
 def _read_call(

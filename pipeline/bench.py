@@ -5,12 +5,14 @@ compute the same numbers; where maps are compared, the largest difference is sho
 """
 
 import argparse
+import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +99,26 @@ class At:
         return {}
 
 
-def load(folder: Path, name: str, steps: int) -> Setting:
-    """A bundled model, ready to run one prompt."""
-    spec = ModelSpec(name, name, str(folder / name), steps=steps, guidance=4.0)
+def load(
+    folder: Path,
+    name: str,
+    steps: int,
+    scorer: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Setting:
+    """A model of a folder of models, ready to run one prompt.
+
+    Args:
+        folder: where the model's folder is.
+        name: of the model and its folder.
+        steps: of the run.
+        scorer: the scorer's folder; None = `scenes-clip` beside the model.
+        options: other keys of the model's entry.
+    """
+    spec = ModelSpec(name, name, str(folder / name), steps=steps, guidance=4.0, **options or {})
     pipeline = models.open_pipeline(spec, torch.device("cpu"))
-    scorer = Scorer(ScorerSpec(str(folder / "scenes-clip")))
-    return Setting(pipeline, spec, scorer, (Prompt("bench", TEXT, "", "", {}, 0),))
+    judge = Scorer(ScorerSpec(str(scorer or folder / "scenes-clip")))
+    return Setting(pipeline, spec, judge, (Prompt("bench", TEXT, "", "", {}, 0),))
 
 
 def seconds(act: Callable[[], Any]) -> float:
@@ -294,6 +310,45 @@ def bench_attention(setting: Setting, repeats: int) -> list[Result]:
     ]
 
 
+def bench_option(setting: Setting, folder: Path, option: str, repeats: int) -> list[Result]:
+    """A run with a speed option of a model's entry, against the plain pipeline; medians, alternating.
+
+    Args:
+        setting: the plain pipeline.
+        folder: where its folder is.
+        option: "channels_last" or "compile"; a C++ compiler is needed for the second on a CPU.
+        repeats: runs of each.
+    """
+    wanted = "same image to 1e-3; the gain is reported"
+    what = f"{option} = true in a model's entry, a run of {setting.spec.steps} steps"
+    if option == "compile" and compiler() is None:
+        return [Result(what, "", "", "", "skipped: no C++ compiler (g++ or clang++)", wanted, True)]
+    fast = load(folder, setting.spec.name, setting.spec.steps, options={option: True})
+    first = seconds(fast.run)
+    on, off = [], []
+    for _ in range(repeats):
+        off.append(seconds(setting.run))
+        on.append(seconds(fast.run))
+    ours, plain = statistics.median(on), statistics.median(off)
+    difference = float((fast.run() - setting.run()).abs().max())
+    return [
+        Result(
+            f"{what} (first run {first:.1f} s; largest difference of the image {difference:.0e})",
+            "plain pipeline",
+            f"{ours:.2f} s",
+            f"{plain:.2f} s",
+            f"{plain / ours:.2f}x",
+            wanted,
+            difference <= 1e-3,
+        )
+    ]
+
+
+def compiler() -> str | None:
+    """The C++ compiler that `torch.compile` would use on a CPU; None if there is none."""
+    return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")
+
+
 def bench_memory(folder: Path, name: str, steps: int) -> list[Result]:
     """Peak memory of an explained run of ten times the steps, each in a process of its own."""
     short, long = (_peak(folder, name, count) for count in (steps, LONGER * steps))
@@ -352,6 +407,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results += bench_cam(setting)
     results += bench_trajectory(setting, max(1, given.repeats // 2))
     results += bench_attention(setting, given.repeats)
+    for option in ("channels_last", "compile"):
+        results += bench_option(setting, given.models, option, given.repeats)
     results += bench_memory(given.models, given.model, given.steps)
     print(f"{given.model}, {given.steps} steps, {torch.get_num_threads()} threads\n")
     print(table(results))

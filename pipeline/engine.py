@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def run(
     Args:
         made: the plan.
         folder: the results folder, made if need be.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda (every GPU), cuda:1 (that one) or mps.
         open_worker: makes the worker of a model; None = in this process.
         duplicates: repeated prompts that were left out, for the record.
         engine: how units reach workers; None = one worker, in this process.
@@ -75,8 +75,11 @@ def run(
 
     Raises:
         StoreError: the folder is in use, or cannot be written.
+        ModelError: the device is not there.
         StepscopeError: no model of the study can be opened.
     """
+    engine = engine or Engine()
+    devices = _devices(device, engine)
     results = Results(folder)
     results.create()
     with results.locked(), _stopped_by_sigterm():
@@ -84,21 +87,30 @@ def run(
         if shards is not None:
             results.keep_shards_at(shards)
         save_plan(results, made, duplicates)
-        engine = engine or Engine()
         opener = open_worker or _local_worker
-        workers = engine.workers or _gpus(device)
-        if engine.name == "local" and workers == 1:
-            return _Run(made, results, device, opener, retry).go()
-        return _FleetRun(made, results, device, opener, retry, engine, workers).go()
+        if len(devices) == 1 and engine.name == "local":
+            return _Run(made, results, devices[0], opener, retry).go()
+        return _FleetRun(made, results, device, opener, retry, engine, devices).go()
 
 
-def _gpus(device: str) -> int:
-    """GPUs to use, each by a process of its own; 1 where the CPU is used."""
-    if device == "cpu":
-        return 1
-    import torch
+def _devices(device: str, engine: Engine) -> tuple[str, ...]:
+    """The device of each worker of this machine: one worker for each GPU, or as many as asked for, over them in turn.
 
-    return max(1, torch.cuda.device_count())
+    With Ray the workers' devices are the cluster's, which hands them out.
+
+    Raises:
+        ModelError: the device is not there, or is the number of a GPU that only the cluster gives.
+    """
+    if engine.name == "ray" and ":" in device:
+        raise ModelError(
+            f"device {device!r} is one GPU of a machine, and a Ray cluster hands out its GPUs itself. Use --device cuda."
+        )
+    if engine.name == "ray" or device == "cpu":  # no need of torch here
+        return (device,) * (engine.workers or 1)
+    from pipeline.devices import assign, worker_devices
+
+    found = worker_devices(device)
+    return assign(found, engine.workers or len(found))
 
 
 @contextmanager
@@ -292,10 +304,10 @@ class _FleetRun(_Run):
         open_worker: OpenWorker,
         retry: bool,
         engine: Engine,
-        workers: int,
+        devices: Sequence[str],
     ) -> None:
         super().__init__(made, results, device, open_worker, retry)
-        self.engine, self.workers = engine, workers
+        self.engine, self.devices = engine, devices
         self.entries = dict(self.ledger.entries)
         self.attempts: Counter[str] = Counter()
         self.deaths = 0
@@ -303,12 +315,14 @@ class _FleetRun(_Run):
         self.cannot: dict[str, set[int]] = {}  # model -> places that cannot open it
 
     def _facts(self) -> dict[str, Any]:
-        return super()._facts() | {"engine": self.engine.name, "workers": self.workers}
+        workers = self.engine.workers or len(self.devices)
+        facts = {"engine": self.engine.name, "workers": workers, "devices": list(self.devices)}
+        return super()._facts() | facts
 
     def _fleet(self) -> Fleet:
         threads = self.engine.threads
-        if threads is None and self.device == "cpu" and self.engine.name == "local":
-            threads = max(1, (os.cpu_count() or 1) // self.workers)
+        if threads is None and self.devices[0] == "cpu" and self.engine.name == "local":
+            threads = max(1, (os.cpu_count() or 1) // len(self.devices))
         study = rooted(self.made.study)
         store = self.results.store
         job = Job(
@@ -326,7 +340,7 @@ class _FleetRun(_Run):
             return RayFleet(job, self.engine.workers, self.engine.address, _wants_gpu(self.device))
         from pipeline.engines.local import Processes
 
-        return Processes(replace(job, device=_cuda_or(self.device)), self.workers)
+        return Processes(job, self.devices)
 
     def _run_all(self, waiting: dict[str, list[WorkUnit]]) -> None:
         queue = deque(unit for units in waiting.values() for unit in units)
@@ -426,7 +440,3 @@ def _wants_gpu(device: str) -> bool:
 
         return torch.cuda.is_available()
     return device.startswith("cuda")
-
-
-def _cuda_or(device: str) -> str:
-    return ("cuda" if _wants_gpu(device) else "cpu") if device == "auto" else device

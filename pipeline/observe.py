@@ -118,7 +118,8 @@ class Watch:
         self._silent = False
 
     def __enter__(self) -> Watch:
-        self._scheduler = models.stage_of(self.batch.pipeline).scheduler
+        self._stage = models.stage_of(self.batch.pipeline)
+        self._scheduler = self._stage.scheduler
         self._original = self._scheduler.step
         self._module = models.denoiser_of(self.batch.pipeline)
         self._hook = self._module.register_forward_pre_hook(self._capture, with_kwargs=True)
@@ -219,7 +220,7 @@ class Watch:
         )
 
     def _guidance(self) -> Guidance:
-        stage, scale = models.stage_of(self.batch.pipeline), self.batch.guidance
+        stage, scale = self._stage, self.batch.guidance
         return Guidance(
             scale=float(stage.guidance_scale if scale is None else scale),
             rescale=float(getattr(stage, "guidance_rescale", 0.0) or 0.0),

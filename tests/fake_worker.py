@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -150,6 +153,25 @@ class FakeWorker:
         return _sigmoid(
             self.total_steps, ONSET.get(family, 0.4), 0.15, (0.1 if named else 0.01) * skill, rng
         )
+
+
+class MeetingWorker(FakeWorker):
+    """Notes its process and its device in a folder, and works only once all the processes expected have done so.
+
+    It says of itself that it is on the CPU: the GPUs of its tests are not there.
+    """
+
+    def __init__(self, study, model, bank, device):
+        super().__init__(study, model, bank, "cpu")
+        self.folder = Path(os.environ["STEPSCOPE_TEST_MEETING"])
+        (self.folder / str(os.getpid())).write_text(device)
+
+    def run(self, unit, on_step=None):
+        deadline = time.monotonic() + 60
+        while len(list(self.folder.iterdir())) < int(os.environ["STEPSCOPE_TEST_PLACES"]):
+            assert time.monotonic() < deadline, "the other workers did not come"
+            time.sleep(0.01)
+        return super().run(unit, on_step)
 
 
 def _number(*parts):

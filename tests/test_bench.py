@@ -3,13 +3,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.bench import Result, bench_attention, bench_cam, bench_rise, load, plain_rise, table
+from pipeline.bench import (
+    Result,
+    bench_attention,
+    bench_cam,
+    bench_option,
+    bench_rise,
+    load,
+    plain_rise,
+    table,
+)
 from pipeline.explain.rise import RiseOptions, rise
+
+MODELS = Path("data/models")
 
 
 @pytest.fixture(scope="module")
 def setting():
-    return load(Path("data/models"), "scenes-unet", 2)
+    return load(MODELS, "scenes-unet", 2)
 
 
 def test_the_plain_loop_gives_the_same_map():
@@ -31,6 +42,17 @@ def test_ratios_are_ratios(setting):
     (result,) = bench_attention(setting, 1)
     assert result.ratio.endswith("x")
     assert 0.2 < float(result.ratio[:-1]) < 10
+
+
+def test_a_speed_option_is_measured_on_the_same_image(setting):
+    (result,) = bench_option(setting, MODELS, "channels_last", 1)
+    assert result.passed and result.ratio.endswith("x")
+
+
+def test_compiling_without_a_compiler_is_skipped_with_the_reason(setting, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    (result,) = bench_option(setting, MODELS, "compile", 1)
+    assert result.ratio == "skipped: no C++ compiler (g++ or clang++)"
 
 
 def test_the_table_says_what_is_not_met():

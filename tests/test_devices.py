@@ -1,11 +1,15 @@
 """Devices: which one, in which precision, how many images at once, and what happens when memory is short."""
 
+import os
 from dataclasses import replace
 
 import pytest
 import torch
+from fake_worker import FakeWorker, MeetingWorker
+from synthetic import plan_of, small_study
 
-from pipeline import devices, sampling
+from pipeline import devices, engine, sampling
+from pipeline.__main__ import main
 from pipeline.concepts import Concept, ConceptBank
 from pipeline.errors import ModelError
 from pipeline.models import open_pipeline
@@ -62,6 +66,71 @@ def test_workers_share_the_devices_in_turn():
     assert devices.assign(gpus, 5) == ("cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0")
     with pytest.raises(ModelError, match="at least one"):
         devices.assign(gpus, 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "expected"),
+    [
+        ("auto", None, ["cuda:0", "cuda:1"]),
+        ("cuda", 3, ["cuda:0", "cuda:0", "cuda:1"]),
+    ],
+)
+def test_a_run_starts_one_process_per_gpu(tmp_path, monkeypatch, device, workers, expected):
+    """On a machine that seems to have two GPUs: each worker process says which device it was given."""
+    seen(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("STEPSCOPE_TEST_MEETING", str(tmp_path / "meeting"))
+    monkeypatch.setenv("STEPSCOPE_TEST_PLACES", str(len(expected)))
+    (tmp_path / "meeting").mkdir()
+    made = plan_of(small_study(unit_prompts=1))
+    chosen = engine.Engine(workers=workers, threads=1)
+    outcome = engine.run(made, tmp_path / "r", device, MeetingWorker, engine=chosen)
+    assert outcome.units == len(made) and not outcome.errors
+    notes = {note.name: note.read_text() for note in (tmp_path / "meeting").iterdir()}
+    assert sorted(notes.values()) == expected  # as many processes, each on its device
+    assert str(os.getpid()) not in notes
+
+
+def test_one_gpu_needs_no_other_process(tmp_path, monkeypatch):
+    seen(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    given = []
+
+    def open_worker(study, model, bank, device):
+        given.append((device, os.getpid()))
+        return FakeWorker(study, model, bank)
+
+    engine.run(plan_of(small_study()), tmp_path, "auto", open_worker)
+    assert set(given) == {("cuda:0", os.getpid())}
+
+
+def test_one_gpu_of_several_may_be_named(monkeypatch):
+    seen(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.worker_devices("cuda:1") == ("cuda:1",)
+    assert devices.assign(devices.worker_devices("cuda:1"), 2) == ("cuda:1", "cuda:1")
+
+
+def test_a_missing_gpu_ends_a_run_before_it_starts(tmp_path, monkeypatch):
+    seen(monkeypatch)
+    with pytest.raises(ModelError, match="'cuda' was asked for, but torch sees no CUDA device"):
+        engine.run(plan_of(small_study()), tmp_path / "r", "cuda", FakeWorker)
+    with pytest.raises(ModelError, match="hands out its GPUs itself"):
+        engine.run(
+            plan_of(small_study()),
+            tmp_path / "r",
+            "cuda:1",
+            FakeWorker,
+            engine=engine.Engine("ray"),
+        )
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("given", ["gpu", "cuda:", "cuda:x", "mps:0", ""])
+def test_the_command_names_the_devices_it_takes(given, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "data/studies/small.toml", "--device", given])
+    assert "give auto, cpu, cuda (every GPU), cuda:1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

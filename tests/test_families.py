@@ -436,6 +436,36 @@ def test_tiling_and_slicing(root, card, name, key):
     return card(name, key)
 
 
+@pytest.mark.parametrize("name", ["sd-epsilon", "sd3", "flux-dev", "dit"])
+def test_tiles_that_are_used(root, name, monkeypatch):
+    """A picture larger than a tile: steps are decoded in the same tiles as the final image."""
+    size = {} if name == "dit" else {"height": 64, "width": 64}
+    model = spec(name, vae_tiling=True, steps=2, **size)
+    pipeline = models.open_pipeline(model, CPU)
+    if name == "dit":  # which has one size
+        pipeline.vae.tile_latent_min_size, pipeline.vae.tile_sample_min_size = 8, 16
+    own, used = pipeline.vae.tiled_decode, []
+    monkeypatch.setattr(
+        pipeline.vae, "tiled_decode", lambda *a, **k: used.append(1) or own(*a, **k)
+    )
+    run = watch(name, pipeline, model, prompts_of(name)[:1], Measures())
+    assert len(used) >= 4  # two final images, two steps
+    assert torch.equal(run.plain, run.watched)
+    last = run.views[-1]
+    assert torch.allclose(last.batch.decode(last.next_latents), run.plain, atol=1e-6)
+
+
+def test_a_negative_prompt_without_guidance_is_said_to_have_no_effect(root):
+    model = spec("sd-epsilon", negative_prompt="a red rocket", guidance=1.0)
+    (notice,) = check_call(inspect_model(model), ["dog"])
+    assert "negative_prompt has no effect while guidance is off" in notice
+    run = generate(pipeline_of("sd-epsilon"), model, prompts_of("sd-epsilon"), 0, {})
+    without = replace(model, negative_prompt="")
+    assert torch.equal(
+        run, generate(pipeline_of("sd-epsilon"), without, prompts_of("sd-epsilon"), 0, {})
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_worker_runs_the_folder(root, name):
     """The whole way of a study: one row of the shard for each prompt, none failed."""

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -19,10 +20,16 @@ READY = "ready"
 
 
 class Processes:
-    """Worker processes, each at the other end of a pipe."""
+    """Worker processes, each at the other end of a pipe and on a device of its own or a shared one.
 
-    def __init__(self, job: Job, workers: int) -> None:
-        self.job, self.size = job, workers
+    Args:
+        job: what to run; its device is replaced by the worker's.
+        devices: one for each worker, such as "cuda:0". A worker in a lost one's place gets the same.
+    """
+
+    def __init__(self, job: Job, devices: Sequence[str]) -> None:
+        self.job, self.devices = job, tuple(devices)
+        self.size = workers = len(self.devices)
         self._processes: list[Any] = [None] * workers
         self._pipes: list[Connection | None] = [None] * workers
         self._units: list[WorkUnit | None] = [None] * workers
@@ -46,7 +53,7 @@ class Processes:
 
     def _start(self, place: int) -> None:
         ours, theirs = SPAWN.Pipe()
-        job = replace(self.job, device=device_of(self.job.device, place))
+        job = replace(self.job, device=self.devices[place])
         process = SPAWN.Process(target=_serve, args=(job, place, theirs, os.getpid()), daemon=True)
         process.start()
         theirs.close()
@@ -97,15 +104,6 @@ class Processes:
         hint = "; the system may be out of memory" if code == -signal.SIGKILL else ""
         self._start(place)
         return Answer(place, unit, "lost", error=f"worker {place} {reason}{hint}")
-
-
-def device_of(device: str, place: int) -> str:
-    """The device of a worker: GPU number `place`, or the CPU."""
-    if not device.startswith("cuda"):
-        return device
-    import torch
-
-    return f"cuda:{place % max(1, torch.cuda.device_count())}"
 
 
 def _serve(job: Job, place: int, pipe: Connection, driver: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.attention import (
     AttentionCall,
+    AttentionLayer,
     AttentionTap,
     WordAccumulator,
     attention_layers,
@@ -124,11 +125,21 @@ class WordTable:
 class AttentionRecorder:
     """Reads the attention of the pipeline's own denoiser calls, at some steps and for some items.
 
+    Args:
+        batch: what is sampled.
+        plan: step -> the items to look at.
+        layers: the layers to look at; None = all through which image positions attend to text.
+
     Source: METHODS, "Cross-attention", raw.
     """
 
-    def __init__(self, batch: Batch, plan: Mapping[int, Sequence[int]]) -> None:
-        self._batch, self._plan = batch, plan
+    def __init__(
+        self,
+        batch: Batch,
+        plan: Mapping[int, Sequence[int]],
+        layers: Sequence[AttentionLayer] | None = None,
+    ) -> None:
+        self._batch, self._plan, self._layers = batch, plan, layers
         self._table = WordTable(batch, "attention")
         self._tap: AttentionTap | None = None
         self._layout: Layout | None = None
@@ -137,7 +148,9 @@ class AttentionRecorder:
 
     def __enter__(self) -> AttentionRecorder:
         if self._plan:
-            layers = text_layers(denoiser_of(self._batch.pipeline))
+            layers = self._layers
+            if layers is None:
+                layers = text_layers(denoiser_of(self._batch.pipeline))
             self._groups = layer_groups(layers)
             self._tap = AttentionTap(layers, self._see)
             self._tap.__enter__()
