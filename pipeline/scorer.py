@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.errors import ModelError
+from pipeline.model_files import check_scorer
 from pipeline.study import ScorerSpec
 
 
@@ -65,12 +66,8 @@ def _load(spec: ScorerSpec):
     folder = Path(spec.source)
     try:
         if folder.is_dir():
+            check_scorer(spec)
             name = f"local-dir:{folder}"
-            if not (folder / "open_clip_model.safetensors").is_file():
-                raise ModelError(
-                    f"scorer {spec.source}: no open_clip_model.safetensors in that folder. Only safetensors are loaded; "
-                    "save the model with open_clip.push_to_hf_hub's file layout."
-                )
             model, _, transform = open_clip.create_model_and_transforms(name)
         else:
             name = spec.source
