@@ -119,9 +119,15 @@ def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
         SnapshotError: there is no study to show.
     """
     place = _choose_study(queries.find_studies(arguments))
-    snapshot = queries.locate(place)
+    snapshot = queries.locate(place, older=True)
     queries.check(snapshot)
     _tell_if_new(place, snapshot)
+    if queries.stands_in(place, snapshot):
+        st.warning(
+            "The current snapshot of this study is gone: the one before it is shown. Publishing makes a new one of all "
+            "finished samples.",
+            icon=":material/history:",
+        )
     every_model = _with_unique_labels(queries.ask(snapshot, "models"))
     concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
     scope, models = _filters(snapshot, every_model, concepts)

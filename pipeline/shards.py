@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,10 +37,12 @@ from pipeline.storage import (
     open_store,
     write_whole,
 )
+from pipeline.unpacking import refuse_bomb
 
 __all__ = ["explain_os_error", "fsync_folder", "write_whole"]  # also known by these names here
 
 MAX_TRIES = 3  # a unit with failures is run this often, then set aside
+MAX_ROWS = 2**16  # of a shard: as many prompts as a unit may have
 _F32, _F64, _I32 = pa.float32(), pa.float64(), pa.int32()
 _CURVE = pa.list_(_F32)
 
@@ -301,7 +304,7 @@ def parse_shard(data: bytes, path: Path | str, columns: Sequence[str] | None = N
     names = list(columns or STORED.names)
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        _refuse_bomb(file.metadata, len(data))
+        refuse_bomb(file, data, MAX_ROWS)
         there = [name for name in names if name in file.schema_arrow.names]
         if ROW_HASH in names and ROW_HASH not in there:
             raise ValueError(f"no column {ROW_HASH}")
@@ -318,25 +321,6 @@ def _empty(name: str, rows: int) -> pa.Array:
     kind = STORED.field(name).type
     value: Any = [] if pa.types.is_list(kind) else "" if pa.types.is_string(kind) else None
     return pa.array([value] * rows, kind)
-
-
-MAX_UNPACKED = 2**32  # bytes of one shard in memory; a unit of 65,536 prompts stays far below
-MAX_ROWS = 2**16
-
-
-def _refuse_bomb(metadata: Any, size: int) -> None:
-    """Refuses a small file that says it unpacks to more than any shard. Raises ValueError."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    columns = [g.column(i) for g in groups for i in range(metadata.num_columns)]
-    # A value that is said once and repeated costs bytes only when it is read: count values, not bytes.
-    unpacked = max(
-        sum(group.total_byte_size for group in groups), 4 * sum(c.num_values for c in columns)
-    )
-    if metadata.num_rows > MAX_ROWS or not 0 <= unpacked <= MAX_UNPACKED:
-        raise ValueError(
-            f"{size:,} bytes that unpack to {metadata.num_rows:,} rows and {unpacked:,} bytes; at most "
-            f"{MAX_ROWS:,} and {MAX_UNPACKED:,}"
-        )
 
 
 def stored_hashes(data: bytes, path: Path | str) -> tuple[list[str], list[str]]:
@@ -380,12 +364,14 @@ class Results:
             StoreError: the record of the place is damaged.
         """
         try:
-            place = json.loads(self.place.read_text())["place"]
+            place = str(json.loads(self.place.read_text())["place"])
+            if not place or re.search("[\x00-\x1f\ud800-\udfff]", place):
+                raise ValueError(f"place = {place!r}")
         except FileNotFoundError:
             return FolderStore(self.shards)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{self.place}: damaged ({error}). Run again with --shards.") from None
-        return open_store(str(place))
+        return open_store(place)
 
     def keep_shards_at(self, place: str) -> None:
         """Writes down that the shards are elsewhere.
@@ -449,7 +435,7 @@ class Results:
         try:
             owner = json.loads(path.read_text())
             who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             who = "another process"
         return (
             f"{self.folder}: in use by {doing} ({who}). Wait for it, stop it, or choose another "
