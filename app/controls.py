@@ -18,6 +18,7 @@ import altair as alt
 import charts
 import pandas as pd
 import queries
+import spreadsheet
 import streamlit as st
 import uncertainty
 from PIL import Image
@@ -333,9 +334,9 @@ def download(data: pd.DataFrame | Callable[[], pd.DataFrame], name: str) -> None
 
 
 def csv(data: pd.DataFrame) -> bytes:
-    """The rows as CSV in UTF-8; images are left out."""
+    """The rows as CSV in UTF-8; images are left out, and no cell is a formula."""
     drawn = [column for column in data.columns if column in {"image", "url"}]
-    return data.drop(columns=drawn).to_csv(index=False).encode("utf-8")
+    return spreadsheet.harmless(data.drop(columns=drawn)).to_csv(index=False).encode("utf-8")
 
 
 def figure(

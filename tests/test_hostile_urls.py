@@ -70,3 +70,31 @@ def test_hostile_parameters(view: str, results: Path, monkeypatch: pytest.Monkey
         for raw in ("<script>", "javascript:alert", "**b**", ":red[x]", "root:x:0"):
             assert raw not in shown, (raw, given)
     assert before == sorted(path.name for path in results.rglob("*"))
+
+
+def test_no_cell_of_a_csv_is_a_formula() -> None:
+    """Downloads are opened in spreadsheets, which would run what a prompt says."""
+    import csv
+    import io
+
+    import controls
+    import figures
+    import pandas as pd
+
+    texts = [
+        "=cmd|' /C calc'!A0",
+        "+1+1",
+        "-1+1",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "a=b",
+        " =1",
+        'ü, "x"',
+    ]
+    data = pd.DataFrame({"=text": texts, "number": [-0.5] * len(texts)})
+    for made in (controls.csv(data), figures.csv(data)):
+        rows = list(csv.reader(io.StringIO(made.decode(), newline="")))
+        assert rows[0] == ["'=text", "number"]
+        assert [row[0] for row in rows[1:]] == [f"'{t}" for t in texts[:5]] + ["'\n=1", *texts[6:]]
+        assert {row[1] for row in rows[1:]} == {"-0.5"}
