@@ -6,6 +6,7 @@ its ledger entry. A unit counts as done when the ledger says so and the file is 
 
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -119,7 +120,7 @@ NOT_CONTENT = ("unit_id", "prompt_position", "seconds", "error")
 CONTENT = tuple(name for name in SCHEMA.names if name not in NOT_CONTENT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """What is known of a unit after a try. The last entry of a unit counts."""
 
@@ -447,8 +448,7 @@ class Results:
 
         Only for the holder of the lock. Returns: how many files were removed.
         """
-        stale = [path for path in self.shards.glob(".*.tmp") if path.is_file()]
-        stale += [path for path in self.folder.glob(".*.tmp") if path.is_file()]
+        stale = [path for folder in (self.shards, self.folder) for path in _temporary(folder)]
         for path in stale:
             path.unlink(missing_ok=True)
         self._repair_ledger()
@@ -491,7 +491,7 @@ class Results:
         entries: dict[str, LedgerEntry] = {}
         damaged = 0
         if self.ledger.exists():
-            with self.ledger.open("rb") as file:
+            with self.ledger.open("rb") as file, _many_objects():
                 for line in file:
                     entry = _parse_entry(line)
                     if entry is None:
@@ -508,6 +508,28 @@ class Results:
         return entry.has_shard and holds(
             self.store, entry.unit_id, entry.bytes, entry.mtime_ns, entry.sha256
         )
+
+
+def _temporary(folder: Path) -> list[Path]:
+    """The temp files of a folder that may hold a million others."""
+    with os.scandir(folder) as entries:
+        return [
+            Path(entry)
+            for entry in entries
+            if entry.name.startswith(".") and entry.name.endswith(".tmp") and entry.is_file()
+        ]
+
+
+@contextmanager
+def _many_objects() -> Iterator[None]:
+    """Without Python's search for cycles, which looks at all of a million entries again and again and finds none."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _owner() -> dict[str, Any]:
