@@ -48,6 +48,7 @@ from pipeline.study import (
 MODEL = "scenes-unet"
 CONCEPTS = 64
 STEPS = 30
+SHORT = 10  # steps where the number does not matter
 BATCH = 8
 NEEDED = 8 * 2**30  # bytes free for the big data
 
@@ -444,7 +445,7 @@ def _rate(workers: int, units: int) -> float:
     """Images a second while all workers have work: what starts and ends alone is left out."""
     from pipeline import engine
 
-    made = plan_of(study_of(units * BATCH, STEPS))
+    made = plan_of(study_of(units * BATCH, SHORT))
     with tempfile.TemporaryDirectory() as place:
         real = _with_revisions(made)
         engine.run(real, Path(place), "cpu", engine=engine.Engine("ray", workers, threads=1))
@@ -460,6 +461,10 @@ def _rate(workers: int, units: int) -> float:
         max(t for t, e in zip(ends, done, strict=True) if e["worker"] == w) for w in range(workers)
     )
     inside = [t for t in ends if first < t <= last]
+    if not inside:
+        raise SystemExit(
+            f"{units} units are too few for {workers} workers: give more with --ray-units."
+        )
     return BATCH * len(inside) / (last - first)
 
 
@@ -478,16 +483,17 @@ def _with_revisions(made: Plan) -> Plan:
 # 7. Cost is a line.
 
 
-def bench_lines() -> list[Result]:
+def bench_lines(factors: Sequence[int] = (1, 2, 3, 4)) -> list[Result]:
     """Seconds against prompts, steps and masks: how well a straight line fits, and what one more costs."""
     from pipeline.sampling import Worker
 
     found = []
-    for what, sizes, make in (
-        ("prompts", (8, 16, 24, 32), lambda n: study_of(n, 10, measures=FULL, unit_prompts=n)),
-        ("steps", (10, 20, 30, 40), lambda n: study_of(BATCH, n, measures=FULL)),
-        ("masks", (64, 128, 192, 256), lambda n: study_of(1, 10, measures=_rise(n))),
+    for what, one, make in (
+        ("prompts", 4, lambda n: study_of(n, 5, measures=FULL, unit_prompts=n, batch_size=4)),
+        ("steps", 5, lambda n: study_of(4, n, measures=FULL)),
+        ("masks", 32, lambda n: study_of(1, 10, measures=_rise(n))),
     ):
+        sizes = [one * factor for factor in factors]
         times = []
         for size in sizes:
             parts = make(size)
@@ -597,7 +603,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--prompts", type=int, default=200, metavar="N", help="of the smaller study"
     )
     parser.add_argument("--repeats", type=int, default=5, metavar="N")
-    parser.add_argument("--ray-units", type=int, default=12, metavar="N")
+    parser.add_argument("--ray-units", type=int, default=16, metavar="N")
     parser.add_argument(
         "--only",
         nargs="+",
