@@ -4,8 +4,9 @@
 # make check  lint, format, types
 # make bench  the benchmarks (ratios against plain runs, in one process)
 # make bench-peers  word maps and their cost beside DAAM and attention-map-diffusers, which it installs apart
+# make bench-scale  full recording, 50 million similarities, a million units, memory, Ray (ONLY="plan resume" for some)
 # make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
-# make chaos  at least 200 SIGKILLs over runs and publishers; prints what was lost
+# make chaos  at least 200 SIGKILLs over runs and publishers, and every other fault; prints what was lost
 # make train-demo  train the bundled models again (hours on a CPU)
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ STUDY ?= data/studies/demo.toml
 RESULTS ?=
 FIGURES ?= docs/gallery
 
-.PHONY: install demo app test check format bench bench-peers figures train-demo trust clean chaos
+.PHONY: install demo app test check format bench bench-peers bench-scale figures train-demo trust clean chaos
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -59,10 +60,13 @@ bench: $(STAMP)
 bench-peers: $(STAMP)
 	$(BIN)/python -m pipeline.bench_peers
 
+bench-scale: $(STAMP)
+	$(BIN)/python -m pipeline.bench_scale $(if $(ONLY),--only $(ONLY))
+
 figures: $(STAMP)
 	$(BIN)/python app/figures.py $(or $(RESULTS),data/results/demo) --all --out $(FIGURES)
 chaos: $(STAMP)
-	$(BIN)/python tests/chaos.py $(if $(KILLS),--kills $(KILLS))
+	$(BIN)/python tests/chaos.py $(if $(KILLS),--kills $(KILLS)) $(if $(TRIES),--tries $(TRIES))
 
 trust: $(STAMP)
 	$(BIN)/python -m pipeline demo trust

@@ -20,6 +20,7 @@ import pandas as pd
 import queries
 import slice_panel
 import slices
+import spreadsheet
 import streamlit as st
 import texts
 import uncertainty
@@ -155,8 +156,15 @@ def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
     """
     place = _choose_study(queries.find_studies(arguments))
     st.session_state["_place"] = place
-    snapshot = watch_panel.held(place, queries.locate(place))
+    newest = queries.locate(place, older=True)
+    snapshot = watch_panel.held(place, newest)
     queries.check(snapshot)
+    if queries.stands_in(place, newest):
+        st.warning(
+            "The current snapshot of this study is gone: the one before it is shown. Publishing makes a new one of all "
+            "finished samples.",
+            icon=":material/history:",
+        )
     every_model = _with_unique_labels(queries.ask(snapshot, "models"))
     concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
     scope, models = _filters(snapshot, place, every_model, concepts)
@@ -365,9 +373,9 @@ def download(data: pd.DataFrame | Callable[[], pd.DataFrame], name: str) -> None
 
 
 def csv(data: pd.DataFrame) -> bytes:
-    """The rows as CSV in UTF-8; images are left out."""
+    """The rows as CSV in UTF-8; images are left out, and no cell is a formula."""
     drawn = [column for column in data.columns if column in {"image", "url"}]
-    return data.drop(columns=drawn).to_csv(index=False).encode("utf-8")
+    return spreadsheet.harmless(data.drop(columns=drawn)).to_csv(index=False).encode("utf-8")
 
 
 def figure(

@@ -23,6 +23,7 @@ import figure_kinds as kinds
 import figure_maps as maps
 import pandas as pd
 import snapshots
+import spreadsheet
 import typeset
 from figure_study import Choice, Figure, FigureError, FigureStudy, NotMeasured, open_study
 from snapshots import SnapshotError
@@ -160,8 +161,9 @@ def export(
 
 
 def csv(data: pd.DataFrame) -> bytes:
-    """The rows as CSV in UTF-8, numbers to nine digits."""
-    return data.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    """The rows as CSV in UTF-8, numbers to nine digits; no cell is a formula."""
+    rows = spreadsheet.harmless(data)
+    return rows.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
 
 
 def manifest(

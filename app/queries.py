@@ -26,6 +26,7 @@ from snapshots import (
     SnapshotError,
     find_studies,
     locate,
+    stands_in,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "curves",
     "find_studies",
     "locate",
+    "stands_in",
 ]
 
 

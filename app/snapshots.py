@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
@@ -169,8 +169,12 @@ def _published(folder: Path) -> tuple[Path, ...]:
     return tuple(pointer.parent for pointer in pointers)
 
 
-def locate(place: Path) -> Snapshot:
+def locate(place: Path, *, older: bool = False) -> Snapshot:
     """The snapshot that a results folder points to, or the database file itself.
+
+    Args:
+        place: the folder or file.
+        older: whether the one published before may stand in for a snapshot that is gone.
 
     Raises:
         SnapshotError: the place, its pointer or the file it names is missing or unreadable.
@@ -182,6 +186,8 @@ def locate(place: Path) -> Snapshot:
             ("streamlit run app/main.py -- data/results/demo",),
         )
     file = _follow(place) if place.is_dir() else place
+    if older and not file.is_file():
+        file = _newest(file.parent) or file
     if not file.is_file():
         raise SnapshotError(
             "The snapshot that current.json names is gone.",
@@ -190,6 +196,17 @@ def locate(place: Path) -> Snapshot:
         )
     status = file.stat()
     return Snapshot(str(file.resolve()), f"{status.st_mtime_ns}-{status.st_size}")
+
+
+def stands_in(place: Path, snapshot: Snapshot) -> bool:
+    """Whether a snapshot is not the one that its results folder points to."""
+    return place.is_dir() and _follow(place).resolve() != Path(snapshot.path)
+
+
+def _newest(folder: Path) -> Path | None:
+    """The snapshot of the highest number in a folder of snapshots."""
+    named = [path for path in folder.glob("*.duckdb") if re.fullmatch(r".+-\d{6,}", path.stem)]
+    return max(named, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
 
 
 def _follow(folder: Path) -> Path:
@@ -201,8 +218,11 @@ def _follow(folder: Path) -> Path:
             (f"python -m pipeline publish {folder}",),
         )
     try:
-        return folder / str(json.loads(pointer.read_text(encoding="utf-8"))["snapshot"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        named = PurePosixPath(str(json.loads(pointer.read_text(encoding="utf-8"))["snapshot"]))
+        if named.is_absolute() or ".." in named.parts:
+            raise ValueError("it leads out of the folder")
+        return folder / named
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise SnapshotError(
             "The pointer to the current snapshot can't be read.",
             f"{pointer}: {type(error).__name__}",

@@ -15,6 +15,7 @@ from pipeline.errors import StepscopeError
 if TYPE_CHECKING:
     from pipeline.engine import Outcome
     from pipeline.plan import Plan
+    from pipeline.study import Study
 
 RESULTS = Path("data/results")
 
@@ -134,6 +135,7 @@ def _run(options: argparse.Namespace) -> int:
     study = load_study(options.study, options.seeds, options.limit)
     prompts = read_prompts(study.prompts)
     bank = read_concepts(study.concepts)
+    _check_folders(study)
     made = plan(study, find_revisions(study), prompts.prompts, bank)
     repeats = f", {prompts.duplicates} repeated prompts left out" if prompts.duplicates else ""
     print(
@@ -167,6 +169,16 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if outcome.errors or outcome.failed or damaged else 0
 
 
+def _check_folders(study: Study) -> None:
+    """Raises what is wrong with the files of models and scorer, before they are hashed or loaded."""
+    from pipeline.model_files import check_scorer_folder
+    from pipeline.models import check_model
+
+    for spec in study.models:
+        check_model(spec)
+    check_scorer_folder(study.scorer)
+
+
 def _check_models(made: Plan, hub: bool = False) -> None:
     """Raises what is wrong with a model or a measure before any sampling; says what a model will leave out.
 
@@ -176,14 +188,12 @@ def _check_models(made: Plan, hub: bool = False) -> None:
     """
     from pipeline.calls import check_call, check_compiled, inspect_model
     from pipeline.explain.checks import check_measures, facts_of
-    from pipeline.models import check_model
     from pipeline.schedulers import check_named
     from pipeline.scorer import check_scorer
 
     check_scorer(made.study.scorer)
     texts = [prompt.text for prompt in made.prompts]
     for spec in made.study.models:
-        check_model(spec)
         check_compiled(spec, made.study.measures.of(spec.name))
         if Path(spec.source).is_dir() == hub:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StepscopeError
+from pipeline.model_files import read_object
 from pipeline.plan import Plan
 from pipeline.study import GAMES, METHODS, ModelSpec, ToolSpec
 
@@ -71,7 +71,7 @@ def latent_rows(model: ModelSpec) -> int:
     for component in ("unet", "transformer"):
         file = Path(model.source) / component / "config.json"
         if file.is_file():
-            size = json.loads(file.read_text()).get("sample_size")
+            size = read_object(file, f"model {model.name}").get("sample_size")
             return size if isinstance(size, int) else 64
     return 64
 

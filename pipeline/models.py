@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,18 @@ from torch import Tensor, nn
 from pipeline.devices import choose_dtype, place
 from pipeline.errors import ModelError
 from pipeline.families import Family, family_named
+from pipeline.model_files import (
+    COMPONENT,
+    check_safetensors,
+    check_weight_index,
+    read_object,
+    refuse_links_out,
+)
 from pipeline.schedules import prediction_type
+from pipeline.settings import show
 from pipeline.study import ModelSpec
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
-MAX_HEADER = 100_000_000  # bytes; safetensors' own limit
 UNWANTED = ("safety_checker",)  # would replace images by black ones and so spoil a study
 
 
@@ -155,6 +160,7 @@ def check_model(spec: ModelSpec) -> None:
         return
     index = read_index(folder, spec.name)
     check_index(index, folder, spec.name)
+    refuse_links_out(folder, f"model {spec.name}")
     for component, entry in index.items():
         if isinstance(entry, list) and entry[0] is not None and component not in UNWANTED:
             _check_component(folder, component, spec.name)
@@ -168,13 +174,8 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
             f"model {name}: {folder} has no model_index.json, so it is not a diffusers pipeline folder. Save the "
             "pipeline with save_pretrained(..., safe_serialization=True)."
         )
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"model {name}: {file} is not valid JSON ({error}). Save the model again."
-        ) from error
-    if not isinstance(index, dict) or "_class_name" not in index:
+    index = read_object(file, f"model {name}")
+    if "_class_name" not in index:
         raise ModelError(
             f"model {name}: {file} has no '_class_name'. Save the pipeline again with diffusers."
         )
@@ -184,19 +185,30 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
 def check_index(index: dict[str, Any], folder: Path, name: str) -> None:
     """The pipeline class must be diffusers' own, and every component must come from diffusers or transformers."""
     wanted = index["_class_name"]
-    if not isinstance(wanted, str) or not hasattr(diffusers, wanted):
+    if not _is_pipeline(wanted):
         raise ModelError(
-            f"model {name}: {folder}/model_index.json asks for pipeline class {wanted!r}, which diffusers "
+            f"model {name}: {folder}/model_index.json asks for pipeline class {show(wanted)}, which diffusers "
             f"{diffusers.__version__} does not have. Remote code is never run; use a pipeline that diffusers ships."
         )
     for component, entry in index.items():
-        if not isinstance(entry, list) or entry[0] is None:
+        if not isinstance(entry, list) or entry[:1] == [None]:
             continue
+        if len(entry) != 2 or not isinstance(entry[1], str) or not COMPONENT.fullmatch(component):
+            raise ModelError(
+                f"model {name}: component {show(component)} of {folder}/model_index.json is {show(entry)}, not "
+                '["diffusers", CLASS]. Save the pipeline again with diffusers.'
+            )
         if entry[0] not in ("diffusers", "transformers", "stable_diffusion"):
             raise ModelError(
-                f"model {name}: component {component!r} of {folder}/model_index.json comes from {entry[0]!r}; only "
+                f"model {name}: component {component!r} of {folder}/model_index.json comes from {show(entry[0])}; only "
                 "diffusers and transformers are allowed, for remote code is never run."
             )
+
+
+def _is_pipeline(wanted: object) -> bool:
+    """Whether a name is that of one of diffusers' pipeline classes."""
+    found = getattr(diffusers, wanted, None) if isinstance(wanted, str) else None
+    return inspect.isclass(found) and issubclass(found, DiffusionPipeline)
 
 
 def _check_component(folder: Path, component: str, name: str) -> None:
@@ -220,33 +232,9 @@ def _check_component(folder: Path, component: str, name: str) -> None:
             f"model {name}: {path} has {found}. Convert it with save_pretrained(..., safe_serialization=True)."
         )
     for file in weights:
-        check_safetensors(file, name)
-
-
-def check_safetensors(file: Path, name: str) -> None:
-    """The header must be sane and the file as long as the header says."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-        if not 0 < length <= min(MAX_HEADER, size - 8):
-            raise ModelError(
-                f"model {name}: {file} is not a whole safetensors file (header of {length} bytes in a file of "
-                f"{size}). Download it again."
-            )
-        try:
-            header = json.loads(stream.read(length))
-            ends = [int(e["data_offsets"][1]) for k, e in header.items() if k != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-            raise ModelError(
-                f"model {name}: the header of {file} is damaged. Download it again."
-            ) from error
-    expected = 8 + length + max(ends, default=0)
-    if size != expected:
-        raise ModelError(
-            f"model {name}: {file} has {size} bytes where its header says {expected}: it is truncated or damaged. "
-            "Download it again."
-        )
+        check_safetensors(file, f"model {name}")
+    for file in sorted(path.glob("*.index.json")):
+        check_weight_index(file, f"model {name}")
 
 
 def scheduler_class(name: str) -> type:

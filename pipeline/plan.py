@@ -144,8 +144,8 @@ class Plan(Sequence[WorkUnit]):
         return self._unit(model, block, self.study.seeds[seed])
 
     def _unit(self, model: ModelSpec, block: int, seed: int) -> WorkUnit:
-        shared = self._shared[model.name, seed]
-        digest = hashlib.sha256(b"%b %b %d" % (shared, self._block_hashes[block], seed))
+        digest = self._shared[model.name, seed].copy()
+        digest.update(b"%b %d" % (self._block_hashes[block], seed))
         return WorkUnit(digest.hexdigest()[:32], model, self._block(block), seed)
 
     def _block(self, block: int) -> tuple[Prompt, ...]:
@@ -162,8 +162,8 @@ class Plan(Sequence[WorkUnit]):
         ]
 
     @cached_property
-    def _shared(self) -> dict[tuple[str, int], bytes]:
-        """One hash per model and seed: all that their units share."""
+    def _shared(self) -> dict[tuple[str, int], Any]:
+        """The beginning of a hash per model and seed: all that their units share."""
         study = self.study
         common = {
             "version": self.version,
@@ -176,12 +176,15 @@ class Plan(Sequence[WorkUnit]):
             "batch_size": study.run.batch_size or "auto",
         }
         return {
-            (model.name, seed): _hash(
-                common
-                | {
-                    "measures": _unlimited(measures_spec(study.measures.of(model.name, place))),
-                    "model": self._model(model),
-                }
+            (model.name, seed): hashlib.sha256(
+                _hash(
+                    common
+                    | {
+                        "measures": _unlimited(measures_spec(study.measures.of(model.name, place))),
+                        "model": self._model(model),
+                    }
+                )
+                + b" "
             )
             for model in study.models
             for place, seed in enumerate(study.seeds)

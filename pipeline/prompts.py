@@ -20,12 +20,14 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import PromptError
 from pipeline.settings import show
-from pipeline.study import COLUMNS, PromptSource
+from pipeline.study import COLUMNS, MAX_COUNT, PromptSource
+from pipeline.unpacking import refuse_bomb
 
 ROLES = ("subject", "relation", "object", "attribute")
 PARTI = {"text": "Prompt", "category": "Category"}  # PartiPrompts has these columns
 GUESSES = ("text", "prompt", "caption", "sentence", "description", "raw")
 MAX_CELL = 2**24  # characters of one CSV cell
+MAX_FILE = 2**32  # bytes of a text file, which is read whole
 
 Roles = Mapping[str, tuple[str, ...]]
 
@@ -281,6 +283,7 @@ def _read_parquet(source: PromptSource) -> Iterator[Entry]:
     try:
         with pq.ParquetFile(source.path) as file:
             columns = _match_columns(source, file.schema_arrow.names, place)
+            refuse_bomb(file, source.path, MAX_COUNT, columns=columns.values())
             row = 0
             for batch in file.iter_batches(batch_size=4096, columns=list(columns.values())):
                 for cells in batch.to_pylist():
@@ -433,9 +436,12 @@ def _lines(path: Path, keep_ends: bool = False) -> Iterator[str]:
 def _decoded(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read ({error.strerror}).") from None
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except (OSError, MemoryError) as error:
+        raise PromptError(f"{path}: cannot be read ({_one_line(error)}).") from None
+    if len(data) > MAX_FILE:
+        raise PromptError(f"{path}: over {MAX_FILE:,} bytes. Give a part of it, or Parquet.")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise PromptError(f"{path.name}: is UTF-16. Save it as UTF-8.")
     try:

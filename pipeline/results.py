@@ -19,8 +19,10 @@ from pipeline.concepts import Concept, ConceptBank
 from pipeline.errors import StepscopeError, StoreError
 from pipeline.plan import CODE_SCHEMA_VERSION, Plan, Revisions
 from pipeline.prompts import Prompt
+from pipeline.settings import show
 from pipeline.shards import Results, write_whole
-from pipeline.study import parse_study, study_spec
+from pipeline.study import MAX_COUNT, Study, parse_study, study_spec
+from pipeline.unpacking import refuse_bomb
 
 PACKAGES = (
     "torch",
@@ -32,6 +34,8 @@ PACKAGES = (
     "numpy",
     "scipy",
 )
+# What values of other shapes than were written can raise.
+DAMAGED = (LookupError, TypeError, AttributeError, ValueError, RecursionError, StepscopeError)
 PROMPT_SCHEMA = pa.schema(
     {
         "prompt_key": pa.string(),
@@ -93,24 +97,52 @@ def load_plan(results: Results) -> Plan:
             f"{CODE_SCHEMA_VERSION}. Use a Stepscope at least as new as the one that wrote it."
         )
     try:
+        study = parse_study(record["spec"], results.study, check_files=False)
+        revisions = _revisions(record["revisions"])
         return Plan(
-            study=parse_study(record["spec"], results.study, check_files=False),
-            revisions=Revisions(record["revisions"]["models"], record["revisions"]["scorer"]),
+            study=_refuse_unknown(study, revisions),
+            revisions=revisions,
             prompts=_load_prompts(results.prompts),
-            bank=ConceptBank(record["bank"], tuple(map(_concept, record["concepts"]))),
+            bank=ConceptBank(_text(record["bank"]), tuple(map(_concept, record["concepts"]))),
             version=version,
         )
-    except (KeyError, TypeError, StepscopeError) as error:
-        raise StoreError(f"{results.study}: damaged ({error}). Run the study again.") from None
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StoreError(f"{results.study}: damaged ({reason}). Run the study again.") from None
+
+
+def _revisions(values: Mapping[str, Any]) -> Revisions:
+    models = {_text(name): _text(revision) for name, revision in values["models"].items()}
+    return Revisions(models, _text(values["scorer"]))
 
 
 def _concept(values: Mapping[str, Any]) -> Concept:
-    return Concept(values["name"], values["family"], tuple(values["phrasings"]))
+    phrasings = tuple(_text(phrasing) for phrasing in values["phrasings"])
+    return Concept(_text(values["name"]), _text(values["family"]), phrasings)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{show(value)} is not text")
+    return value
+
+
+def _refuse_unknown(study: Study, revisions: Revisions) -> Study:
+    """The study, if every model and decoder of it has its revision. Raises KeyError."""
+    for model in study.models:
+        revisions.models[model.name]
+        if model.steps_decoder:
+            revisions.models[f"{model.name}/steps_decoder"]
+    return study
 
 
 def _load_prompts(path: Path) -> list[Prompt]:
     try:
+        with pq.ParquetFile(path) as file:
+            refuse_bomb(file, path, MAX_COUNT)
         rows = pq.read_table(path, schema=PROMPT_SCHEMA).to_pylist()
+        if any(value is None for row in rows for value in row.values()):
+            raise ValueError("a value is missing")
         return [
             Prompt(
                 prompt_key=row["prompt_key"],
@@ -122,7 +154,7 @@ def _load_prompts(path: Path) -> list[Prompt]:
             )
             for position, row in enumerate(rows)
         ]
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, *DAMAGED) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Run the study again.") from None
 
 
@@ -139,12 +171,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text())
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate cannot be stored
     except FileNotFoundError:
         raise StoreError(
             f"{path.parent}: not a results folder (no {path.name}). Make one with "
             "`python -m pipeline run STUDY.toml`."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Run the study again.") from None
     if not isinstance(value, dict):
         raise StoreError(f"{path}: damaged, not a JSON object. Run the study again.")
@@ -152,13 +185,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load_workers(results: Results) -> dict[str, Any]:
-    """What the workers said: {"models": {name: description}, "environment": {...}}."""
+    """What the workers said: {"models": {name: description}, "environment": {...}}; nothing, where nothing was written.
+
+    Raises:
+        StoreError: the record has another shape.
+    """
     try:
         record = read_json(results.workers)
     except StoreError:
         record = {}
-    empty: dict[str, Any] = {"models": {}, "environment": {}, "environments": []}
-    return empty | record
+    found: dict[str, Any] = {"models": {}, "environment": {}, "environments": []} | record
+    models, all_ = found["models"], found["environments"]
+    whole = isinstance(models, dict) and isinstance(all_, list)
+    if not whole or not all(
+        isinstance(value, dict) for value in (found["environment"], *all_, *models.values())
+    ):
+        raise StoreError(f"{results.workers}: damaged. Remove it, and run the study again.")
+    return found
 
 
 def save_worker(

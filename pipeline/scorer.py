@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.errors import ModelError
+from pipeline.model_files import check_scorer_folder
 from pipeline.study import HUB_ID, ScorerSpec
 
 HUB = "hf-hub:"
@@ -130,7 +131,7 @@ def check_scorer(spec: ScorerSpec) -> None:
     """
     folder = Path(spec.source)
     if folder.is_dir():
-        return _check_folder(folder)
+        return _check_folder(spec)
     if spec.source.startswith(HUB):
         return _check_hub(spec)
     name = spec.source.replace("/", "-")
@@ -150,7 +151,8 @@ def check_scorer(spec: ScorerSpec) -> None:
     return None
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(spec: ScorerSpec) -> None:
+    folder = Path(spec.source)
     needed = ("open_clip_config.json", "open_clip_model.safetensors")
     missing = [file for file in needed if not (folder / file).is_file()]
     if missing:
@@ -158,6 +160,7 @@ def _check_folder(folder: Path) -> None:
             f"scorer {folder}: no {' and no '.join(missing)} in that folder. Only safetensors are loaded; save the model "
             "with open_clip.push_to_hf_hub's file layout."
         )
+    check_scorer_folder(spec)
 
 
 def _check_hub(spec: ScorerSpec) -> None:

@@ -6,9 +6,11 @@ its ledger entry. A unit counts as done when the ledger says so and the file is 
 
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,10 +38,12 @@ from pipeline.storage import (
     open_store,
     write_whole,
 )
+from pipeline.unpacking import refuse_bomb
 
 __all__ = ["explain_os_error", "fsync_folder", "write_whole"]  # also known by these names here
 
 MAX_TRIES = 3  # a unit with failures is run this often, then set aside
+MAX_ROWS = 2**16  # of a shard: as many prompts as a unit may have
 _F32, _F64, _I32 = pa.float32(), pa.float64(), pa.int32()
 _CURVE = pa.list_(_F32)
 
@@ -116,7 +120,7 @@ NOT_CONTENT = ("unit_id", "prompt_position", "seconds", "error")
 CONTENT = tuple(name for name in SCHEMA.names if name not in NOT_CONTENT)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LedgerEntry:
     """What is known of a unit after a try. The last entry of a unit counts."""
 
@@ -302,7 +306,7 @@ def parse_shard(data: bytes, path: Path | str, columns: Sequence[str] | None = N
     names = list(columns or STORED.names)
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        _refuse_bomb(file.metadata, len(data))
+        refuse_bomb(file, data, MAX_ROWS)
         there = [name for name in names if name in file.schema_arrow.names]
         if ROW_HASH in names and ROW_HASH not in there:
             raise ValueError(f"no column {ROW_HASH}")
@@ -319,25 +323,6 @@ def _empty(name: str, rows: int) -> pa.Array:
     kind = STORED.field(name).type
     value: Any = [] if pa.types.is_list(kind) else "" if pa.types.is_string(kind) else None
     return pa.array([value] * rows, kind)
-
-
-MAX_UNPACKED = 2**32  # bytes of one shard in memory; a unit of 65,536 prompts stays far below
-MAX_ROWS = 2**16
-
-
-def _refuse_bomb(metadata: Any, size: int) -> None:
-    """Refuses a small file that says it unpacks to more than any shard. Raises ValueError."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    columns = [g.column(i) for g in groups for i in range(metadata.num_columns)]
-    # A value that is said once and repeated costs bytes only when it is read: count values, not bytes.
-    unpacked = max(
-        sum(group.total_byte_size for group in groups), 4 * sum(c.num_values for c in columns)
-    )
-    if metadata.num_rows > MAX_ROWS or not 0 <= unpacked <= MAX_UNPACKED:
-        raise ValueError(
-            f"{size:,} bytes that unpack to {metadata.num_rows:,} rows and {unpacked:,} bytes; at most "
-            f"{MAX_ROWS:,} and {MAX_UNPACKED:,}"
-        )
 
 
 def stored_hashes(data: bytes, path: Path | str) -> tuple[list[str], list[str]]:
@@ -381,12 +366,14 @@ class Results:
             StoreError: the record of the place is damaged.
         """
         try:
-            place = json.loads(self.place.read_text())["place"]
+            place = str(json.loads(self.place.read_text())["place"])
+            if not place or re.search("[\x00-\x1f\ud800-\udfff]", place):
+                raise ValueError(f"place = {place!r}")
         except FileNotFoundError:
             return FolderStore(self.shards)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{self.place}: damaged ({error}). Run again with --shards.") from None
-        return open_store(str(place))
+        return open_store(place)
 
     def keep_shards_at(self, place: str) -> None:
         """Writes down that the shards are elsewhere.
@@ -450,7 +437,7 @@ class Results:
         try:
             owner = json.loads(path.read_text())
             who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             who = "another process"
         return (
             f"{self.folder}: in use by {doing} ({who}). Wait for it, stop it, or choose another "
@@ -462,8 +449,7 @@ class Results:
 
         Only for the holder of the lock. Returns: how many files were removed.
         """
-        stale = [path for path in self.shards.glob(".*.tmp") if path.is_file()]
-        stale += [path for path in self.folder.glob(".*.tmp") if path.is_file()]
+        stale = [path for folder in (self.shards, self.folder) for path in _temporary(folder)]
         for path in stale:
             path.unlink(missing_ok=True)
         self._repair_ledger()
@@ -506,7 +492,7 @@ class Results:
         entries: dict[str, LedgerEntry] = {}
         damaged = 0
         if self.ledger.exists():
-            with self.ledger.open("rb") as file:
+            with self.ledger.open("rb") as file, _many_objects():
                 for line in file:
                     entry = _parse_entry(line)
                     if entry is None:
@@ -523,6 +509,28 @@ class Results:
         return entry.has_shard and holds(
             self.store, entry.unit_id, entry.bytes, entry.mtime_ns, entry.sha256
         )
+
+
+def _temporary(folder: Path) -> list[Path]:
+    """The temp files of a folder that may hold a million others."""
+    with os.scandir(folder) as entries:
+        return [
+            Path(entry)
+            for entry in entries
+            if entry.name.startswith(".") and entry.name.endswith(".tmp") and entry.is_file()
+        ]
+
+
+@contextmanager
+def _many_objects() -> Iterator[None]:
+    """Without Python's search for cycles, which looks at all of a million entries again and again and finds none."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _owner() -> dict[str, Any]:

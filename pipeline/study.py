@@ -5,6 +5,7 @@ plain values from which `parse_study` makes the same study.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -288,7 +289,7 @@ def resolve(given: str, study: Path) -> Path:
 
 
 def _file(table: Table, key: str, study: Path, check: bool, advice: str) -> Path:
-    given = table.take_text(key, empty=False)
+    given = table.take_place(key)
     if not check:
         return Path(given)
     path = resolve(given, study)
@@ -341,7 +342,7 @@ def _columns(table: Table) -> Mapping[str, str]:
 
 def _source(table: Table, study: Path, check: bool) -> str:
     """A folder that exists, or a name that something else looks up; never a missing folder."""
-    given = table.take_text("source", empty=False)
+    given = table.take_place("source")
     if not check:
         return given
     path = resolve(given, study)
@@ -418,7 +419,7 @@ def _steps_decoder(table: Table, study: Path, check: bool) -> str | None:
     """A folder that exists, or a Hub id."""
     if not table.has("steps_decoder"):
         return None
-    given = table.take_text("steps_decoder", empty=False)
+    given = table.take_place("steps_decoder")
     path = resolve(given, study)
     if not check or path.is_dir():
         return given if not check else str(path)
@@ -570,8 +571,8 @@ def _refuse_same_model(study: Study) -> None:
     names = [model.name for model in study.models]
     labels = [model.label for model in study.models]
     for key, values in (("name", names), ("label", labels)):
-        for value in values:
-            if values.count(value) > 1:
+        for value, times in Counter(values).items():
+            if times > 1:
                 raise StudyError(
                     f"{study.path}: model.{key} = {show(value)} is used twice. "
                     f"Give each [[model]] a {key} of its own."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from pipeline.plan import Plan
 from pipeline.results import load_plan
 from pipeline.shards import LedgerEntry, Results
 from pipeline.storage import write_whole
+
+# Other Parquet files are not ours to remove: a folder from elsewhere may say that its shards are anywhere.
+UNIT_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,11 @@ def find_rubbish(folder: Path) -> Rubbish:
 
 def _old_shards(results: Results, planned: set[str]) -> tuple[list[str], int]:
     """Shards of no unit of the plan, and their bytes."""
-    found = [(unit_id, at.size) for unit_id, at in results.store.names() if unit_id not in planned]
+    found = [
+        (unit_id, at.size)
+        for unit_id, at in results.store.names()
+        if UNIT_ID.fullmatch(unit_id) and unit_id not in planned
+    ]
     return [unit_id for unit_id, _ in found], sum(size for _, size in found)
 
 
@@ -144,7 +152,7 @@ def show(folder: Path, rubbish: Rubbish) -> str:
     if rubbish.shards:
         lines.append(
             "A shard is superseded when the plan of the last run does not hold its unit: other prompts, seeds, "
-            "models or settings, or a smaller --limit."
+            f"models or settings, or a smaller --limit. They are in {Results(folder).store.place}."
         )
     lines += [f"  {path.relative_to(folder)}" for path in rubbish.snapshots[:20]]
     lines += [f"  shards/{unit_id}.parquet" for unit_id in rubbish.shards[:20]]

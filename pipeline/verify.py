@@ -23,7 +23,9 @@ def verify(folder: Path) -> list[str]:
     made = load_plan(results)
     ledger = results.read_ledger()
     problems = (
-        [f"ledger.jsonl: {ledger.damaged_lines} damaged lines"] if ledger.damaged_lines else []
+        [f"ledger.jsonl: {ledger.damaged_lines} damaged lines; gc removes them"]
+        if ledger.damaged_lines
+        else []
     )
     for unit in made:
         entry = ledger.entries.get(unit.unit_id)
@@ -58,10 +60,10 @@ def _check_snapshot(results: Results) -> list[str]:
         return []
     try:
         pointer = json.loads(results.current.read_text())
-        path = results.folder / pointer["snapshot"]
+        path = results.snapshots / Path(pointer["snapshot"]).name  # never a file elsewhere
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return [f"current.json: points to no readable snapshot ({error}). Publish again."]
     if digest != pointer["sha256"]:
         return [

@@ -3,6 +3,8 @@
 Every round starts a real run or publisher in a process of its own, waits for a moment (a shard being written, the
 ledger, the swap, ...), and SIGKILLs it, or one of its workers, a random time later. At the end each folder is run
 once more and its content hash must be that of a folder that nothing happened to.
+
+Then every fault of tests/faults.py is done some times: of disks, files, clocks, a second driver, memory, the model.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import duckdb  # noqa: E402
+import faults  # noqa: E402
 from fake_worker import FakeWorker  # noqa: E402
 from synthetic import plan_of, small_study  # noqa: E402
 
@@ -223,16 +226,44 @@ def table(rows):
     return "\n".join([*lines, "| **all** | | " + " | ".join(f"**{n}**" for n in totals) + " |"])
 
 
+def other_faults(count, seed):
+    """Rows of the second table: fault, tries, not reported, last good snapshot not served, missing, doubled or changed."""
+    expected = faults.expected_content()
+    names = [*faults.FAULTS, *(faults.MOUNTED if faults.can_mount() else ())]
+    return [(name, *faults.tries(name, count, seed, expected)) for name in names]
+
+
+def fault_table(rows):
+    lines = [
+        "| fault | tries | not reported | last good snapshot not served | missing, doubled or changed after a restart |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in rows]
+    totals = [sum(row[i] for row in rows) for i in range(1, 5)]
+    return "\n".join([*lines, "| **all** | " + " | ".join(f"**{n}**" for n in totals) + " |"])
+
+
 def main():
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=220)
+    parser.add_argument("--tries", type=int, default=10, help="of each other fault")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     started = time.time()
-    rows = chaos(given.kills, given.seed)
+    rows = chaos(given.kills, given.seed) if given.kills else []
+    others = other_faults(given.tries, given.seed) if given.tries else []
     print(f"seed {given.seed}, {time.time() - started:.0f} s\n")
-    print(table(rows))
-    return 1 if any(row[4] or row[5] for row in rows) else 0
+    if rows:
+        print(table(rows), end="\n\n")
+    if others:
+        print(fault_table(others))
+        if not faults.can_mount():
+            print(
+                "\nNot tried, because nobody may mount a file system here: "
+                + ", ".join(faults.MOUNTED)
+            )
+    lost = any(row[4] or row[5] for row in rows) or any(any(row[2:]) for row in others)
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":

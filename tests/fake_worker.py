@@ -248,3 +248,11 @@ def _curve(step, method, game):
         "step": step, "method": method, "game": game, "score": "clip", "curve": curve, "auc": area,
         "auc_scaled": area, "auc_random": 0.5, "auc_inverse": 1 - area,
     }  # fmt: skip
+
+
+class SlowWorker(FakeWorker):
+    """Takes a while for each unit, so that something can happen in between."""
+
+    def run(self, unit, on_step=None):
+        time.sleep(0.15)
+        return super().run(unit, on_step)

@@ -7,6 +7,7 @@ The new file appears whole, under a name of its own, and only then does `current
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from pipeline.database.tables import Chunk, Keys
 from pipeline.errors import StoreError
 from pipeline.plan import Plan, WorkUnit, canonical
 from pipeline.results import load_plan, load_workers, roles_json
+from pipeline.settings import show
 from pipeline.shards import (
     ROW_HASH,
     STORED,
@@ -42,12 +44,14 @@ from pipeline.shards import (
     write_whole,
 )
 from pipeline.study import study_spec
+from pipeline.unpacking import refuse_bomb
 
 SQL = Path(__file__).resolve().parent
 SCHEMA_VERSION = 1
 CHUNK_BYTES = 32 * 2**20  # of shards, held at a time
 CHUNK_ROWS = 4096
 KEPT_SNAPSHOTS = 3
+MAX_EXTRA = 10_000_000  # rows of a table of extra/
 
 # The copy that DuckDB warns of is of one range of concepts; the other way to Arrow leaves a result open.
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
@@ -240,6 +244,7 @@ _CONCEPT = pa.schema(
 def _model_row(build: _Build, index: int, workers: dict[str, Any]) -> dict[str, Any]:
     spec = build.plan.study.models[index]
     known = workers.get(spec.name, {})
+    parameters = known.get("parameters")
     return {
         "model_id": index + 1,
         "name": spec.name,
@@ -255,8 +260,12 @@ def _model_row(build: _Build, index: int, workers: dict[str, Any]) -> dict[str, 
         "steps": spec.steps,
         "guidance": spec.guidance if spec.guidance > 1 else None,
         "dtype": str(known.get("dtype", spec.dtype)),
-        "parameters": int(known.get("parameters", 0)),
+        "parameters": parameters if _is_count(parameters) else 0,
     }
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**63
 
 
 def _insert_shards(build: _Build, progress: Progress | None) -> None:
@@ -492,8 +501,10 @@ def _insert_extra(build: _Build) -> None:
 def _extra_rows(build: _Build, path: Path, table: str) -> pa.Table:
     """The rows of the study's models. Raises StoreError where a column is missing."""
     try:
+        with pq.ParquetFile(path) as file:
+            refuse_bomb(file, path, MAX_EXTRA)
         rows = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({_first_line(error)}). Remove it.") from None
     needed = ["model", *(c[0] for c in build.db.table(table).description if c[0] != "model_id")]
     missing = [name for name in needed if name not in rows.column_names]
@@ -557,9 +568,9 @@ def _next_number(results: Results) -> int:
 
 
 def snapshot_number(path: Path) -> int:
-    """The number in a snapshot's name; 0 if there is none."""
+    """The number in a snapshot's name; 0 if there is none, or one that we would not give."""
     ending = path.stem.rpartition("-")[2]
-    return int(ending) if ending.isdigit() else 0
+    return int(ending) if re.fullmatch("[0-9]{6,9}", ending) else 0
 
 
 def read_pointer(results: Results) -> tuple[Path, int, str]:
@@ -571,12 +582,14 @@ def read_pointer(results: Results) -> tuple[Path, int, str]:
     try:
         values = json.loads(results.current.read_text())
         name, number, sha256 = values["snapshot"], values["number"], values["sha256"]
-        return results.snapshots / Path(name).name, int(number), str(sha256)
+        if not isinstance(number, int) or not 0 < number < 10**9:
+            raise ValueError(f"number = {show(number)}")
+        return results.snapshots / Path(name).name, number, str(sha256)
     except FileNotFoundError:
         raise StoreError(
             f"{results.folder}: not published yet. Use `python -m pipeline publish`."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{results.current}: damaged ({error}). Publish again.") from None
 
 

@@ -14,7 +14,7 @@ CREATE TABLE study (
     spec VARCHAR NOT NULL,                -- the study file as JSON
     environment VARCHAR NOT NULL,         -- JSON: versions, device, threads, git commit
     scorer VARCHAR NOT NULL,              -- the CLIP model that measured similarity
-    seeds INTEGER[] NOT NULL,
+    seeds BIGINT[] NOT NULL,
     planned_samples BIGINT NOT NULL,      -- models x prompts x seeds
     done_samples BIGINT NOT NULL,
     failed_samples BIGINT NOT NULL        -- planned - done - failed = missing

@@ -1,0 +1,100 @@
+"""Links that mean harm: every parameter of every view holds what nobody would send; shown as text, or ignored."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+MAIN = Path(__file__).resolve().parent.parent / "app" / "main.py"
+VIEWS = sorted(path.stem for path in (MAIN.parent / "views").glob("*.py"))
+SHARED = {"prompt", "review", "study", "embed", "theme", "_page", "__class__", "../x"}
+
+ATTACKS = {
+    "markup": "<script>alert(1)</script><img src=x onerror=alert(1)> **b** [c](javascript:alert(1)) :red[x] $x$",
+    "odd characters": "\x00\x1b[31m\u202e\ufeff\ufffd\r\nSet-Cookie: a=b",
+    "numbers": "999999999999999999999999999999",
+    "no number": "nan",
+    "SQL": "'; DROP TABLE sample; SELECT * FROM read_text('/etc/passwd'); --",
+    "a path": "../../../../etc/passwd",
+    "nothing": "",
+    "very long": "A" * 20_000,
+    "many": ["-1", "0", "1e999", "{{7*7}}", "true", "[1,2]", "a|b", "0", "0", "\ufffd"],
+}
+
+
+def bound_keys(view: str) -> set[str]:
+    """The parameters that a view's widgets are bound to, and those of the frame around it."""
+    found = set(SHARED)
+    for file in (MAIN.parent / "controls.py", MAIN.parent / "views" / f"{view}.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and any(k.arg == "bind" for k in node.keywords):
+                found |= set(_constants(next(k.value for k in node.keywords if k.arg == "key")))
+    return found
+
+
+def _constants(node: ast.expr) -> list[str]:
+    """A key as it is written; of an f-string its text, which is no key but close to one."""
+    return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]  # fmt: skip
+
+
+def texts_of(app: AppTest) -> str:
+    kinds = (app.title, app.subheader, app.markdown, app.caption)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def share_out(keys: list[str], turn: int) -> dict[str, str | list[str]]:
+    """An attack for each parameter; after some turns most have met most."""
+    values = list(ATTACKS.values())
+    return {key: values[(number + turn) % len(values)] for number, key in enumerate(keys)}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_hostile_parameters(view: str, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["app/main.py", str(results)])
+    keys = sorted(bound_keys(view))
+    assert len(keys) > len(SHARED)
+    before = sorted(path.name for path in results.rglob("*"))
+    for turn in range(0, len(ATTACKS), 3):
+        app = AppTest.from_file(str(MAIN), default_timeout=60)
+        given = share_out(keys, turn)
+        for key, value in given.items():
+            app.query_params[key] = value
+        app.run()
+        if view != "overview":
+            app.switch_page(f"views/{view}.py").run()
+        assert not app.exception, (given, [element.value for element in app.exception])
+        assert app.title and not app.get("html")
+        shown = texts_of(app)
+        for raw in ("<script>", "javascript:alert", "**b**", ":red[x]", "root:x:0"):
+            assert raw not in shown, (raw, given)
+    assert before == sorted(path.name for path in results.rglob("*"))
+
+
+def test_no_cell_of_a_csv_is_a_formula() -> None:
+    """Downloads are opened in spreadsheets, which would run what a prompt says."""
+    import csv
+    import io
+
+    import controls
+    import figures
+    import pandas as pd
+
+    texts = [
+        "=cmd|' /C calc'!A0",
+        "+1+1",
+        "-1+1",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "a=b",
+        " =1",
+        'ü, "x"',
+    ]
+    data = pd.DataFrame({"=text": texts, "number": [-0.5] * len(texts)})
+    for made in (controls.csv(data), figures.csv(data)):
+        rows = list(csv.reader(io.StringIO(made.decode(), newline="")))
+        assert rows[0] == ["'=text", "number"]
+        assert [row[0] for row in rows[1:]] == [f"'{t}" for t in texts[:5]] + ["'\n=1", *texts[6:]]
+        assert {row[1] for row in rows[1:]} == {"-0.5"}
