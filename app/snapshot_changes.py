@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import uncertainty
+from snapshots import numbered
 
 MEASURES = ("final", "auc", "emergence")
 
 
 def others(place: Path, shown: Path) -> list[Path]:
     """The snapshots of a results folder beside the one shown, the newest first."""
-    folder = place / "snapshots"
-    found = folder.glob("*.duckdb") if folder.is_dir() else ()
-    return sorted((each for each in found if each.resolve() != shown.resolve()), reverse=True)
+    return [each for each in numbered(place / "snapshots") if each.resolve() != shown.resolve()]
 
 
 @dataclass(frozen=True)

@@ -205,8 +205,13 @@ def stands_in(place: Path, snapshot: Snapshot) -> bool:
 
 def _newest(folder: Path) -> Path | None:
     """The snapshot of the highest number in a folder of snapshots."""
+    return next(iter(numbered(folder)), None)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The snapshots in a folder of snapshots, the highest number first."""
     named = [path for path in folder.glob("*.duckdb") if re.fullmatch(r".+-\d{6,}", path.stem)]
-    return max(named, key=lambda path: int(path.stem.rpartition("-")[2]), default=None)
+    return sorted(named, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
 
 
 def _follow(folder: Path) -> Path:

@@ -375,6 +375,14 @@ def _peak(folder: Path, name: str, steps: int) -> float:
 def peak_memory(setting: Setting) -> float:
     """Runs once, explained, and returns this process's peak in MB."""
     setting.run(make_observers(EXPLAINED, setting.batch()))
+    return peak_mb()
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process in MB; ru_maxrss would count what its parent held when it was started."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

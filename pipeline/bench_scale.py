@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.bench import ROOT, Result, seconds, table
+from pipeline.bench import ROOT, Result, peak_mb, seconds, table
 from pipeline.concepts import ConceptBank, read_concepts
 from pipeline.plan import Plan, Revisions
 from pipeline.prompts import Prompt, key_of
@@ -556,7 +555,7 @@ def _child(what: str, *arguments: Path | str) -> tuple[float, float]:
 def child(what: str, arguments: Sequence[str]) -> None:
     """What a process of its own does; prints seconds and peak memory in MB."""
     took = seconds(_CHILDREN[what](*arguments))
-    print(took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(took, peak_mb())
 
 
 def _publish(folder: str) -> Callable[[], Any]:

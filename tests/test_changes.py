@@ -43,7 +43,7 @@ def test_the_largest_change_comes_first():
 def twice(tmp_path, results):
     """A study published twice, whose older snapshot is another: one model and half of the prompts less."""
     place = tmp_path / "demo"
-    shutil.copytree(results, place)
+    shutil.copytree(results, place, ignore=shutil.ignore_patterns("*.copy.duckdb"))
     old = place / json.loads((place / "current.json").read_text())["snapshot"]
     with duckdb.connect(str(old)) as db:
         db.execute("DELETE FROM sample WHERE model_id = 3 OR prompt_id > 12")
