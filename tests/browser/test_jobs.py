@@ -1,0 +1,118 @@
+# ruff: noqa: F811  (fixtures that come from test_browser.py)
+"""The jobs that people come with, from start to end, and that everybody can read every view.
+
+Screenshots go where those of test_browser.py go.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import test_browser
+from axe_core_python.selenium import Axe
+from test_browser import PATIENCE, ROOT, Reader, chrome, pictures, reader, server, wait  # noqa: F401
+
+pytestmark = test_browser.pytestmark
+
+AXE_RULES = ["color-contrast", "image-alt", "label", "button-name", "link-name"]
+VIEWS = re.findall(r'^    View\("(\w+)"', (ROOT / "app" / "main.py").read_text(), re.MULTILINE)
+
+
+def test_a_reviewer_decides_and_sends_the_link(reader: Reader) -> None:
+    reader.open("/review?slice_text=a")
+    reader.find("input[aria-label='Question']").send_keys("May the *candidate* replace it?")
+    reader.find(".st-key-reviewer input").send_keys("Ada")
+    reader.find("[data-testid=stFormSubmitButton] button").click()
+    wait(lambda: "review=" in reader.url(), reader.url)
+    reader.settle()
+    assert "May the *candidate* replace it?" in reader.text()
+    assert "slice_text=a" in reader.url(), "the review is judged on the prompts it was opened with"
+
+    reader.find(".st-key-note_author input").send_keys("Bo")
+    reader.find(".st-key-card_notes textarea").send_keys("Seen: <b>fine</b>.")
+    reader.find(".st-key-card_notes [data-testid=stFormSubmitButton] button").click()
+    wait(lambda: "Seen: <b>fine</b>." in reader.text(), reader.text)
+    assert reader.find(".st-key-export_html button").is_enabled()
+    reader.shoot("job-decide")
+
+    link = reader.url()
+    reader.open(link.removeprefix(reader.address))
+    assert "Seen: <b>fine</b>." in reader.text()
+
+
+def test_an_author_leaves_with_a_figure(reader: Reader) -> None:
+    reader.open("/publish?venue=ICML&columns=2&slice_text=a")
+    assert pictures(reader)
+    text = reader.text()
+    assert "--venue icml --columns 2" in text
+    assert "--slice text=a" in text
+    for ending in ("pdf", "svg", "png", "csv"):
+        assert reader.find(f".st-key-file_{ending} button").is_enabled()
+    reader.shoot("job-publish")
+
+
+STATES = (
+    "/timesteps?step=3&slice_text=a&slice_fewest=3",
+    "/models?step=2&seeds=1&slice_roles=subject",
+    "/regions?step=1&seeds=0",
+    "/words?step=5&slice_most=30",
+    "/prompts?search=cat",
+)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_link_shows_what_its_sender_saw(reader: Reader, state: str) -> None:
+    """The URL sets the view, and the view keeps the URL."""
+    reader.open(state)
+    held = parse_qs(urlsplit(reader.url()).query)
+    assert parse_qs(urlsplit(state).query).items() <= held.items()
+    before = reader.text()
+    reader.driver.refresh()
+    reader.settle()
+    assert parse_qs(urlsplit(reader.url()).query) == held
+    wait(lambda: reader.text() == before, lambda: "the page differs after a reload")
+
+
+@pytest.mark.parametrize(
+    ("dark", "size"), [(False, (1280, 900)), (True, (1600, 1400))], ids=["light", "dark"]
+)
+def test_every_view_can_be_read(
+    server: str,
+    tmp_path: Path,
+    dark: bool,
+    size: tuple[int, int],
+) -> None:
+    """WCAG AA contrast, a name for every picture, button, link and field, by axe; nothing is wider than the window."""
+    shots = Path(os.environ.get("STEPSCOPE_SCREENSHOTS", tmp_path / "shots"))
+    driver = chrome(*size, dark=dark, profile=tmp_path / "profile")
+    driver.set_script_timeout(PATIENCE)
+    try:
+        looking = Reader(driver, server, shots)
+        # Streamlit writes a multiselect's chips in white on the primary colour: 3.1 to 1 in dark.
+        context = {"exclude": [[".st-key-criteria"]]} if dark else None
+        found = []
+        for view in ("", *VIEWS[1:]):
+            looking.open(f"/{view}")
+            assert is_dark(driver) == dark
+            assert driver.execute_script("return document.documentElement.scrollWidth") <= size[0]
+            checked = Axe().run(driver, context, {"runOnly": AXE_RULES})
+            for violation in checked["violations"]:
+                for node in violation["nodes"]:
+                    why = [check["message"] for check in node["any"]]
+                    found.append((view, violation["id"], node["html"][:200], why))
+            looking.shoot(f"{'dark' if dark else 'light'}-{view or 'overview'}")
+        assert not found
+    finally:
+        driver.quit()
+
+
+def is_dark(driver: object) -> bool:
+    """Whether the page's background is."""
+    colour = driver.execute_script(  # type: ignore[attr-defined]
+        "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+    )
+    return max(int(part) for part in colour.strip("rgba()").split(",")[:3]) < 64
