@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import controls
 import pandas as pd
@@ -66,8 +67,16 @@ def facts(study: pd.Series, before: pd.Series) -> None:
             ("Failed", "failed_samples"),
             ("Planned", "planned_samples"),
         ):
-            st.metric(title, f"{study[key]:,}", f"{int(study[key]) - int(before[key]):+,}",
-                      delta_color="inverse" if key == "failed_samples" else "normal", border=True)  # fmt: skip
+            change = int(study[key]) - int(before[key])
+            better: Any = "inverse" if key == "failed_samples" else "normal"
+            st.metric(
+                title,
+                f"{study[key]:,}",
+                f"{change:+,}" if change else "as before",
+                delta_color=better if change else "off",
+                delta_arrow="auto" if change else "off",
+                border=True,
+            )
     same = study["content_hash"] == before["content_hash"]
     st.caption(
         f"Snapshot {int(before['snapshot'])}, {before['published_at']:%d %b %Y %H:%M} UTC, against snapshot "
