@@ -170,13 +170,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check_folders(study: Study) -> None:
-    """Raises what is wrong with the files of models and scorer, before they are hashed or loaded."""
+    """Raises what is wrong with the files of models and scorers, before they are hashed or loaded."""
     from pipeline.model_files import check_scorer_folder
     from pipeline.models import check_model
 
     for spec in study.models:
         check_model(spec)
-    check_scorer_folder(study.scorer)
+    for scorer in study.scorers:
+        check_scorer_folder(scorer)
 
 
 def _check_models(made: Plan, hub: bool = False) -> None:
@@ -191,7 +192,8 @@ def _check_models(made: Plan, hub: bool = False) -> None:
     from pipeline.schedulers import check_named
     from pipeline.scorer import check_scorer
 
-    check_scorer(made.study.scorer)
+    for scorer in made.study.scorers:
+        check_scorer(scorer)
     texts = [prompt.text for prompt in made.prompts]
     for spec in made.study.models:
         check_compiled(spec, made.study.measures.of(spec.name))

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.concepts import ConceptBank
 from pipeline.diff import distance
 from pipeline.errors import StoreError
-from pipeline.plan import Plan, Revisions
+from pipeline.plan import Plan
 from pipeline.prompts import Prompt
 from pipeline.results import distinct, load_plan, load_workers, read_json, save_plan
 from pipeline.shards import CONTENT, LedgerEntry, Results, parse_shard, stored_hashes, unit_hash
@@ -56,7 +56,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     """Merges results folders into one, which may exist and may be one of a merge before.
 
     The merged study has the models, seeds and prompts of all. Models of one name must be the same model, and
-    the scorer, concepts, measures and batch sizes must agree; otherwise the numbers could not stand in one table.
+    the scorers, concepts, measures and batch sizes must agree; otherwise the numbers could not stand in one table.
 
     Raises:
         StoreError: a folder holds no study, the studies cannot be one, or the output is in use.
@@ -116,9 +116,8 @@ def join(plans: Sequence[Plan], names: Sequence[str]) -> Plan:
         seeds=tuple(dict.fromkeys(seed for made in plans for seed in made.study.seeds)),
     )
     prompts = _join_prompts(plans)
-    return Plan(
-        study, Revisions(revisions, first.revisions.scorer), prompts, first.bank, first.version
-    )
+    joined = replace(first.revisions, models=revisions)
+    return Plan(study, joined, prompts, first.bank, first.version)
 
 
 def _same_for_pixels(spec: ModelSpec) -> dict[str, Any]:
@@ -135,7 +134,8 @@ def _refuse_other(first: Plan, made: Plan, name_a: str, name_b: str) -> None:
     """Raises where two studies' numbers could not stand in one table."""
     for what, a, b in (
         ("version of the code's schema", first.version, made.version),
-        ("scorer", _scorer(first), _scorer(made)),
+        ("number of scorers", len(first.study.scorers), len(made.study.scorers)),
+        *_scorers(first, made),
         ("concepts", _concepts(first.bank), _concepts(made.bank)),
         ("measures", _measures(first.study), _measures(made.study)),
         ("run.batch_size", first.study.run.batch_size, made.study.run.batch_size),
@@ -148,8 +148,26 @@ def _refuse_other(first: Plan, made: Plan, name_a: str, name_b: str) -> None:
             )
 
 
-def _scorer(made: Plan) -> tuple[str, str]:
-    return made.study.scorer.pretrained, made.revisions.scorer
+def _scorers(first: Plan, made: Plan) -> list[tuple[str, Any, Any]]:
+    """What decides the scores of each scorer: tag and revision. Names may differ: the first folder's are kept."""
+    alone = not first.study.further_scorers
+    return [
+        (
+            "scorer" if alone else f"scorer {spec.name!r} (scorer {place} of the list)",
+            (spec.pretrained, revision),
+            (other.pretrained, other_revision),
+        )
+        for place, (spec, revision, other, other_revision) in enumerate(
+            zip(
+                first.study.scorers,
+                first.revisions.scorers,
+                made.study.scorers,
+                made.revisions.scorers,
+                strict=False,  # another number of them is refused before
+            ),
+            start=1,
+        )
+    ]
 
 
 def _concepts(bank: ConceptBank) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -251,6 +251,37 @@ class StepObserver:
         return {"steps": self._steps}
 
 
+class Curves:
+    """What one scorer says of a batch, step by step: similarity to every concept and to the item's prompt, in [-1, 1]."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        concepts: Float[Tensor, "k d"],
+        prompts: Float[Tensor, "b d"],
+    ) -> None:
+        self._names, self._concepts = names, concepts
+        self.prompts = prompts
+        self._concept_similarity: list[Tensor] = []
+        self._prompt_similarity: list[Tensor] = []
+
+    def add(self, embeddings: Float[Tensor, "b d"]) -> None:
+        """Add a step, of which these are the images' unit embeddings."""
+        self._concept_similarity.append((embeddings @ self._concepts.T).cpu())
+        self._prompt_similarity.append((embeddings * self.prompts).sum(-1).cpu())
+
+    def of(self, item: int) -> dict[str, Any]:
+        """`trajectories` and `prompt_similarity` of an item."""
+        curves = torch.stack(self._concept_similarity)[:, item].T.numpy()
+        return {
+            "trajectories": [
+                {"concept": name, "similarity": curve}
+                for name, curve in zip(self._names, curves, strict=True)
+            ],
+            "prompt_similarity": torch.stack(self._prompt_similarity)[:, item].numpy(),
+        }
+
+
 class ConceptObserver:
     """Similarity of every step's predicted clean image to every concept and to the item's whole prompt.
 
@@ -264,11 +295,7 @@ class ConceptObserver:
         prompts: Float[Tensor, "b d"],
         keep_embeddings: bool = False,
     ) -> None:
-        self._names = names
-        self._concepts = concepts
-        self._prompts = prompts
-        self._concept_similarity: list[Tensor] = []
-        self._prompt_similarity: list[Tensor] = []
+        self._curves = Curves(names, concepts, prompts)
         self._embeddings: list[Tensor] | None = [] if keep_embeddings else None
 
     def on_step(self, view: StepView) -> None:
@@ -277,25 +304,67 @@ class ConceptObserver:
             bad = [i for i, x in enumerate(view.denoised) if not torch.isfinite(x).all()]
             raise FloatingPointError(f"NaN or infinite latents at step {view.step}, items {bad}")
         embeddings = view.embeddings()
-        self._concept_similarity.append((embeddings @ self._concepts.T).cpu())
-        self._prompt_similarity.append((embeddings * self._prompts).sum(-1).cpu())
+        self._curves.add(embeddings)
         if self._embeddings is not None:
             self._embeddings.append(embeddings.cpu())
 
     def columns(self, item: int) -> dict[str, Any]:
         """`trajectories`, `prompt_similarity` and, if asked for, `embedding` of an item."""
-        curves = torch.stack(self._concept_similarity)[:, item].T.numpy()
         embedding: Any = (
             [] if self._embeddings is None else torch.stack(self._embeddings)[:, item].numpy()
         )
+        return {**self._curves.of(item), "embedding": list(embedding)}
+
+
+class FurtherScorers:
+    """The same similarities by the study's further scorers, of the images that the first was shown: decoded once.
+
+    Tools, paths and embeddings are the first scorer's alone.
+    """
+
+    def __init__(self, scorers: Sequence[Scorer], curves: Sequence[Curves]) -> None:
+        self._scorers, self._curves = scorers, curves
+        self._final: list[Float[Tensor, " b"]] = []
+
+    def on_step(self, view: StepView) -> None:
+        """Score this step's images by every further scorer."""
+        images = view.images()
+        for scorer, curves in zip(self._scorers, self._curves, strict=True):
+            curves.add(scorer.images(images))
+
+    def score(self, images: Float[Tensor, "b 3 H W"]) -> None:
+        """Score the final images.
+
+        Raises:
+            FloatingPointError: they have NaN or infinite values.
+        """
+        pairs = zip(self._scorers, self._curves, strict=True)
+        self._final = [
+            final_scores(scorer.images(images), curves.prompts) for scorer, curves in pairs
+        ]
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """`further_scorers` of an item, in the study's order."""
         return {
-            "trajectories": [
-                {"concept": name, "similarity": curve}
-                for name, curve in zip(self._names, curves, strict=True)
-            ],
-            "prompt_similarity": torch.stack(self._prompt_similarity)[:, item].numpy(),
-            "embedding": list(embedding),
+            "further_scorers": [
+                {"clip_score": float(scores[item]), **curves.of(item)}
+                for scores, curves in zip(self._final, self._curves, strict=True)
+            ]
         }
+
+
+def final_scores(
+    embeddings: Float[Tensor, "b d"], prompts: Float[Tensor, "b d"]
+) -> Float[Tensor, " b"]:
+    """Cosine of each final image and its prompt, in [-1, 1], of unit embeddings.
+
+    Raises:
+        FloatingPointError: one is NaN or infinite.
+    """
+    scores = (embeddings * prompts).sum(-1).cpu()
+    if not torch.isfinite(scores).all():
+        raise FloatingPointError("the final image has NaN or infinite values")
+    return scores
 
 
 class FrameObserver:

@@ -30,6 +30,12 @@ class Revisions:
 
     models: Mapping[str, str]
     scorer: str
+    further_scorers: tuple[str, ...] = ()
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """Of every scorer, the primary one first."""
+        return self.scorer, *self.further_scorers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class WorkUnit:
 
 
 def find_revisions(study: Study) -> Revisions:
-    """The revisions of a study's models and scorer, as they are on this machine now.
+    """The revisions of a study's models and scorers, as they are on this machine now.
 
     A folder's revision is a hash of its files. A Hub id's is the one in the study, "main" if none.
     """
@@ -65,7 +71,8 @@ def find_revisions(study: Study) -> Revisions:
         for m in study.models
         if m.steps_decoder
     }
-    return Revisions(models, revision(study.scorer.source, study.scorer.pretrained))
+    first, *further = (revision(s.source, s.pretrained) for s in study.scorers)
+    return Revisions(models, first, tuple(further))
 
 
 def folder_hash(folder: Path) -> str:
@@ -167,11 +174,7 @@ class Plan(Sequence[WorkUnit]):
         study = self.study
         common = {
             "version": self.version,
-            "scorer": [
-                study.scorer.pretrained,
-                self.revisions.scorer,
-                *_hub(study.scorer.source, self.revisions.scorer),
-            ],
+            **self._scorers(),
             "concepts": [[c.family, c.name, *c.phrasings] for c in self.bank.concepts],
             "batch_size": study.run.batch_size or "auto",
         }
@@ -189,6 +192,14 @@ class Plan(Sequence[WorkUnit]):
             for model in study.models
             for place, seed in enumerate(study.seeds)
         }
+
+    def _scorers(self) -> dict[str, Any]:
+        """What decides the scores: the scorers in order, not their names. One alone is spelled as it always was."""
+        first, *further = (
+            [spec.pretrained, revision, *_hub(spec.source, revision)]
+            for spec, revision in zip(self.study.scorers, self.revisions.scorers, strict=True)
+        )
+        return {"scorer": first} | ({"further_scorers": further} if further else {})
 
     def _model(self, model: ModelSpec) -> dict[str, Any]:
         """The model entry without what changes no pixel: the label, and where a folder lies."""

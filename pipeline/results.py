@@ -69,6 +69,7 @@ def save_plan(results: Results, plan: Plan, duplicates: int) -> None:
         "revisions": {
             "models": dict(plan.revisions.models),
             "scorer": plan.revisions.scorer,
+            **_further(plan.revisions),
         },
         "bank": plan.bank.name,
         "concepts": [
@@ -79,6 +80,12 @@ def save_plan(results: Results, plan: Plan, duplicates: int) -> None:
         "duplicates_dropped": duplicates,
     }
     write_whole(results.study, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _further(revisions: Revisions) -> dict[str, list[str]]:
+    """Nothing for one scorer, so that its record stays as it always was."""
+    further = list(revisions.further_scorers)
+    return {"further_scorers": further} if further else {}
 
 
 def load_plan(results: Results) -> Plan:
@@ -113,7 +120,8 @@ def load_plan(results: Results) -> Plan:
 
 def _revisions(values: Mapping[str, Any]) -> Revisions:
     models = {_text(name): _text(revision) for name, revision in values["models"].items()}
-    return Revisions(models, _text(values["scorer"]))
+    further = tuple(_text(revision) for revision in values.get("further_scorers", ()))
+    return Revisions(models, _text(values["scorer"]), further)
 
 
 def _concept(values: Mapping[str, Any]) -> Concept:
@@ -128,7 +136,9 @@ def _text(value: Any) -> str:
 
 
 def _refuse_unknown(study: Study, revisions: Revisions) -> Study:
-    """The study, if every model and decoder of it has its revision. Raises KeyError."""
+    """The study, if every model, decoder and scorer of it has its revision. Raises KeyError, ValueError."""
+    if len(study.scorers) != len(revisions.scorers):
+        raise ValueError(f"{len(study.scorers)} scorers, {len(revisions.scorers)} revisions")
     for model in study.models:
         revisions.models[model.name]
         if model.steps_decoder:

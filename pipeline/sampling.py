@@ -25,12 +25,15 @@ from pipeline.families import Family
 from pipeline.observe import (
     Batch,
     ConceptObserver,
+    Curves,
     FrameObserver,
+    FurtherScorers,
     Observer,
     StepObserver,
     StepView,
     Watch,
     encode,
+    final_scores,
 )
 from pipeline.plan import WorkUnit
 from pipeline.prompts import Prompt
@@ -44,10 +47,10 @@ PROBE_STEPS = 2
 
 
 class Worker:
-    """One loaded model and scorer, ready to run the work units of that model.
+    """One loaded model and the study's scorers, ready to run the work units of that model.
 
     Raises:
-        ModelError: the model, its scheduler or the scorer cannot be loaded (before any sampling).
+        ModelError: the model, its scheduler or a scorer cannot be loaded (before any sampling).
     """
 
     def __init__(
@@ -64,10 +67,13 @@ class Worker:
         )
         models.use_scheduler(self.pipeline, scheduler)
         self.total_steps = count_calls(self.pipeline.scheduler, model.steps, self._schedule)
-        self.scorer = Scorer(study.scorer, self.device)
+        self.scorer, *self.further = (Scorer(spec, self.device) for spec in study.scorers)
         self._batch_size = study.run.batch_size
         self._names = [f"{concept.family}/{concept.name}" for concept in bank.concepts]
-        self._concepts = torch.stack([self.scorer.concept(c.phrasings) for c in bank.concepts])
+        self._concepts, *self._further_concepts = (
+            torch.stack([scorer.concept(c.phrasings) for c in bank.concepts])
+            for scorer in (self.scorer, *self.further)
+        )
         self.description = {
             **models.describe(self.pipeline, model),
             "device": str(self.device),
@@ -78,7 +84,7 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        del self.pipeline, self.scorer
+        del self.pipeline, self.scorer, self.further
 
     def run(self, unit: WorkUnit, on_step: OnStep | None = None) -> list[dict[str, Any]]:
         """Sample, observe and explain a unit's prompts: one row each, in order, also for those that fail.
@@ -142,7 +148,8 @@ class Worker:
     ) -> list[dict[str, Any]]:
         started = time.perf_counter()
         batch = self._batch(unit, prompts)
-        observers = self._observers(batch)
+        observers, further = self._observers(batch), self._further(prompts)
+        observers.append(further)
         if on_step is not None:
             observers.append(_Progress(on_step, len(prompts)))
         with ExitStack() as stack:
@@ -151,7 +158,9 @@ class Worker:
                     stack.enter_context(observer)
             stack.enter_context(Watch(batch, observers))
             images = generate(self.pipeline, self.model, prompts, unit.seed, self._schedule)
-        scores = self._clip_scores(images, prompts)
+        texts = self.scorer.texts([prompt.text for prompt in prompts])
+        scores = final_scores(self.scorer.images(images), texts)
+        further.score(images)
         seconds = (time.perf_counter() - started) / len(prompts)
         return [
             _row(
@@ -192,12 +201,13 @@ class Worker:
             observers.append(FrameObserver(measures.frames))
         return [*observers, *make_observers(measures, batch)]
 
-    def _clip_scores(self, images: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-        texts = self.scorer.texts([prompt.text for prompt in prompts])
-        scores = (self.scorer.images(images) * texts).sum(-1).cpu()
-        if not torch.isfinite(scores).all():
-            raise FloatingPointError("the final image has NaN or infinite values")
-        return scores
+    def _further(self, prompts: Sequence[Prompt]) -> FurtherScorers:
+        texts = [prompt.text for prompt in prompts]
+        curves = [
+            Curves(self._names, concepts, scorer.texts(texts))
+            for scorer, concepts in zip(self.further, self._further_concepts, strict=True)
+        ]
+        return FurtherScorers(self.further, curves)
 
     def _notice(self, prompt: Prompt) -> str:
         """What a reader should know of how the prompt was taken: empty, or cut to the tokenizer's window."""
@@ -376,6 +386,7 @@ LISTS = (
     "agreement",
     "spectrum",
     "embedding",
+    "further_scorers",
 )
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
@@ -111,6 +112,11 @@ SCHEMA = pa.schema(
         ),
         "spectrum": _records(band=_I32, low=_F64, high=_F64, power=_CURVE),
         "embedding": pa.list_(_CURVE),
+        "further_scorers": _records(  # one per scorer after the first, in the study's order
+            clip_score=_F32,
+            prompt_similarity=_CURVE,
+            trajectories=_records(concept=pa.string(), similarity=_CURVE),
+        ),
     }
 )
 ROW_HASH = "content_sha256"
@@ -118,6 +124,7 @@ STORED = SCHEMA.append(pa.field(ROW_HASH, pa.string()))
 # Not content: where and how long it ran, the place of the prompt, texts that may hold addresses.
 NOT_CONTENT = ("unit_id", "prompt_position", "seconds", "error")
 CONTENT = tuple(name for name in SCHEMA.names if name not in NOT_CONTENT)
+LATER = ("further_scorers",)  # columns that count as content only in rows that fill them
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +205,8 @@ def row_hashes(table: pa.Table, names: Sequence[str] = CONTENT) -> list[str]:
     for index in range(len(table)):
         digest = hashlib.sha256()
         for name, column in zip(names, columns, strict=True):
+            if name in LATER and not pc.sum(pc.list_value_length(column.slice(index, 1))).as_py():
+                continue  # as the hash was before the column came, so that older shards keep theirs
             digest.update(name.encode() + b"\0")
             _feed(digest, column.slice(index, 1))
         hashes.append(digest.hexdigest())

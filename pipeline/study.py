@@ -45,6 +45,7 @@ SCORES = ("clip", "structure", "fid")
 MAX_SEED = 2**63 - 1
 MAX_STEPS = 10_000
 MAX_COUNT = 1_000_000_000
+MAX_SCORERS = 9  # each has a schema of the database, scorer_2 to scorer_9
 
 Option = str | int | float | bool | tuple[Any, ...]
 
@@ -66,10 +67,14 @@ class PromptSource:
 
 @dataclass(frozen=True)
 class ScorerSpec:
-    """The CLIP model that measures similarity: a folder, an open_clip name or "hf-hub:..."."""
+    """A CLIP model that measures similarity: a folder, an open_clip name or "hf-hub:...".
+
+    `name` tells the scorers of a study apart and decides no number; it may be empty where there is one.
+    """
 
     source: str
     pretrained: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,12 @@ class Study:
     measures: Measures
     models: tuple[ModelSpec, ...]
     path: Path
+    further_scorers: tuple[ScorerSpec, ...] = ()
+
+    @property
+    def scorers(self) -> tuple[ScorerSpec, ...]:
+        """Every scorer; the first is the primary one, which tools, paths and embeddings use alone."""
+        return self.scorer, *self.further_scorers
 
 
 def strided(total_steps: int, stride: int) -> tuple[int, ...]:
@@ -233,18 +244,20 @@ def parse_study(values: Mapping[str, Any], path: Path, check_files: bool = True)
     top = Table(values, str(path), "", StudyError)
     name = _name(top, "name", NAME, "lower-case letters, digits and '-'")
     models = tuple(_model(table, path, check_files) for table in top.take_tables("model"))
+    scorers = _scorers(top, path, check_files)
     study = Study(
         name=name,
         title=top.take_text("title", name),
         description=top.take_text("description", ""),
         seeds=top.take_wholes("seeds", 0, MAX_SEED),
         prompts=_prompts(top.take_table("prompts"), path, check_files),
-        scorer=_scorer(top.take_table("scorer"), path, check_files),
+        scorer=scorers[0],
         concepts=_concepts(top.take_table("concepts"), path, check_files),
         run=_run(top.take_table("run", {})),
         measures=_measures(top.take_table("measures", {})),
         models=models,
         path=path,
+        further_scorers=scorers[1:],
     )
     top.finish()
     _refuse_same_model(study)
@@ -357,10 +370,46 @@ def _source(table: Table, study: Path, check: bool) -> str:
     return given
 
 
+def _scorers(top: Table, study: Path, check: bool) -> tuple[ScorerSpec, ...]:
+    """One [scorer], or a list of [[scorer]] that all have a name: the one given, or one made of the source."""
+    if not isinstance(top.raw("scorer"), list | tuple):
+        return (_scorer(top.take_table("scorer"), study, check),)
+    tables = top.take_tables("scorer")
+    if len(tables) > MAX_SCORERS:
+        raise top.fail("scorer", f"holds {len(tables)} tables. Allowed: 1 to {MAX_SCORERS}.")
+    scorers = tuple(_scorer(table, study, check) for table in tables)
+    if len(scorers) == 1:
+        return scorers
+    named = tuple(replace(each, name=scorer_name(each)) for each in scorers)
+    _refuse_same_scorer(top, named)
+    return named
+
+
 def _scorer(table: Table, study: Path, check: bool) -> ScorerSpec:
-    scorer = ScorerSpec(_source(table, study, check), table.take_text("pretrained", ""))
+    name = ""
+    if table.has("name"):
+        name = _name(table, "name", MODEL_NAME, "letters, digits, '.', '_' and '-'")
+        table.name = f"scorer {name!r}"
+    scorer = ScorerSpec(_source(table, study, check), table.take_text("pretrained", ""), name)
     table.finish()
     return scorer
+
+
+def scorer_name(scorer: ScorerSpec) -> str:
+    """The scorer's name: the one given, or the last part of its source and its tag, as "ViT-B-32-openai"."""
+    parts = [Path(scorer.source.rstrip("/")).name, scorer.pretrained]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(part for part in parts if part))
+    return scorer.name or plain.strip("-._")[:64] or "scorer"
+
+
+def _refuse_same_scorer(top: Table, scorers: Sequence[ScorerSpec]) -> None:
+    for name, times in Counter(scorer.name for scorer in scorers).items():
+        if times > 1:
+            raise top.fail(
+                "scorer",
+                f"holds {show(name)} {times} times. Give each [[scorer]] a name of its own, as name = "
+                f'"{name[:62]}-2".',
+            )
 
 
 def _concepts(table: Table, study: Path, check: bool) -> ConceptSource:
@@ -612,7 +661,9 @@ def study_spec(study: Study) -> dict[str, Any]:
         "description": study.description,
         "seeds": list(study.seeds),
         "prompts": _prompts_spec(study.prompts),
-        "scorer": {"source": study.scorer.source, "pretrained": study.scorer.pretrained},
+        "scorer": [_scorer_spec(scorer) for scorer in study.scorers]
+        if study.further_scorers
+        else _scorer_spec(study.scorer),
         "concepts": _present(
             path=study.concepts.path.as_posix(),
             families=list(study.concepts.families) if study.concepts.families else None,
@@ -624,6 +675,12 @@ def study_spec(study: Study) -> dict[str, Any]:
         "measures": measures_spec(study.measures),
         "model": [model_spec(model) for model in study.models],
     }
+
+
+def _scorer_spec(scorer: ScorerSpec) -> dict[str, Any]:
+    return _present(
+        name=scorer.name or None, source=scorer.source, pretrained=scorer.pretrained
+    )  # without a name as before there were several, so that old studies keep their spelling
 
 
 def _prompts_spec(source: PromptSource) -> dict[str, Any]:

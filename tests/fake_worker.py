@@ -146,6 +146,26 @@ class FakeWorker:
             "embedding": [
                 np.float32([t / len(steps), skill, *rng.normal(0, 0.05, 6)]) for t in steps
             ],
+            "further_scorers": [
+                self._further(unit, prompt, 1.7 - skill, place)
+                for place in range(len(self.study.further_scorers))
+            ],
+        }
+
+    def _further(self, unit, prompt, skill, place):
+        """What a further scorer sees: it finds the better model worse."""
+        rng = np.random.default_rng(_number(prompt.prompt_key, unit.seed, unit.model.name, place))
+        whole = _sigmoid(self.total_steps, 0.4, 0.05, 0.12 * skill, rng)
+        return {
+            "clip_score": float(whole[-1]),
+            "prompt_similarity": whole,
+            "trajectories": [
+                {
+                    "concept": c.key,
+                    "similarity": self._curve(c.family, c.name, prompt.text, skill, rng),
+                }
+                for c in self.bank.concepts
+            ],
         }
 
     def _curve(self, family, name, text, skill, rng):

@@ -14,10 +14,11 @@ from pipeline.concepts import read_concepts
 from pipeline.database.publish import publish
 from pipeline.plan import Plan, find_revisions, plan
 from pipeline.prompts import read_prompts
-from pipeline.study import Study, load_study
+from pipeline.study import ScorerSpec, Study, load_study
 
 NAMES = ("scenes-unet", "scenes-unet-short", "scenes-dit")
 LABELS = ("UNet", "UNet (quarter)", "Transformer")
+SECOND = ScorerSpec("ViT-B-32", "openai", "ViT-B-32-openai")
 
 
 def small_study(
@@ -48,11 +49,23 @@ def plan_of(study: Study) -> Plan:
     )
 
 
+def with_scorers(study: Study, *further: ScorerSpec) -> Study:
+    """The study with names for its scorers: the bundled one first, then others, or one that FakeWorker never loads."""
+    first = replace(study.scorer, name="scenes-clip")
+    return replace(study, scorer=first, further_scorers=further or (SECOND,))
+
+
 def build_results(
-    folder: Path, models: int = 3, prompts: int = 24, seeds: int = 2, steps: int = 12
+    folder: Path,
+    models: int = 3,
+    prompts: int = 24,
+    seeds: int = 2,
+    steps: int = 12,
+    scorers: int = 1,
 ) -> Path:
     """A results folder, run and published; returns the snapshot."""
-    made = plan_of(small_study(models, prompts, seeds, steps))
+    study = small_study(models, prompts, seeds, steps)
+    made = plan_of(with_scorers(study) if scorers > 1 else study)
     engine.run(made, folder, "cpu", FakeWorker)
     write_trust(folder, NAMES[:models], range(0, steps, 4))
     return publish(folder).path

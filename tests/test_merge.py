@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 import pytest
 from fake_worker import FakeWorker
-from synthetic import plan_of, small_study
+from synthetic import SECOND, plan_of, small_study, with_scorers
 
 from pipeline import engine
 from pipeline.__main__ import main
@@ -158,6 +158,28 @@ def test_studies_that_cannot_be_one_are_refused(whole, tmp_path, change, what, c
     assert main(["merge", str(whole), str(tmp_path / "b"), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert f"other {what}" in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_several_scorers_are_merged_and_other_ones_are_refused(whole, tmp_path, capsys):
+    study = with_scorers(small_study(models=1, prompts=4))
+    engine.run(plan_of(study), tmp_path / "a", "cpu", FakeWorker)
+    renamed = with_scorers(replace(study, seeds=(7,)), replace(SECOND, name="again"))
+    engine.run(plan_of(renamed), tmp_path / "b", "cpu", FakeWorker)
+    tagged = with_scorers(study, replace(SECOND, pretrained="laion2b_s34b_b79k"))
+    engine.run(plan_of(tagged), tmp_path / "c", "cpu", FakeWorker)
+    assert merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out").conflicts == []
+    joined = load_plan(Results(tmp_path / "out"))
+    assert joined.study.scorers == study.scorers and joined.revisions.further_scorers == ("openai",)
+    assert states(tmp_path / "out")["done"] == 4 * 3 and verify(tmp_path / "out") == []
+    for other, says in (
+        (tmp_path / "c", "other scorer 'ViT-B-32-openai' (scorer 2 of the list)"),
+        (whole, "other number of scorers"),
+    ):
+        capsys.readouterr()
+        places = [str(tmp_path / "a"), str(other), "--out", str(tmp_path / "none")]
+        assert main(["merge", *places]) == 2
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1
 
 
 def test_a_name_for_two_models_is_refused(whole, tmp_path):

@@ -4,11 +4,12 @@ import time
 from dataclasses import replace
 
 import pytest
-from synthetic import plan_of, small_study
+from synthetic import plan_of, small_study, with_scorers
 
+from pipeline.concepts import Concept, ConceptBank
 from pipeline.plan import Plan, Revisions, find_revisions, folder_hash
 from pipeline.prompts import Prompt, key_of
-from pipeline.study import ToolSpec
+from pipeline.study import Measures, ModelSpec, RunSettings, ScorerSpec, ToolSpec
 
 
 def ids(made):
@@ -136,6 +137,36 @@ def test_revisions_of_folders_and_hub_ids(made, tmp_path):
     found = find_revisions(study)
     assert found.models[folder.name].startswith("sha256:")
     assert found == Revisions(dict(found.models), "openai") and found.models[hub.name] == "abc"
+
+
+def test_a_study_of_one_scorer_keeps_the_ids_that_it_had_before_there_could_be_several(made):
+    spec = ModelSpec("m", "m", "owner/m")
+    study = replace(
+        made.study,
+        models=(spec,),
+        seeds=(0,),
+        measures=Measures(),
+        run=RunSettings(),
+        scorer=ScorerSpec("ViT-B-32", "openai"),
+    )
+    bank = ConceptBank("b", (Concept("cat", "object", ("a cat",)),))
+    prompts = (Prompt("k", "a cat", "p.txt:1", "", {}, 0),)
+    old = Plan(study, Revisions({"m": "main"}, "openai"), prompts, bank)
+    assert ids(old) == ["a535012be8b603680a1304b1451fd2ff"]
+    named = replace(study.scorer, name="mine")
+    assert ids(other(old, scorer=named)) == ids(old)
+
+
+def test_ids_change_with_the_scorers_and_their_order_but_not_with_their_names(made):
+    several = plan_of(with_scorers(made.study))
+    renamed = replace(several.study.further_scorers[0], name="other")
+    assert several.revisions.further_scorers == ("openai",)
+    assert ids(other(several, further_scorers=(renamed,))) == ids(several)
+    first, second = several.study.scorers
+    swapped = plan_of(replace(several.study, scorer=second, further_scorers=(first,)))
+    tagged = with_scorers(made.study, replace(renamed, pretrained="laion2b_s34b_b79k"))
+    firsts = {ids(each)[0] for each in (made, several, swapped, plan_of(tagged))}
+    assert len(firsts) == 4
 
 
 def test_planning_is_cheap(made):

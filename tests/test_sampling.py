@@ -8,13 +8,15 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from tiny import tiny_scorer
 
+from pipeline import models
 from pipeline.concepts import Concept, ConceptBank
 from pipeline.plan import WorkUnit
 from pipeline.prompts import Prompt
 from pipeline.sampling import Worker
 from pipeline.shards import SCHEMA, table_of
-from pipeline.study import load_study
+from pipeline.study import ScorerSpec, load_study
 
 BANK = ConceptBank(
     "two", (Concept("dog", "object", ("a dog",)), Concept("red", "colour", ("a red background",)))
@@ -89,6 +91,47 @@ def test_the_image_is_the_one_of_a_plain_call(workers):
     ).images[0]
     stored = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB"))
     assert np.array_equal(stored, (image * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory):
+    return ScorerSpec(str(tiny_scorer(tmp_path_factory.mktemp("scorer") / "tiny")))
+
+
+def test_several_scorers_see_the_same_images_and_each_gives_what_it_gives_alone(
+    workers, study, second, monkeypatch
+):
+    decoded = []
+    decode = models.decode
+    monkeypatch.setattr(models, "decode", lambda *a: decoded.append(1) or decode(*a))
+    worker = workers["scenes-unet"]
+    unit = WorkUnit("u", worker.model, prompts_of(["a dog", "a cat on red"]), 3)
+    first = worker.run(unit)
+    alone = Worker(replace(study, scorer=second), worker.model, BANK, "cpu").run(unit)
+    decoded.clear()
+    several = replace(study, further_scorers=(second, study.scorer))
+    with Worker(several, worker.model, BANK, "cpu") as both:
+        rows = both.run(unit)
+    assert len(decoded) == 3  # once a step
+    for row, by_first, by_second in zip(rows, first, alone, strict=True):
+        further = row.pop("further_scorers")
+        assert by_first["image"] == by_second["image"] and by_first["frames"] == row["frames"]
+        for name, value in _scores(row).items():
+            assert np.array_equal(value, _scores(by_first)[name])
+            assert np.abs(_scores(further[0])[name] - _scores(by_second)[name]).max() < 1e-6
+            assert np.abs(_scores(further[1])[name] - value).max() < 1e-6
+        assert row["image"] == by_first["image"]
+        assert np.array_equal(row["embedding"], by_first["embedding"])
+        assert np.abs(further[0]["prompt_similarity"] - row["prompt_similarity"]).max() > 1e-3
+
+
+def _scores(row):
+    curves = np.array([t["similarity"] for t in row["trajectories"]])
+    return {
+        "score": np.float32(row["clip_score"]),
+        "prompt": row["prompt_similarity"],
+        "concepts": curves,
+    }
 
 
 def test_the_same_unit_gives_the_same_content(workers):

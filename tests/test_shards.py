@@ -93,6 +93,7 @@ def test_content_hash_sees_every_column(rows):
         "image": b"x", "prompt_key": "k", "model": "m", "seed": 9,
     }  # fmt: skip
     lists = {name: [] for name in CONTENT if name not in other}
+    lists["further_scorers"] = [{"clip_score": 0.5, "prompt_similarity": [], "trajectories": []}]
     seen = {before}
     for name, value in {**other, **lists}.items():
         seen.add(row_hashes(table_of([rows[0] | {name: value}]))[0])
@@ -237,3 +238,15 @@ def test_a_touched_shard_is_known_by_its_hash(results, unit, rows):
 
 def test_unit_hash_depends_on_order():
     assert unit_hash(["a", "b"]) != unit_hash(["b", "a"])
+
+
+def test_rows_of_one_scorer_keep_the_hash_that_they_had_before_there_could_be_several(unit):
+    row = failed_row(unit, unit.prompts[0], "", "sample") | {"model": "m", "prompt_key": "k"}
+    row |= {
+        "status": "done",
+        "clip_score": 0.25,
+        "prompt_similarity": [0.1, 0.2],
+        "trajectories": [{"concept": "object/cat", "similarity": [0.1, 0.3]}],
+    }
+    before = "2021693454ae078da782c7514198fb3f3ed337876d0d845d8a884f3f48d5d6a2"
+    assert row_hashes(table_of([row])) == [before]

@@ -112,6 +112,47 @@ def test_a_bad_study_gets_one_clear_error(write, old, new, says):
     assert message.startswith(str(path)) and "\n" not in message and len(message) < 700
 
 
+TWO = GOOD.replace("[scorer]", "[[scorer]]").replace(
+    "[concepts]", '[[scorer]]\nsource = "hf-hub:owner/tiny"\n[concepts]'
+)
+
+
+def test_several_scorers_have_names_given_or_made_of_their_source(write):
+    study = load_study(write(TWO))
+    assert [s.name for s in study.scorers] == ["ViT-B-32-openai", "tiny"]
+    assert study.scorer == study.scorers[0]
+    assert parse_study(study_spec(study), study.path) == study
+    named = load_study(write(TWO.replace('source = "hf-hub', 'name = "mine"\nsource = "hf-hub')))
+    assert [s.name for s in named.scorers] == ["ViT-B-32-openai", "mine"]
+
+
+def test_a_list_of_one_scorer_is_the_same_study_as_a_table(write):
+    assert load_study(write(GOOD.replace("[scorer]", "[[scorer]]"))) == load_study(write(GOOD))
+    assert study_spec(load_study(write(GOOD)))["scorer"] == {
+        "source": "ViT-B-32",
+        "pretrained": "openai",
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("hf-hub:owner/tiny", "data/models/none", r"scorer\[1\].source = 'data/models/none' does not exist"),
+        ('source = "hf-hub', 'pretraned = ""\nsource = "hf-hub', r"scorer\[1\].pretraned is an unknown key.*'pretrained'"),
+        ('source = "hf-hub', 'name = "x"\nsorce = "hf-hub', r"scorer 'x'.source is missing. Is it meant by 'sorce'"),
+        ('source = "hf-hub', 'name = "a b"\nsource = "hf-hub', r"scorer\[1\].name = 'a b' is not a name"),
+        ('source = "hf-hub', 'name = "ViT-B-32-openai"\nsource = "hf-hub', "'ViT-B-32-openai' 2 times. Give each"),
+        ('source = "hf-hub:owner/tiny"', "", r"scorer\[1\].source is missing"),
+        ("[[scorer]]", '[[scorer]]\nsource = "a"\n' * 9 + "[[scorer]]", "11 tables. Allowed: 1 to 9"),
+    ],
+)  # fmt: skip
+def test_an_error_of_several_scorers_says_which(write, old, new, says):
+    assert old in TWO
+    with pytest.raises(StudyError, match=says) as caught:
+        load_study(write(TWO.replace(old, new, 1)))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_misspelt_required_key_is_named(tmp_path):
     file = tmp_path / "study.toml"
     file.write_text(Path("data/studies/small.toml").read_text().replace("seeds =", "sedes ="))

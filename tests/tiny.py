@@ -1,7 +1,13 @@
-"""Tiny denoisers with random weights, of the architectures that the explanation tools know."""
+"""Tiny denoisers with random weights, of the architectures that the explanation tools know, and a tiny scorer."""
 
+import json
+import shutil
+from pathlib import Path
+
+import open_clip
 import torch
 from diffusers import FluxTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
+from safetensors.torch import save_file
 
 
 def tiny_unet(seed=0):
@@ -86,6 +92,31 @@ def call_flux(transformer, rows=2, tokens=6, seed=1):
             txt_ids=torch.zeros(tokens, 3),
         ).sample
     )
+
+
+def tiny_scorer(folder, seed=0):
+    """A folder in open_clip's layout: the bundled scorer's tokenizer, another architecture, random weights."""
+    bundled = Path("data/models/scenes-clip")
+    shutil.copytree(bundled, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((bundled / "open_clip_config.json").read_text())
+    model = config["model_cfg"] | {
+        "embed_dim": 24,
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 1,
+            "width": 16,
+            "head_width": 8,
+            "patch_size": 8,
+        },
+    }
+    model["text_cfg"] |= {"width": 16, "heads": 2, "layers": 1}
+    config |= {"model_cfg": model, "preprocess_cfg": config["preprocess_cfg"] | {"size": 32}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(seed)
+    parts = {k: v for k, v in model["text_cfg"].items() if k != "hf_tokenizer_name"}
+    weights = open_clip.CLIP(model["embed_dim"], model["vision_cfg"], parts).state_dict()
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return folder
 
 
 MODELS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -165,13 +165,14 @@ def _refuse_other_files(job: Job, model: ModelSpec) -> None:
     from dataclasses import replace
 
     found = find_revisions(replace(job.study, models=(model,)))
+    scorers = zip(job.study.scorers, found.scorers, job.revisions.scorers, strict=True)
     for what, here, planned in (
         (
             f"model {model.name}: {model.source}",
             found.models[model.name],
             job.revisions.models[model.name],
         ),
-        (f"scorer {job.study.scorer.source}", found.scorer, job.revisions.scorer),
+        *((f"scorer {spec.source}", here, planned) for spec, here, planned in scorers),
     ):
         if here != planned:
             raise ModelError(
@@ -205,8 +206,13 @@ def checked(unit: WorkUnit, rows: Sequence[dict[str, Any]]) -> list[dict[str, An
 
 
 def _finite(row: dict[str, Any]) -> bool:
-    curves = [row["prompt_similarity"], *(t["similarity"] for t in row["trajectories"])]
-    score = row["clip_score"]
+    return all(_finite_scores(scored) for scored in (row, *row["further_scorers"]))
+
+
+def _finite_scores(scored: Mapping[str, Any]) -> bool:
+    """Of one scorer: the final score and the similarities of every step."""
+    curves = [scored["prompt_similarity"], *(t["similarity"] for t in scored["trajectories"])]
+    score = scored["clip_score"]
     return (score is None or bool(np.isfinite(score))) and all(
         np.isfinite(np.asarray(curve, np.float64)).all() for curve in curves
     )
@@ -227,6 +233,5 @@ def rooted(study: Study) -> Study:
         return str(Path(source).resolve()) if Path(source).is_dir() else source
 
     models = tuple(replace(model, source=place(model.source)) for model in study.models)
-    return replace(
-        study, models=models, scorer=replace(study.scorer, source=place(study.scorer.source))
-    )
+    scorer, *further = (replace(each, source=place(each.source)) for each in study.scorers)
+    return replace(study, models=models, scorer=scorer, further_scorers=tuple(further))
