@@ -83,10 +83,10 @@ def _connect(snapshot: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _tables(db: duckdb.DuckDBPyConnection, folder: Path, form: str) -> Iterator[Exported]:
-    names = [row[0] for row in db.execute(_sql("export_tables.sql")).fetchall()]
+    found = db.execute(_sql("export_tables.sql")).fetchall()
     yield _write(db.sql(_sql("export_sample.sql")), JOINED, folder, form)
-    for name in names:
-        yield _write(db.table(name), name, folder, form)
+    for place, name in found:
+        yield _write(db.table(place), name, folder, form)
 
 
 def _sql(name: str) -> str:
@@ -237,7 +237,7 @@ def _body(tables: list[Exported], facts: Mapping[str, Any]) -> list[str]:
         "|---|---|---|",
         f"| {JOINED} | {tables[0].rows:,} | One image, with the names and texts that ids stand for. |",
     ]
-    lines += [f"| {t.table} | {t.rows:,} | {notes.get(t.table, '')} |" for t in tables[1:]]
+    lines += [f"| {t.table} | {t.rows:,} | {_note(t.table, notes)} |" for t in tables[1:]]
     lines += [
         "",
         "```python",
@@ -254,6 +254,18 @@ def _body(tables: list[Exported], facts: Mapping[str, Any]) -> list[str]:
 def _indented(text: str) -> list[str]:
     pretty = json.dumps(json.loads(text), indent=1)
     return [f"    {line}" for line in pretty.splitlines()]
+
+
+def _note(table: str, notes: Mapping[str, str]) -> str:
+    """What a row of a table is; those of a further scorer are like the first one's."""
+    further = re.fullmatch(r"scorer_(\d)_(\w+)", table)
+    if further is None:
+        return notes.get(table, "")
+    if further[2] == "score":
+        return (
+            f"One row per done sample: the CLIP score that scorer {further[1]} of the study gives."
+        )
+    return f"As {further[2]}, by scorer {further[1]} of the study."
 
 
 def table_notes() -> dict[str, str]:

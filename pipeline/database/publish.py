@@ -10,7 +10,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +43,7 @@ from pipeline.shards import (
     table_of,
     write_whole,
 )
-from pipeline.study import study_spec
+from pipeline.study import MAX_SCORERS, study_spec
 from pipeline.unpacking import refuse_bomb
 
 SQL = Path(__file__).resolve().parent
@@ -52,6 +52,11 @@ CHUNK_BYTES = 32 * 2**20  # of shards, held at a time
 CHUNK_ROWS = 4096
 KEPT_SNAPSHOTS = 3
 MAX_EXTRA = 10_000_000  # rows of a table of extra/
+# By the scorer's place in the study file: names of schemas are ours, never a user's text.
+CREATE_SCHEMA = {n: f"CREATE SCHEMA scorer_{n}" for n in range(2, MAX_SCORERS + 1)}
+USE_SCHEMA = {1: "SET schema = 'main'"} | {
+    n: f"SET schema = 'scorer_{n}'" for n in range(2, MAX_SCORERS + 1)
+}
 
 # The copy that DuckDB warns of is of one range of concepts; the other way to Arrow leaves a result open.
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
@@ -91,6 +96,11 @@ class _Build:
     content: Any = field(default_factory=hashlib.sha256)
     subset: frozenset[int] = frozenset()
     vectors: list[ndarray] = field(default_factory=list)
+
+    @property
+    def scorers(self) -> range:
+        """The study's scorers by number, from 1."""
+        return range(1, 1 + len(self.plan.study.scorers))
 
 
 def publish(
@@ -149,21 +159,25 @@ def _build(
     progress: Progress | None,
 ) -> Published:
     """Fills a new database file and checks it."""
-    with _open(temp, memory, threads) as db:
+    with _open(temp, memory, threads, len(plan.study.scorers)) as db:
         build = _Build(plan, Keys(plan), results, entries, db, subset=_subset(plan))
         _insert_descriptions(build)
         _insert_shards(build, progress)
-        _insert_rollups(build)
+        for scorer in build.scorers:
+            with _of_scorer(db, scorer):
+                _insert_rollups(build)
         _insert_paths(build)
         _insert_extra(build)
-        _insert_study(build, number)
-        _check(db)
+        for scorer in build.scorers:
+            with _of_scorer(db, scorer):
+                _insert_study(build, number, scorer)
+                _check(db)
         db.execute("CHECKPOINT")
     _report_damage(build)
     return Published(temp, number, plan.samples, build.done, build.failed, tuple(build.damaged))
 
 
-def _open(temp: Path, memory: str, threads: int) -> duckdb.DuckDBPyConnection:
+def _open(temp: Path, memory: str, threads: int, scorers: int = 1) -> duckdb.DuckDBPyConnection:
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
         "threads": threads,
@@ -175,7 +189,21 @@ def _open(temp: Path, memory: str, threads: int) -> duckdb.DuckDBPyConnection:
     db = duckdb.connect(str(temp), config=settings)
     db.execute(_sql("schema.sql"))
     db.execute(_sql("staging.sql"))
+    for scorer in range(2, scorers + 1):
+        db.execute(CREATE_SCHEMA[scorer])
+        with _of_scorer(db, scorer):
+            db.execute(_sql("scorer.sql"))
     return db
+
+
+@contextmanager
+def _of_scorer(db: duckdb.DuckDBPyConnection, scorer: int) -> Iterator[None]:
+    """Makes table names mean those of a scorer, 1 = the first; what it has none of its own of stays main's."""
+    db.execute(USE_SCHEMA[scorer])
+    try:
+        yield
+    finally:
+        db.execute(USE_SCHEMA[1])
 
 
 def _sql(name: str) -> str:
@@ -279,7 +307,9 @@ def _insert_shards(build: _Build, progress: Progress | None) -> None:
                 stepped = _insert_chunk(build, chunk, tries, stepped) or stepped
             if progress is not None:
                 progress(read, len(build.plan))
-        build.db.execute(_sql("trajectory.sql"))
+        for scorer in build.scorers:
+            with _of_scorer(build.db, scorer):
+                build.db.execute(_sql("trajectory.sql"), {"scorer": scorer})
         build.db.execute(_sql("staging.sql"))
 
 
@@ -361,12 +391,22 @@ def _insert_chunk(build: _Build, chunk: Chunk, tries: ndarray, stepped: bool) ->
     steps = None if stepped else tables.step_rows(done)
     if steps is not None:
         _insert(db, "step", steps)
-    names = tuple(concept.key for concept in build.plan.bank.concepts)
-    _insert(db, "staged", tables.trajectory_rows(done, tables.curves_of(done, names)))
+    _stage(build, done)
     for table, (column, keys) in tables.EXPLODED.items():
         _insert(db, table, tables.exploded_rows(done, column, keys))
     _gather_embeddings(build, done)
     return steps is not None
+
+
+def _stage(build: _Build, done: Chunk) -> None:
+    """Stages the curves of every scorer, and adds the final scores of the further ones."""
+    names = tuple(concept.key for concept in build.plan.bank.concepts)
+    for scorer, part in enumerate(tables.by_scorer(done, len(build.scorers)), start=1):
+        rows = tables.trajectory_rows(part, tables.curves_of(part, names), scorer)
+        _insert(build.db, "staged", rows)
+        if scorer > 1:
+            with _of_scorer(build.db, scorer):
+                _insert(build.db, "score", tables.score_rows(part))
 
 
 def _digest(build: _Build, chunk: Chunk) -> None:
@@ -517,11 +557,10 @@ def _extra_rows(build: _Build, path: Path, table: str) -> pa.Table:
     return rows.filter(pc.is_valid(rows["model_id"]))
 
 
-def _insert_study(build: _Build, number: int) -> None:
+def _insert_study(build: _Build, number: int, scorer: int = 1) -> None:
+    """The row of `study`; in a further scorer's schema the same with that scorer."""
     study = build.plan.study
-    scorer = study.scorer.source + (
-        f" ({study.scorer.pretrained})" if study.scorer.pretrained else ""
-    )
+    used = study.scorers[scorer - 1]
     row = {
         "name": study.name,
         "title": study.title,
@@ -532,7 +571,7 @@ def _insert_study(build: _Build, number: int) -> None:
         "content_hash": build.content.hexdigest(),
         "spec": canonical(study_spec(study)),
         "environment": json.dumps(load_workers(build.results)["environment"]),
-        "scorer": scorer,
+        "scorer": used.source + (f" ({used.pretrained})" if used.pretrained else ""),
         "seeds": list(study.seeds),
         "planned_samples": build.plan.samples,
         "done_samples": build.done,

@@ -1,6 +1,8 @@
 -- The DuckDB schema: the only thing that pipeline/ and app/ share. Built whole by `publish`, read-only afterwards.
 -- Units: similarity = cosine in [-1, 1]; step counts denoising steps from 0 (the noisiest); seconds are wall-clock.
 -- "interval" columns (low, high) are 95 % confidence limits whose unit is the prompt (seeds averaged first).
+-- These tables are in the schema `main` and hold the study's first scorer. A further scorer has the schema scorer_2, scorer_3,
+-- ... (by its place in the study file) with tables of its own, by the same names, for all that depends on it (scorer.sql).
 
 -- One row. What was studied, with what, and where it came from.
 CREATE TABLE study (
@@ -13,7 +15,7 @@ CREATE TABLE study (
     content_hash VARCHAR NOT NULL,        -- sha256 over every published sample's content; independent of time and place
     spec VARCHAR NOT NULL,                -- the study file as JSON
     environment VARCHAR NOT NULL,         -- JSON: versions, device, threads, git commit
-    scorer VARCHAR NOT NULL,              -- the CLIP model that measured similarity
+    scorer VARCHAR NOT NULL,              -- the CLIP model that measured similarity, the primary one; names are in spec
     seeds BIGINT[] NOT NULL,
     planned_samples BIGINT NOT NULL,      -- models x prompts x seeds
     done_samples BIGINT NOT NULL,

@@ -1,7 +1,7 @@
 """Turns the rows of shards into rows of the database's tables, column by column through Arrow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -141,12 +141,45 @@ def _matrix(chunk: Chunk, lists: Any, rows: int, column: str) -> Float[ndarray, 
     return lists.flatten().to_numpy(zero_copy_only=False).reshape(rows, -1 if rows else 0)
 
 
-def trajectory_rows(chunk: Chunk, curves: Float[ndarray, "n k s"]) -> pa.Table:
+def by_scorer(chunk: Chunk, scorers: int) -> list[Chunk]:
+    """The same samples as each scorer saw them, the first one's as they are: only the scores and curves differ.
+
+    Raises:
+        StoreError: a sample has another number of scorers than the study.
+    """
+    records = _whole(chunk.table["further_scorers"])
+    counts = pc.fill_null(pc.list_value_length(records), 0).to_numpy()
+    if (counts != scorers - 1).any():
+        raise StoreError(
+            f"{_where(chunk)}: {1 + int(counts.max())} scorers, the study has {scorers}. Run the study again."
+        )
+    if scorers == 1:
+        return [chunk]
+    flat = pc.list_flatten(records)
+    fields = dict(zip(flat.type.names, flat.flatten(), strict=True))
+    return [chunk, *(_seen_by(chunk, fields, place, scorers) for place in range(scorers - 1))]
+
+
+def _seen_by(chunk: Chunk, fields: Mapping[str, pa.Array], place: int, scorers: int) -> Chunk:
+    rows = pa.array(np.arange(len(chunk.table)) * (scorers - 1) + place)
+    table = chunk.table
+    for name, values in fields.items():
+        table = table.set_column(table.column_names.index(name), name, values.take(rows))
+    return replace(chunk, table=table)
+
+
+def score_rows(chunk: Chunk) -> pa.Table:
+    """Rows of a further scorer's `score`."""
+    return pa.table({**_keys(chunk, "sample_id"), "clip_score": chunk.table["clip_score"]})
+
+
+def trajectory_rows(chunk: Chunk, curves: Float[ndarray, "n k s"], scorer: int = 1) -> pa.Table:
     """Rows of the staging table: a curve and its figures. `half_step` needs the seed noise yet."""
     n, k, s = curves.shape
     flat = np.ascontiguousarray(curves).reshape(n * k, s)
     return pa.table(
         {
+            "scorer": pa.array(np.full(n * k, scorer), pa.int32()),
             "model_id": pa.array(np.full(n * k, chunk.model_id), pa.int32()),
             "concept_id": pa.array(np.tile(np.arange(k), n), pa.int32()),
             "prompt_id": pa.array(np.repeat(chunk.prompt_id, k), pa.int32()),
