@@ -50,6 +50,16 @@ def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def two_scorers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with two models and two scorers, of which the second finds the better model worse."""
+    from synthetic import build_results
+
+    folder = tmp_path_factory.mktemp("two") / "scored"
+    build_results(folder, models=2, prompts=12, seeds=2, steps=6, scorers=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def altered(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Copies of the study with some SQL run on its database: old, empty, failed, hostile ones."""
 

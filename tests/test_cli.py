@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 from fake_worker import FakeWorker
 from synthetic import build_results
+from tiny import tiny_scorer
 
 from pipeline import engine
 from pipeline.__main__ import main
@@ -57,6 +60,29 @@ def test_run_on_the_small_study(tmp_path, monkeypatch, capsys):
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "2 models x 2 prompts x 1 seeds = 4 images" in out and "published" in out
+
+
+def test_a_study_of_two_scorers_goes_on_where_it_stopped(tmp_path, capsys):
+    tiny_scorer(tmp_path / "second")
+    text = Path("data/studies/small.toml").read_text().replace("steps = 6", "steps = 2")
+    text = text.replace("[scorer]", "[[scorer]]").replace(
+        "[concepts]", '[[scorer]]\nsource = "second"\n[concepts]'
+    )
+    (tmp_path / "study.toml").write_text(text[: text.rindex("[[model]]")])
+    out = tmp_path / "out"
+    run = ["run", str(tmp_path / "study.toml"), "--out", str(out), "--limit", "2", "--seeds"]
+    assert main([*run, "3"]) == 0
+    assert main([*run, "3", "4"]) == 0
+    assert "1 work units run in" in (said := capsys.readouterr().out) and "1 were there" in said
+    assert main(["verify", str(out)]) == 0 and main(["diff", str(out), str(out)]) == 0
+    with duckdb.connect(next((out / "snapshots").glob("*2.duckdb")), read_only=True) as db:
+        spec = json.loads(db.execute("SELECT spec FROM study").fetchone()[0])
+        scores = db.execute("SELECT clip_score FROM scorer_2.sample").fetchall()
+    assert [s["name"] for s in spec["scorer"]] == ["scenes-clip", "second"]
+    assert len(scores) == 4 and all(-1 <= score <= 1 for (score,) in scores)
+    other = tiny_scorer(tmp_path / "other", seed=1) / "open_clip_model.safetensors"
+    shutil.copy(other, tmp_path / "second")  # other weights: what is there is of no use
+    assert main([*run, "3"]) == 0 and "0 were there" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,16 @@ def test_every_row_of_every_table(exported, con, form):
         assert len(read) == t.rows == con.execute(f'SELECT count(*) FROM "{source}"').fetchone()[0]
 
 
+def test_a_further_scorers_tables_are_beside_the_firsts(two_scorers, tmp_path):
+    own = shutil.copytree(two_scorers, tmp_path / "own")
+    tables = {t.table: t.rows for t in export(own, tmp_path / "out", "huggingface")}
+    assert tables["scorer_2_trajectory"] == tables["trajectory"] > 0
+    assert tables["scorer_2_score"] == 2 * 12 * 2
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| As rollup_step, by scorer 2 of the study. |" in card
+    assert yaml.safe_load(card.split("---\n")[1])["configs"][0]["config_name"] == "samples"
+
+
 def test_values_are_those_of_the_snapshot(exported, con):
     folder, _ = exported["parquet"]
     read = pq.read_table(folder / "data" / "trajectory").to_pylist()

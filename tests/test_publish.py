@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fake_worker import FakeWorker
-from synthetic import build_results, plan_of, small_study
+from synthetic import SECOND, build_results, plan_of, small_study, with_scorers
 
 from pipeline import correlation, engine
 from pipeline.database.publish import publish
@@ -244,3 +245,72 @@ def test_a_killed_publisher_leaves_the_last_good_snapshot(tmp_path):
     number = publish(tmp_path).number
     assert number > json.loads(before)["number"]
     assert not list((tmp_path / "snapshots").glob(".*"))
+
+
+class AsIfAlone(FakeWorker):
+    """What the second scorer sees, as the only one of its study."""
+
+    def run(self, unit, on_step=None):
+        both = FakeWorker(with_scorers(self.study), self.model, self.bank).run(unit)
+        return [row | row["further_scorers"][0] | {"further_scorers": []} for row in both]
+
+
+@pytest.fixture(scope="module")
+def both_and_alone(tmp_path_factory):
+    """Snapshots: of a study with two scorers, and of the same with the first and with the second alone."""
+    study = small_study(prompts=4, steps=4)
+    folders = [tmp_path_factory.mktemp(name) for name in ("both", "first", "second")]
+    engine.run(plan_of(with_scorers(study)), folders[0], "cpu", FakeWorker)
+    engine.run(plan_of(study), folders[1], "cpu", FakeWorker)
+    engine.run(plan_of(replace(study, scorer=SECOND)), folders[2], "cpu", AsIfAlone)
+    return [publish(folder).path for folder in folders]
+
+
+SCORED = (
+    "trajectory",
+    "rollup_prompt",
+    "rollup_step",
+    "rollup_trajectory",
+    "correlation_concept",
+    "correlation_model",
+    "sample",
+)
+
+
+def test_each_scorer_has_in_its_schema_what_it_has_alone(both_and_alone):
+    both, *alone = both_and_alone
+    sources = ("data/models/scenes-clip", "ViT-B-32 (openai)")
+    for schema, other, source in zip(("main", "scorer_2"), alone, sources, strict=True):
+        with duckdb.connect(both, read_only=True) as db:
+            db.execute(f"SET schema = '{schema}'")
+            found = {table: db.execute(f"FROM {table}").fetchall() for table in SCORED}
+            assert one(db, "SELECT scorer FROM study") == source
+            assert one(db, "SELECT count(*) FROM frame") > 0  # main's, whoever scored
+        with duckdb.connect(other, read_only=True) as db:
+            for table in SCORED:
+                assert db.execute(f"FROM {table}").fetchall() == found[table] != [], table
+
+
+def test_failed_samples_have_no_score_of_any_scorer(tmp_path):
+    class Breaks(FakeWorker):
+        def run(self, unit, on_step=None):
+            if unit.seed == 1:
+                raise MemoryError("no room")
+            return super().run(unit, on_step)
+
+    study = with_scorers(small_study(models=1, prompts=4, steps=3))
+    engine.run(plan_of(study), tmp_path, "cpu", Breaks)
+    with duckdb.connect(publish(tmp_path).path, read_only=True) as db:
+        assert one(db, "SELECT count(clip_score) FROM scorer_2.sample") == 4
+        assert one(db, "SELECT count(*) FROM scorer_2.sample") == 8
+
+
+def test_shards_of_another_number_of_scorers_are_refused(tmp_path):
+    class Forgets(FakeWorker):
+        def run(self, unit, on_step=None):
+            return [row | {"further_scorers": []} for row in super().run(unit, on_step)]
+
+    study = with_scorers(small_study(models=1, prompts=4, seeds=1, steps=3))
+    engine.run(plan_of(study), tmp_path, "cpu", Forgets)
+    with pytest.raises(StoreError, match="1 scorers, the study has 2. Run the study again"):
+        publish(tmp_path)
