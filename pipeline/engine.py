@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -161,6 +162,7 @@ class _Run:
         self.units = self.failed = self.samples = 0
         self.errors: list[str] = []
         self.unopened: list[StepscopeError] = []
+        self.unwritten: tuple[WorkUnit, Future[LedgerEntry], float] | None = None
 
     def go(self) -> Outcome:
         started, interrupted = time.perf_counter(), False
@@ -242,7 +244,7 @@ class _Run:
         except StepscopeError as error:
             self._unopened(model.name, error)
             return
-        with opened as worker:
+        with opened as worker, self._writing():
             save_worker(self.results, model.name, worker.description)
             total = sum(len(unit) for unit in units) * worker.total_steps
             with tqdm(
@@ -261,17 +263,41 @@ class _Run:
                     )  # failed items report fewer steps
                     bar.set_postfix_str(f"{self.failed} failed" if self.failed else "")
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A thread that writes a unit's shard while the next unit is sampled. What it has been given is kept, also after Ctrl-C."""
+        with ThreadPoolExecutor(1) as self.writer:
+            try:
+                yield
+            finally:
+                self._settle()
+
     def _run_unit(self, worker: Worker, unit: WorkUnit, bar: tqdm) -> None:
         before, started = self.ledger.entries.get(unit.unit_id), time.perf_counter()
         try:
             rows = worker.run(unit, lambda images: bar.update(images) and None)
         except Exception as error:
+            self._settle()
             entry = self._broken(unit, before, one_line(error))
             self.errors.append(f"{unit.model.name}, seed {unit.seed}: {entry.error}")
+            self._done(unit, entry, time.perf_counter() - started)
         else:
-            entry = write_shard(self.results.store, unit.unit_id, checked(unit, rows))
+            seconds = time.perf_counter() - started
+            self._settle()
+            rows = checked(unit, rows)
+            shard = self.writer.submit(write_shard, self.results.store, unit.unit_id, rows)
+            self.unwritten = unit, shard, seconds
+
+    def _settle(self) -> None:
+        """Waits for the shard that is being written, if there is one, and puts it down in the ledger."""
+        if self.unwritten is not None:
+            unit, shard, seconds = self.unwritten
+            self.unwritten = None
+            self._done(unit, shard.result(), seconds)
+
+    def _done(self, unit: WorkUnit, entry: LedgerEntry, seconds: float) -> None:
         entry = replace(entry, tries=self._tries(unit))
-        self._keep(unit, entry, seconds=round(time.perf_counter() - started, 3))
+        self._keep(unit, entry, seconds=round(seconds, 3))
         self.units += 1
         self.failed += entry.failed
 

@@ -34,6 +34,7 @@ from pipeline.observe import (
     Watch,
     encode,
     final_scores,
+    gather,
 )
 from pipeline.plan import WorkUnit
 from pipeline.prompts import Prompt
@@ -148,8 +149,8 @@ class Worker:
     ) -> list[dict[str, Any]]:
         started = time.perf_counter()
         batch = self._batch(unit, prompts)
-        observers, further = self._observers(batch), self._further(prompts)
-        observers.append(further)
+        further = self._further(prompts)
+        observers = gather([*self._observers(batch), further])
         if on_step is not None:
             observers.append(_Progress(on_step, len(prompts)))
         with ExitStack() as stack:
@@ -275,7 +276,7 @@ def generate(
         images = pipeline(**call).images
     if not isinstance(images, Tensor):
         images = torch.from_numpy(images).permute(0, 3, 1, 2)
-    return images.float().cpu()
+    return images.float()
 
 
 def _conditions(

@@ -12,10 +12,9 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pipeline.errors import StoreError
 
@@ -31,9 +30,8 @@ SCHEMES = {
 }
 
 
-@dataclass(frozen=True)
-class Found:
-    """A shard as its place lists it."""
+class Found(NamedTuple):
+    """A shard as its place lists it. (A tuple: a resumed run makes a million of them.)"""
 
     size: int  # bytes
     changed_ns: int  # time of change, nanoseconds since 1970

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -239,3 +240,35 @@ def test_the_record_tells_dropped_repeats_and_the_environment(tmp_path):
     workers = read_json(tmp_path / "workers.json")
     assert set(workers["models"]) == {"scenes-unet", "scenes-unet-short"}
     assert {"python", "duckdb", "torch", "platform", "device"} <= set(workers["environment"])
+
+
+def test_a_shard_is_written_while_the_next_unit_is_sampled(tmp_path, monkeypatch):
+    sampling, waited = threading.Semaphore(0), []
+    write = engine.write_shard
+
+    class Announces(FakeWorker):
+        def run(self, unit, on_step=None):
+            sampling.release()
+            return super().run(unit, on_step)
+
+    def slow(*args):
+        if not waited:
+            sampling.acquire(timeout=10)  # by the unit itself
+        waited.append(sampling.acquire(timeout=10 if len(waited) < len(made) - 1 else 0))
+        return write(*args)
+
+    monkeypatch.setattr(engine, "write_shard", slow)
+    made = plan_of(small_study(models=1))
+    outcome = engine.run(made, tmp_path, "cpu", Announces)
+    assert outcome.units == len(made) == len(Results(tmp_path).read_ledger().entries)
+    assert waited == [True] * (len(made) - 1) + [False]  # nothing follows the last
+
+
+def test_a_full_disk_in_the_writing_thread_stops_the_run(tmp_path, monkeypatch):
+    def full(*_):
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(engine, "write_shard", full)
+    with pytest.raises(StoreError, match="disk is full"):
+        engine.run(plan_of(small_study(models=1)), tmp_path, "cpu", FakeWorker)
+    assert not Results(tmp_path).read_ledger().entries

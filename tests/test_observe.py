@@ -16,7 +16,15 @@ from diffusers import (
 from PIL import Image
 
 from pipeline import models
-from pipeline.observe import Batch, FrameObserver, StepObserver, Watch, encode
+from pipeline.observe import (
+    Batch,
+    FrameObserver,
+    ImageObserver,
+    StepObserver,
+    Watch,
+    encode,
+    gather,
+)
 from pipeline.prompts import Prompt
 from pipeline.sampling import count_calls, generate
 from pipeline.scorer import Scorer
@@ -207,3 +215,51 @@ def test_lossless_encoding_gives_the_pixels_back():
     image = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
     back = np.asarray(Image.open(io.BytesIO(encode(image))).convert("RGB"))
     assert np.array_equal(back, (image * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+class Pictures(ImageObserver):
+    """Keeps what it is shown: step, images, embeddings."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_step(self, view):
+        self.seen.append((view.step, view.images(), view.embeddings()))
+
+    def columns(self, item):
+        return {"pictures": len(self.seen)}
+
+
+def test_steps_shown_together_are_those_shown_one_by_one(pipelines, scorer, monkeypatch):
+    pipeline, model = pipelines["scenes-unet"], spec("scenes-unet", steps=6)
+    alone, together = Pictures(), Pictures()
+    monkeypatch.setattr("pipeline.observe.IMAGES_AT_ONCE", 3 * len(PROMPTS))
+    (gathered,) = gather([together])
+    with gathered:
+        watched(pipeline, scorer, model, [alone, gathered])
+        assert len(together.seen) == 4  # the first, then three; two wait for more
+    assert [step for step, *_ in together.seen] == [step for step, *_ in alone.seen]
+    for (_, *a), (_, *b) in zip(alone.seen, together.seen, strict=True):
+        assert all((x - y).abs().max() < 1e-5 for x, y in zip(a, b, strict=True))
+    assert gathered.columns(0) == {"pictures": 6}
+
+
+def test_large_images_are_decoded_a_step_at_a_time(pipelines, scorer, monkeypatch):
+    monkeypatch.setattr("pipeline.observe.PIXELS_AT_ONCE", 64 * 64)
+    (gathered,) = gather([kept := Pictures()])
+    with gathered:
+        watched(pipelines["scenes-dit"], scorer, spec("scenes-dit"), [gathered])
+        assert len(kept.seen) == 4
+
+
+def test_after_an_error_nothing_more_is_shown(pipelines, scorer):
+    (gathered,) = gather([kept := Pictures()])
+
+    class Breaks(Recorder):
+        def on_step(self, view):
+            if view.step == 2:
+                raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"), gathered:
+        watched(pipelines["scenes-dit"], scorer, spec("scenes-dit"), [gathered, Breaks()])
+    assert [step for step, *_ in kept.seen] == [0]

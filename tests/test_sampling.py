@@ -103,7 +103,7 @@ def test_several_scorers_see_the_same_images_and_each_gives_what_it_gives_alone(
 ):
     decoded = []
     decode = models.decode
-    monkeypatch.setattr(models, "decode", lambda *a: decoded.append(1) or decode(*a))
+    monkeypatch.setattr(models, "decode", lambda *a: decoded.append(len(a[1])) or decode(*a))
     worker = workers["scenes-unet"]
     unit = WorkUnit("u", worker.model, prompts_of(["a dog", "a cat on red"]), 3)
     first = worker.run(unit)
@@ -112,7 +112,7 @@ def test_several_scorers_see_the_same_images_and_each_gives_what_it_gives_alone(
     several = replace(study, further_scorers=(second, study.scorer))
     with Worker(several, worker.model, BANK, "cpu") as both:
         rows = both.run(unit)
-    assert len(decoded) == 3  # once a step
+    assert sum(decoded) == 3 * 2  # each image once
     for row, by_first, by_second in zip(rows, first, alone, strict=True):
         further = row.pop("further_scorers")
         assert by_first["image"] == by_second["image"] and by_first["frames"] == row["frames"]

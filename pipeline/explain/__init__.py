@@ -1,13 +1,14 @@
 """Explanations: which regions, features and words each denoising step hangs on (see METHODS in the README)."""
 
-from pipeline.explain.observer import Explainer
+from pipeline.explain.observer import Explainer, SpectrumObserver
 from pipeline.observe import Batch, Observer
 from pipeline.study import Measures
 
 
 def make_observers(measures: Measures, batch: Batch) -> list[Observer]:
-    """The observers of a batch's explanations: one that runs all tools, or none if none is asked for.
+    """The observers of a batch's explanations: one that runs all tools and one for spectra, as far as asked for.
 
-    It is a context manager and is to be entered before the pipeline runs.
+    The first is a context manager and is to be entered before the pipeline runs.
     """
-    return [Explainer(measures, batch)] if measures.tools() or measures.spectrum else []
+    spectra: list[Observer] = [SpectrumObserver()] if measures.spectrum else []
+    return [*spectra, Explainer(measures, batch)] if measures.tools() else spectra

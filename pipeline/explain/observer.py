@@ -1,4 +1,4 @@
-"""One observer for all explanations of a batch: maps, words, faithfulness, agreement, spectra.
+"""One observer for all explanations of a batch: maps, words, faithfulness, agreement; and one for spectra.
 
 The tools share a step's maps, so that faithfulness and agreement judge the very maps that are stored.
 """
@@ -9,18 +9,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pipeline.explain.judge import agreement_rows, faithfulness_rows
 from pipeline.explain.maps import map_record, resize_map
 from pipeline.explain.recorders import AttentionRecorder, RelevanceRecorder, StepWords
 from pipeline.explain.tools import TOOLS, random_maps
-from pipeline.observe import Batch, StepView
+from pipeline.observe import Batch, ImageObserver, StepView
 from pipeline.spectra import BAND_EDGES, band_power
 from pipeline.study import METHODS, Measures, ToolSpec
 from pipeline.words import plain
 
-COLUMNS = ("words", "explanations", "faithfulness", "agreement", "spectrum")
+COLUMNS = ("words", "explanations", "faithfulness", "agreement")
 
 
 class Explainer:
@@ -35,7 +36,6 @@ class Explainer:
         self._rows: list[dict[str, list[dict[str, Any]]]] = [
             {column: [] for column in COLUMNS} for _ in batch.prompts
         ]
-        self._power: list[Tensor] = []
         self._attention = AttentionRecorder(batch, self._plan.get("attention", {}))
         self._relevance = RelevanceRecorder(batch)
 
@@ -48,8 +48,6 @@ class Explainer:
 
     def on_step(self, view: StepView) -> None:
         """Explain this step as far as the study asks for it."""
-        if self._measures.spectrum:
-            self._power.append(band_power(view.images()).cpu())
         attended = self._attention.take(view)
         relevant = self._relevance.take(view, self._items("relevance", view.step))
         whole: dict[str, dict[int, Tensor]] = {
@@ -71,7 +69,7 @@ class Explainer:
     def columns(self, item: int) -> dict[str, Any]:
         """All columns of explanations of an item; those that were not asked for are empty."""
         words = self._attention.rows(item) + self._relevance.rows(item)
-        return {**self._rows[item], "words": words, "spectrum": self._spectrum(item)}
+        return {**self._rows[item], "words": words}
 
     def _items(self, method: str, step: int) -> list[int]:
         return self._plan.get(method, {}).get(step, [])
@@ -114,18 +112,27 @@ class Explainer:
             if self._measures.agreement:
                 rows["agreement"] += agreement_rows(view.step, maps)
 
-    def _spectrum(self, item: int) -> list[dict[str, Any]]:
-        limits = pairwise(BAND_EDGES)
-        return [
-            {
-                "band": band,
-                "low": low,
-                "high": high,
-                "power": [float(power[item, band]) for power in self._power],
-            }
-            for band, (low, high) in enumerate(limits)
-            if self._power
+
+class SpectrumObserver(ImageObserver):
+    """The radial power spectrum of every step's clean image: the shard's `spectrum`."""
+
+    def __init__(self) -> None:
+        self._power: list[Tensor] = []
+
+    def on_step(self, view: StepView) -> None:
+        """Measure this step's images."""
+        self._power.append(band_power(view.images()).cpu())
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """`spectrum` of an item: one record a band."""
+        powers = torch.stack(self._power)[:, item].T.tolist()
+        records = [
+            {"band": band, "low": low, "high": high, "power": power}
+            for band, ((low, high), power) in enumerate(
+                zip(pairwise(BAND_EDGES), powers, strict=True)
+            )
         ]
+        return {"spectrum": records}
 
 
 def wanted_words(spec: ToolSpec) -> frozenset[str] | None:
