@@ -48,8 +48,6 @@ TABLES = frozenset(
         "projection",
     ]
 )
-# Makes table names mean a scorer's, by its place in the study file: its own schema first, then main. The names are fixed.
-USE = {n: f"SET schema = 'scorer_{n}'" for n in range(2, 10)}
 Ask = Callable[..., pd.DataFrame]
 # External access off and the configuration locked: SQL on this connection can read the snapshot
 # and nothing else.
@@ -331,10 +329,10 @@ def statement(name: str) -> tuple[str, frozenset[str]]:
 
 def scorers(ask: Ask) -> dict[str, int]:
     """The study's scorers, the primary one first: name -> number; none where there is only one."""
-    further = ask("scorers")["schema_name"].tolist()
-    if not further:
+    schemas = ask("scorers")["schema_name"].tolist()
+    if len(schemas) < 2:
         return {}
-    numbers = [1, *(int(str(schema).removeprefix("scorer_")) for schema in further)]
+    numbers = [1 if schema == "main" else int(schema.removeprefix("scorer_")) for schema in schemas]
     try:
         listed = json.loads(str(ask("study")["spec"].iloc[0]))["scorer"]
         names = [str(listed[number - 1]["name"]) for number in numbers]
@@ -348,7 +346,7 @@ def scorers(ask: Ask) -> dict[str, int]:
 def use_scorer(connection: duckdb.DuckDBPyConnection, scorer: int) -> None:
     """Let a connection's, or a cursor's, table names mean a scorer's; 1 is what they mean anyway."""
     if scorer > 1:
-        connection.execute(USE[scorer])
+        connection.execute(statement("settings/use_scorer")[0], {"schema": f"scorer_{scorer:d}"})
 
 
 def answer(
