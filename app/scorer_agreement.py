@@ -35,7 +35,7 @@ def verdicts(
                 gap = found.difference
                 rows.append((candidate, scorer, gap.estimate, gap.low, gap.high, found.p, gap.n))
     names = ["model_id", "scorer", "difference", "low", "high", "p", "prompts"]
-    table = pd.DataFrame(rows, columns=names)
+    table = pd.DataFrame(rows, columns=names).astype({"model_id": int})
     table["p"] = uncertainty.holm(table["p"])
     sure = ((table["low"] > 0) | (table["high"] < 0)) & (table["p"] < 0.05)
     better = np.where(table["difference"] > 0, "better", "worse")
@@ -70,6 +70,7 @@ def rank_correlations(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         for model, pair in both.groupby("model_id"):
             rows.append((int(str(model)), scorer, _spearman(pair), len(pair)))
     table = pd.DataFrame(rows, columns=["model_id", "scorer", "spearman", "prompts"])
+    table = table.astype({"model_id": int})
     return uncertainty.correlation_limits(table, "spearman", "prompts")
 
 

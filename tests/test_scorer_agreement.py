@@ -43,6 +43,9 @@ def test_a_candidate_without_scores_is_left_out() -> None:
     given = {"a": scores(0.1), "b": scores(0.1)}
     assert agreement.verdicts(given, 1, [2, 3])["model_id"].unique().tolist() == [2]
     assert agreement.verdicts(given, 3, [2]).empty
+    nobody = {"a": scores(0.1), "b": scores(0.1).query("prompt_id < 0")}
+    assert agreement.rank_correlations(nobody).empty
+    assert agreement.verdicts(nobody, 1, [2])["scorer"].tolist() == ["a"]
 
 
 @pytest.mark.parametrize(("order", "expected"), [(1, 1.0), (-1, -1.0)])

@@ -256,15 +256,12 @@ def scorers_agree(page: Page, baseline: int, candidates: list[int]) -> None:
                 f"{AGREEMENT[word]} {controls.plain(page.label(candidate))} vs {against}: "
                 f"the scorers **{word}**{what}."
             )
-        left, right = st.columns([3, 2])
-        with left:
-            _agreement_table(table, "Mean differences per scorer", "difference", "Difference")
-        with right:
-            _agreement_table(ranks, "Rank correlation of the scorers", "spearman", "Spearman")
+        _agreement_table(table, "Mean differences per scorer", "difference", "Difference")
+        _agreement_table(ranks, "Rank correlation of the scorers", "spearman", "Spearman")
         first = controls.plain(next(iter(page.scorers)))
         st.caption(
-            f"Left: CLIP score, candidate minus {against}; 95 % percentile bootstrap over prompts (B = 2000), Wilcoxon "
-            f"p, Holm over the table. Scales differ from scorer to scorer: compare verdicts, not sizes. Right: Spearman's "
+            f"Above: CLIP score, candidate minus {against}; 95 % percentile bootstrap over prompts (B = 2000), Wilcoxon "
+            f"p, Holm over the table. Scales differ from scorer to scorer: compare verdicts, not sizes. Below: Spearman's "
             f"correlation with {first} over a model's prompts, seeds averaged; 95 % by Fisher's z."
         )
 
