@@ -107,6 +107,7 @@ def run(snapshot: Snapshot, sql: str, seconds: float = SECONDS, rows: int = ROWS
         raise ConsoleError(f"The statement has {len(sql):,} signs; {LONGEST:,} are allowed.")
     connection = snapshots.connect(snapshot.path)
     try:
+        snapshots.use_scorer(connection, snapshot.scorer)
         return _run(connection, _one_reading(connection, sql), seconds, rows)
     finally:
         connection.close()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,6 +59,7 @@ DEFINED = {
     "randomisation": "randomised-weights",
     "ranking": "emergence-step",
     "roles": "attention",
+    "scorers": "agreement-of-scorers",
     "schedule_concepts": "concept-similarity",
     "schedule_scores": "clip-score",
     "spectra": "power-spectrum",
@@ -90,6 +91,7 @@ class Page:
         step: the chosen step, of the model with the most steps.
         last_step: that model's last step.
         look: the page's theme.
+        scorers: name -> number of the study's scorers, the primary one first; none where there is only one.
     """
 
     place: Path
@@ -103,6 +105,18 @@ class Page:
     step: int
     last_step: int
     look: charts.Look
+    scorers: Mapping[str, int]
+
+    @property
+    def scorer(self) -> str:
+        """The name of the scorer whose numbers are shown; '' for the primary one."""
+        own = self.snapshot.scorer
+        return next((n for n, number in self.scorers.items() if number == own > 1), "")
+
+    @property
+    def title(self) -> str:
+        """The study's title, with the scorer where it is not the primary one."""
+        return f"{self.study['title']}{f' (scorer {self.scorer})' if self.scorer else ''}"
 
     @property
     def progress(self) -> float:
@@ -165,6 +179,8 @@ def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
             "finished samples.",
             icon=":material/history:",
         )
+    scorers = queries.scorers(snapshot)
+    snapshot = replace(snapshot, scorer=_choose_scorer(scorers))
     every_model = _with_unique_labels(queries.ask(snapshot, "models"))
     concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
     scope, models = _filters(snapshot, place, every_model, concepts)
@@ -183,6 +199,7 @@ def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
         step,
         last_step,
         charts.Look(dark=st.context.theme.type == "dark"),
+        scorers,
     )
     _sidebar_foot(page)
     st.session_state["_page"] = page
@@ -196,6 +213,23 @@ def _choose_study(places: Sequence[Path]) -> Path:
     with st.sidebar:
         chosen = st.selectbox("Study", names, key="study", bind=BIND, icon=":material/science:")
     return places[names.index(chosen)] if chosen in names else places[0]
+
+
+def _choose_scorer(scorers: Mapping[str, int]) -> int:
+    """The scorer whose numbers are shown; no choice where there is only one."""
+    if not scorers:
+        return 1
+    with st.sidebar:
+        chosen = st.selectbox(
+            "Scorer",
+            list(scorers),
+            key="scorer",
+            bind=BIND,
+            icon=":material/straighten:",
+            help="Whose similarities and scores are shown, and all that follows from them. Maps, insertion and "
+            "deletion, and paths are the first scorer's, whatever is chosen.",
+        )
+    return scorers.get(str(chosen), 1)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

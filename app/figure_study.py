@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import slices
 import snapshots
 from snapshots import Scope, Snapshot
 from typeset import Draw
+
+# What another scorer would have other numbers of, as SQL names it.
+SCORED = re.compile(r"\b(clip_score|trajectory|rollup_\w+|correlation_\w+)\b")
 
 
 class FigureError(Exception):
@@ -51,6 +55,7 @@ class Choice:
         source: attention or relevance, of word values.
         rows: how many rows (prompts, concepts) at most.
         slice: of the prompts, as `slices.tokens` writes it.
+        scorer: name of the scorer whose similarities and scores are shown; the primary one where none is.
     """
 
     models: tuple[str, ...] = ()
@@ -66,6 +71,7 @@ class Choice:
     source: str = ""
     rows: int = 0
     slice: tuple[str, ...] = ()
+    scorer: str = ""
 
     def arguments(self) -> list[str]:
         """The choice as command-line arguments."""
@@ -245,10 +251,18 @@ class FigureStudy:
             return [int(s) for s in _chosen("steps", self.choice.steps, known)]
         return charts.thin(known, most)
 
+    @property
+    def scorer(self) -> str:
+        """The scorer's name where it is not the primary one and any number asked for depends on it, else ''."""
+        texts = (snapshots.statement(name)[0] for name, _ in self.asked)
+        scored = any(SCORED.search(re.sub("--.*", "", text)) for text in texts)
+        return self.choice.scorer if scored and self.snapshot.scorer > 1 else ""
+
     def source_line(self) -> str:
         """Where the numbers come from, for a caption."""
+        scorer = f"Scored by {self.scorer}. " if self.scorer else ""
         return (
-            f"{self._slice_sentence()}Study “{self.row['name']}”, snapshot {int(self.row['snapshot'])} "
+            f"{self._slice_sentence()}{scorer}Study “{self.row['name']}”, snapshot {int(self.row['snapshot'])} "
             f"(sha256 {str(self.row['content_hash'])[:12]})."
         )
 
@@ -284,10 +298,22 @@ def open_study(place: str, choice: Choice) -> FigureStudy:
     connection = snapshots.connect(snapshot.path, threads="1")
 
     def asker(name: str, **parameters: Any) -> pd.DataFrame:
-        return snapshots.answer(connection, name, parameters)
+        return snapshots.answer(connection, name, parameters, snapshot.scorer)
 
     snapshots.check(snapshot, asker)
+    snapshot = replace(snapshot, scorer=_scorer(choice, snapshots.scorers(asker)))
     return FigureStudy(place, snapshot, asker, choice)
+
+
+def _scorer(choice: Choice, known: Mapping[str, int]) -> int:
+    """The number of the scorer that the author named. Raises FigureError where there is none of that name."""
+    if not choice.scorer:
+        return 1
+    if not known:
+        raise FigureError(
+            f"--scorer: {choice.scorer!r} can't be chosen: this study has one scorer. Leave it out."
+        )
+    return known[_chosen("scorer", (choice.scorer,), list(known))[0]]
 
 
 def spec_of(study: FigureStudy) -> dict[str, Any]:

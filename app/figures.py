@@ -200,6 +200,7 @@ def _snapshot(study: FigureStudy) -> dict[str, Any]:
         "snapshot": int(row["snapshot"]),
         "content_hash": str(row["content_hash"]),
         "file": Path(study.snapshot.path).name,
+        **({"scorer": study.scorer} if study.scorer else {}),
     }
 
 
@@ -338,6 +339,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="text=cat fewest=3 by=final top=20",
     )
     chosen.add_argument("--baseline", default="", metavar="MODEL")
+    chosen.add_argument("--scorer", default="", metavar="NAME", help="of a study with several")
     chosen.add_argument("--score", default="", choices=["clip", "structure", "fid"])
     chosen.add_argument("--source", default="", choices=["attention", "relevance"])
     chosen.add_argument("--rows", type=int, default=0, metavar="N")
@@ -362,6 +364,7 @@ def choice_of(given: argparse.Namespace) -> Choice:
         baseline=given.baseline,
         score=given.score,
         source=given.source,
+        scorer=given.scorer,
         rows=max(given.rows, 0),
     )
 

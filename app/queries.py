@@ -44,6 +44,7 @@ __all__ = [
     "curves",
     "find_studies",
     "locate",
+    "scorers",
     "stands_in",
 ]
 
@@ -76,11 +77,16 @@ def check(snapshot: Snapshot) -> None:
     snapshots.check(snapshot, partial(ask, snapshot))
 
 
+def scorers(snapshot: Snapshot) -> dict[str, int]:
+    """The study's scorers, the primary one first: name -> number; none where there is only one."""
+    return snapshots.scorers(partial(ask, snapshot))
+
+
 def ask(snapshot: Snapshot, name: str, **parameters: Any) -> pd.DataFrame:
     """The rows of `app/sql/<name>.sql`.
 
     Args:
-        snapshot: the database to ask.
+        snapshot: the database to ask, and whose scorer's numbers.
         name: the SQL file; its first comment says what a row is.
         parameters: values of its `$named` parameters; those it does not use are left out.
     """
@@ -99,7 +105,7 @@ def _frozen(value: Any) -> Any:
 def _ask(snapshot: Snapshot, name: str, given: tuple[tuple[str, Any], ...]) -> pd.DataFrame:
     connection, _ = _connect(snapshot.path)
     values = {key: list(v) if isinstance(v, tuple) else v for key, v in given}
-    return snapshots.answer(connection, name, values)
+    return snapshots.answer(connection, name, values, snapshot.scorer)
 
 
 def ask_scope(snapshot: Snapshot, name: str, scope: Scope, **parameters: Any) -> pd.DataFrame:

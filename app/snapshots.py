@@ -87,10 +87,12 @@ class Snapshot:
     Attributes:
         path: the DuckDB file.
         stamp: its modification time and size; a file replaced in place is another snapshot.
+        scorer: whose numbers are read, by its place in the study file; 1 = the first, the primary one.
     """
 
     path: str
     stamp: str
+    scorer: int = 1
 
 
 @dataclass(frozen=True)
@@ -325,12 +327,35 @@ def statement(name: str) -> tuple[str, frozenset[str]]:
     return text, frozenset(re.findall(r"\$([a-z_]+)", text))
 
 
+def scorers(ask: Ask) -> dict[str, int]:
+    """The study's scorers, the primary one first: name -> number; none where there is only one."""
+    schemas = ask("scorers")["schema_name"].tolist()
+    if len(schemas) < 2:
+        return {}
+    numbers = [1 if schema == "main" else int(schema.removeprefix("scorer_")) for schema in schemas]
+    try:
+        listed = json.loads(str(ask("study")["spec"].iloc[0]))["scorer"]
+        names = [str(listed[number - 1]["name"]) for number in numbers]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        names = []
+    if len(set(names)) < len(numbers):  # a study file's names are distinct: this is another's work
+        names = [f"scorer {number}" for number in numbers]
+    return dict(zip(names, numbers, strict=True))
+
+
+def use_scorer(connection: duckdb.DuckDBPyConnection, scorer: int) -> None:
+    """Let a connection's, or a cursor's, table names mean a scorer's; 1 is what they mean anyway."""
+    if scorer > 1:
+        connection.execute(statement("settings/use_scorer")[0], {"schema": f"scorer_{scorer:d}"})
+
+
 def answer(
-    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]
+    connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], scorer: int = 1
 ) -> pd.DataFrame:
     """The rows of `app/sql/<name>.sql`; parameters that it does not use are left out."""
     text, wanted = statement(name)
     with connection.cursor() as cursor:
+        use_scorer(cursor, scorer)
         return cursor.execute(text, {k: v for k, v in parameters.items() if k in wanted}).df()
 
 

@@ -145,7 +145,7 @@ def distance_score(
     """Frechet distance at batch 1 to the reference: LOWER = closer, so the areas turn round.
 
     With one image each there is no covariance and only the squared distance of features is left;
-    they are the scorer's.
+    they are the first scorer's.
 
     Source: Park et al. 2024's protocol; Heusel et al. 2017 (arXiv 1706.08500), equation 6.
     """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 
 from pipeline import correlation
+from pipeline.database.publish import of_scorer
 
 SQL = Path(__file__).parent / "database"
 
@@ -16,10 +18,25 @@ def findings(snapshot: Path) -> str:
     """Per model: its CLIP score with a 95 % interval over prompts, and when each family of concepts emerges.
 
     Emergence is the median over samples of a concept that the prompt names, as a share of the steps in %, 0 = noise.
+    Of several scorers, each has a table under its source.
     """
     with duckdb.connect(snapshot, read_only=True) as con:
-        scores = con.execute((SQL / "finding_scores.sql").read_text()).fetchall()
-        families = con.execute((SQL / "finding_emergence.sql").read_text()).fetchall()
+        scorers = _ask(con, "finding_scorers")[0][0]
+        if scorers == 1:
+            return _table(con)
+        parts = []
+        for scorer in range(1, scorers + 1):
+            with of_scorer(con, scorer):
+                parts.append(f"by the scorer {_ask(con, 'finding_scorer')[0][0]}\n{_table(con)}")
+    return "\n\n".join(parts)
+
+
+def _ask(con: duckdb.DuckDBPyConnection, name: str) -> list[Any]:
+    return con.execute((SQL / f"{name}.sql").read_text()).fetchall()
+
+
+def _table(con: duckdb.DuckDBPyConnection) -> str:
+    scores, families = _ask(con, "finding_scores"), _ask(con, "finding_emergence")
     by_model: dict[str, list[float]] = {}
     counts: dict[str, tuple[int, int]] = {}
     for label, score, done, failed in scores:

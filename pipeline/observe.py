@@ -29,7 +29,7 @@ from pipeline.study import Frames
 
 @dataclass(frozen=True)
 class Batch:
-    """What is being sampled: one pipeline call of b prompts with one seed."""
+    """What is being sampled: one pipeline call of b prompts with one seed. `scorer` is the study's first."""
 
     prompts: tuple[Prompt, ...]
     seed: int
@@ -87,7 +87,7 @@ class StepView:
         return self._images
 
     def embeddings(self) -> Float[Tensor, "b d"]:
-        """Unit CLIP embeddings of the predicted clean images; computed once."""
+        """Unit embeddings of the predicted clean images by the study's first scorer; computed once."""
         if self._embeddings is None:
             self._embeddings = self.batch.scorer.images(self.images())
         return self._embeddings
@@ -363,7 +363,7 @@ class Curves:
 
 
 class ConceptObserver(ImageObserver):
-    """Similarity of every step's predicted clean image to every concept and to the item's whole prompt.
+    """Similarity of every step's predicted clean image to every concept and to the item's prompt, by the first scorer.
 
     Source: METHODS, "Concept similarity": cos(CLIP_image(decode(x0_t)), CLIP_text(concept)), raw, in [-1, 1].
     """

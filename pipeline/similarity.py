@@ -110,7 +110,7 @@ def batch_one_fid(
     """Minus the Frechet distance between two sets of one image each: higher = closer, at most 0.
 
     One image has no covariance, so only the squared distance of the features is left. The features
-    are those of the study's scorer; the paper's Inception weights are not on any package registry.
+    are those of the study's first scorer; the paper's Inception weights are not on any package registry.
 
     Source: Heusel et al. 2017 (arXiv 1706.08500), equation 6, at batch 1 as in Park et al. 2024.
     """

@@ -72,6 +72,24 @@ def test_the_view_tells_what_changed(twice, open_view: Open):  # noqa: F811
     assert table.loc["scenes-unet", "difference"] == pytest.approx(0.1, abs=1e-6)
 
 
+def test_snapshots_are_compared_by_the_scorer_chosen(two_scorers, tmp_path, open_view: Open):  # noqa: F811
+    place = shutil.copytree(two_scorers, tmp_path / "scored")
+    old = place / json.loads((place / "current.json").read_text())["snapshot"]
+    publish(place)
+    with duckdb.connect(str(old)) as db:
+        db.execute("UPDATE scorer_2.score SET clip_score = clip_score - 0.1")
+    without = shutil.copytree(place, tmp_path / "without")
+    with duckdb.connect(str(without / "snapshots" / old.name)) as db:
+        db.execute("DROP SCHEMA scorer_2 CASCADE")
+    tables = [
+        open_view("changes", place, scorer=name).dataframe[0].value
+        for name in ("scenes-clip", "ViT-B-32-openai")
+    ]
+    assert [table["altered"].sum() for table in tables] == [0, 24]
+    app = open_view("changes", without, scorer="ViT-B-32-openai")
+    assert not app.exception and "no numbers of this scorer" in shown(app)
+
+
 def test_one_snapshot_has_nothing_to_compare_with(results, open_view: Open):  # noqa: F811
     app = open_view("changes", results)
     assert not app.exception

@@ -74,6 +74,7 @@ def test_a_study_of_two_scorers_goes_on_where_it_stopped(tmp_path, capsys):
     assert main([*run, "3"]) == 0
     assert main([*run, "3", "4"]) == 0
     assert "1 work units run in" in (said := capsys.readouterr().out) and "1 were there" in said
+    assert "by the scorer data/models/scenes-clip\n" in said and said.count("CLIP score") == 4
     assert main(["verify", str(out)]) == 0 and main(["diff", str(out), str(out)]) == 0
     with duckdb.connect(next((out / "snapshots").glob("*2.duckdb")), read_only=True) as db:
         spec = json.loads(db.execute("SELECT spec FROM study").fetchone()[0])

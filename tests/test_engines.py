@@ -3,17 +3,19 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 from fake_worker import FakeWorker
-from synthetic import plan_of, small_study
+from synthetic import plan_of, small_study, with_scorers
 
 from pipeline import engine
 from pipeline.database.publish import publish
 from pipeline.engine import Engine
-from pipeline.errors import StoreError
+from pipeline.engines.host import Host, Job, checked, rooted
+from pipeline.errors import ModelError, StoreError
 from pipeline.shards import Results
 from pipeline.verify import verify
 
@@ -121,3 +123,26 @@ def test_shards_in_an_object_store(tmp_path, kind, expected, monkeypatch):
 def test_places_that_are_no_object_store_are_refused(tmp_path, place):
     with pytest.raises(StoreError, match="--shards"):
         engine.run(plan_of(small_study()), tmp_path, "cpu", FakeWorker, shards=place)
+
+
+def test_a_worker_elsewhere_must_have_every_scorer_as_planned():
+    made = plan_of(with_scorers(small_study(models=1)))
+    study = rooted(made.study)
+    assert [Path(s.source).is_absolute() for s in study.scorers] == [True, False]
+    assert [s.name for s in study.scorers] == [s.name for s in made.study.scorers]
+
+    def job(**revisions):
+        planned = replace(made.revisions, **revisions)
+        return Job(study, made.bank, planned, None, "cpu", FakeWorker, elsewhere=True)
+
+    assert Host(job(), 0)._open(study.models[0]).description
+    with pytest.raises(ModelError, match="scorer ViT-B-32 on .* is not what the driver planned"):
+        Host(job(further_scorers=("laion400m_e31",)), 0)._open(study.models[0])
+
+
+def test_a_further_score_that_is_not_a_number_fails_its_sample():
+    made = plan_of(with_scorers(small_study(models=1)))
+    unit = made[0]
+    rows = FakeWorker(made.study, unit.model, made.bank).run(unit)
+    rows[1]["further_scorers"][0]["trajectories"][0]["similarity"][2] = float("nan")
+    assert [row["status"] for row in checked(unit, rows)] == ["done", "failed", "done", "done"]

@@ -404,19 +404,36 @@ def test_half_precision(root, card, name, dtype):
     card(name, dtype)
 
 
+@pytest.mark.parametrize("kind", ["model", "sequential"])
 @pytest.mark.parametrize("name", KNOWN)
-def test_offload(root, card, name):
-    with pytest.raises(ModelError, match="offload = 'model' moves parts"):
-        models.open_pipeline(spec(name, offload="model"), CPU)
+def test_offload(root, card, name, kind):
+    with pytest.raises(ModelError, match=f"offload = '{kind}' moves parts"):
+        models.open_pipeline(spec(name, offload=kind), CPU)
     pipeline = models.open_pipeline(spec(name), CPU)
     if pipeline.model_cpu_offload_seq is None:
         return card(name, "offload", "no: the pipeline has none")
-    pipeline.enable_model_cpu_offload(device="cpu")  # its hooks, with the CPU in the GPU's place
+    # its hooks, with the CPU in the GPU's place
+    getattr(pipeline, f"enable_{kind}_cpu_offload")(device="cpu")
     run = watch(name, pipeline, spec(name), prompts_of(name))
     assert torch.equal(run.watched, seen(name).plain)
     for view, replay in zip(run.views, run.replays, strict=True):
         assert torch.equal(replay, view.prediction)
     return card(name, "offload")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, and there is none")
+@pytest.mark.parametrize(
+    "options", [{}, {"dtype": "bfloat16"}, {"offload": "model"}, {"offload": "sequential"}], ids=str
+)
+@pytest.mark.parametrize("name", KNOWN)
+def test_on_a_gpu(root, name, options):
+    model = spec(name, **{"dtype": "float16"} | options)
+    pipeline = models.open_pipeline(model, torch.device("cuda"))
+    run = watch(name, pipeline, model, prompts_of(name))
+    assert torch.equal(run.plain, run.watched)
+    for view, replay in zip(run.views, run.replays, strict=True):
+        assert torch.equal(replay, view.prediction)
+    assert torch.allclose(run.plain.cpu(), seen(name).plain, atol=0.35)
 
 
 @pytest.mark.parametrize("key", ["vae_tiling", "vae_slicing"])

@@ -145,6 +145,30 @@ def test_the_manifests_command_makes_the_figure_again(everything: Path, tmp_path
     assert all(q["file"].startswith("app/sql/") and len(q["sha256"]) == 64 for q in told["queries"])
 
 
+def test_a_figure_of_another_scorer_says_so(two_scorers: Path, tmp_path: Path) -> None:
+    first = made(two_scorers, "scores")
+    done = run("--figure", "scores", "--scorer", "ViT-B-32-openai", "--out", str(tmp_path), place=two_scorers)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    caption = (tmp_path / "scores.caption.txt").read_text()
+    told = json.loads((tmp_path / "scores.manifest.json").read_text())
+    assert "Scored by ViT-B-32-openai." in caption and "Scored by" not in first.figure.caption
+    assert told["snapshots"][0]["scorer"] == "ViT-B-32-openai"
+    assert "--scorer ViT-B-32-openai" in told["command"]
+    assert b"scorer" not in first.files["scores.manifest.json"]
+    assert (tmp_path / "scores.csv").read_bytes() != first.files["scores.csv"]
+    same = made(two_scorers, "scores", scorer="scenes-clip")
+    assert same.files["scores.csv"] == first.files["scores.csv"]
+    spectra = made(two_scorers, "spectra", scorer="ViT-B-32-openai")
+    assert "Scored by" not in spectra.figure.caption  # nobody scores them
+
+
+def test_a_scorer_that_the_study_does_not_have(two_scorers: Path, one_model: Path) -> None:
+    with pytest.raises(FigureError, match="'x' is not in this study. Allowed: scenes-clip, ViT"):
+        open_study(str(two_scorers), Choice(scorer="x"))
+    with pytest.raises(FigureError, match="this study has one scorer. Leave it out"):
+        open_study(str(one_model), Choice(scorer="x"))
+
+
 def run(*arguments: str, place: Path | str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "app/figures.py", str(place), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import console
@@ -202,3 +203,36 @@ def test_hostile_column_names_and_texts(open_view: Open, hostile: Path) -> None:
     app = open_view("sql", hostile, q='SELECT text, words AS "a.b[0] <b>*x*" FROM prompt')
     assert not app.exception
     assert charts_of(app)
+
+
+def test_names_mean_the_scorer_chosen_and_the_sandbox_stays(
+    two_scorers: Path,
+    outside: Path,
+    open_view: Open,  # noqa: F811
+) -> None:
+    first = queries.locate(two_scorers)
+    second = replace(first, scorer=2)
+    sql = (
+        "SELECT (SELECT avg(clip_score) FROM {0}) AS score, (SELECT count(*) FROM frame) AS frames"
+    )
+    plain, main, other = (
+        console.run(second, sql.format(name)).rows for name in ("sample", "main.sample", "scorer_2.sample")
+    )  # fmt: skip
+    assert plain.equals(other) and not plain.equals(main)
+    assert console.run(first, sql.format("sample")).rows.equals(main)
+    for attack in (
+        f"SELECT * FROM read_text('{outside / 'secret.txt'}')",
+        "SET schema = 'main'",
+        "USE scorer_2",
+        "DROP SCHEMA scorer_2",
+        "SET lock_configuration = false",
+        f"ATTACH '{outside / 'new.duckdb'}'",
+    ):
+        with pytest.raises(ConsoleError):
+            console.run(second, attack)
+    columns = queries.ask(second, "columns")
+    assert columns.equals(queries.ask(first, "columns"))
+    assert not columns.duplicated(["table_name", "column_name"]).any()
+    app = open_view("sql", two_scorers, scorer="ViT-B-32-openai", q=sql.format("sample"))
+    assert not app.exception and "scorer_2 = ViT-B-32-openai" in shown(app).replace("\\", "")
+    assert any(frame.value.equals(plain) for frame in app.dataframe)

@@ -325,3 +325,40 @@ def test_every_tooltip_leads_to_a_definition_that_is_there() -> None:
     assert controls.with_definition("What.", "curves") == (
         "What. [How it is defined](measures#concept-similarity)"
     )
+
+
+def test_one_scorer_needs_no_picker(open_view: Open, one_model: Path) -> None:
+    app = open_view("overview", one_model, scorer="anything")
+    assert not app.exception and "scorer" not in [box.key for box in app.selectbox]
+
+
+def test_the_scorer_is_in_the_url_and_changes_every_number(
+    open_view: Open, two_scorers: Path
+) -> None:
+    first = open_view("models", two_scorers)
+    assert first.selectbox(key="scorer").options == ["scenes-clip", "ViT-B-32-openai"]
+    assert "the scorers **contradict each other**" in shown(first)
+    second = open_view("models", two_scorers, scorer="ViT-B-32-openai")
+    assert second.selectbox(key="scorer").value == "ViT-B-32-openai"
+    assert not first.exception and not second.exception
+    gaps = [float(app.metric[0].value) for app in (first, second)]
+    assert gaps[0] < 0 < gaps[1]
+    second.switch_page("views/overview.py").run()
+    assert second.selectbox(key="scorer").value == "ViT-B-32-openai"
+    assert "Scored by ViT-B-32 (openai)" in shown(second).replace("\\", "")
+
+
+@pytest.mark.parametrize("view", ["timesteps", "prompts", "faithfulness", "review", "publish"])
+def test_views_by_another_scorer(view: str, open_view: Open, two_scorers: Path) -> None:
+    app = open_view(view, two_scorers, scorer="ViT-B-32-openai")
+    assert not app.exception
+    if view == "publish":
+        said = shown(app).replace("\\", "")
+        assert "--scorer ViT-B-32-openai" in said and "Scored by ViT-B-32-openai" in said
+
+
+def test_a_link_with_a_scorer_that_is_not_there_shows_the_first(
+    open_view: Open, two_scorers: Path
+) -> None:
+    app = open_view("sql", two_scorers, scorer="scorer_2'; DROP TABLE sample; --")
+    assert not app.exception and app.selectbox(key="scorer").value == "scenes-clip"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def show(page: Page) -> None:
             icon=":material/history:",
         )
         return
-    older = choose(found)
+    older = choose(page, found)
     if older is None:
         return
     study, before = page.study, queries.ask(older, "study").iloc[0]
@@ -46,8 +47,8 @@ def show(page: Page) -> None:
     )
 
 
-def choose(found: list[Path]) -> Snapshot | None:
-    """The older snapshot to compare with, or None where it can't be read, which is said."""
+def choose(page: Page, found: list[Path]) -> Snapshot | None:
+    """The older snapshot to compare with, or None where it can't be read or lacks the scorer, which is said."""
     names = [path.stem for path in found]
     name = st.selectbox("Compare with", names, key="since", bind=controls.BIND)
     older = queries.locate(found[names.index(name)] if name in names else found[0])
@@ -56,7 +57,15 @@ def choose(found: list[Path]) -> Snapshot | None:
     except SnapshotError as error:
         controls.empty(error.title, error.detail, icon=":material/database_off:")
         return None
-    return older
+    scorers: dict[str, int] = queries.scorers(older) if page.scorer else {"": 1}
+    if page.scorer not in scorers:
+        controls.empty(
+            "That snapshot has no numbers of this scorer.",
+            f"It was published without {controls.plain(page.scorer)}. Choose another scorer in the sidebar.",
+            icon=":material/straighten:",
+        )
+        return None
+    return replace(older, scorer=scorers[page.scorer])
 
 
 def facts(study: pd.Series, before: pd.Series) -> None:

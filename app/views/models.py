@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import charts
@@ -9,6 +10,7 @@ import controls
 import numpy as np
 import pandas as pd
 import queries
+import scorer_agreement
 import streamlit as st
 import uncertainty
 from controls import BIND, Page
@@ -16,6 +18,11 @@ from controls import BIND, Page
 SCORE_HELP = "CLIP score of the final image: cosine to its prompt, -1 to 1; higher is better."
 MOST_ROWS = 14
 MOST_PROMPTS = 4
+AGREEMENT = {
+    scorer_agreement.AGREE: ":material/check_circle:",
+    scorer_agreement.CONTRADICT: ":material/warning:",
+    scorer_agreement.UNDECIDED: ":material/help:",
+}
 
 
 def show(page: Page) -> None:
@@ -39,6 +46,8 @@ def show(page: Page) -> None:
     shown = page.models[page.models["model_id"].isin(candidates)]
     verdicts(page, pairs, baseline, candidates)
     measures(page, pairs, baseline, candidates)
+    if page.scorers:
+        scorers_agree(page, baseline, candidates)
     grid = difference_grid(page, baseline, candidates)
     if len(grid):
         heat_map(page, grid, shown, baseline)
@@ -221,6 +230,60 @@ def measure_table(
             "prompts",
         ]
     ]
+
+
+def scorers_agree(page: Page, baseline: int, candidates: list[int]) -> None:
+    """Whether the study's scorers say the same: which model is better, and which prompts came out well."""
+    scores = {
+        name: queries.ask_scope(replace(page.snapshot, scorer=number), "scores", page.scope)
+        for name, number in page.scorers.items()
+    }
+    table = page.labelled(scorer_agreement.verdicts(scores, baseline, candidates))
+    ranks = page.labelled(scorer_agreement.rank_correlations(scores))
+    with controls.card(
+        "Do the scorers agree?",
+        key="scorers",
+        data=table,
+        help="Each scorer's own verdict on the same images, whichever is chosen in the sidebar. Where scorers contradict "
+        "each other, what they were trained on decides, not the models.",
+    ):
+        said = scorer_agreement.summary(table)
+        against = controls.plain(page.label(baseline))
+        for candidate, word in said.items():
+            one = table.loc[table["model_id"] == candidate, "verdict"].iloc[0]
+            what = f": {one}" if word == scorer_agreement.AGREE else ""
+            st.markdown(
+                f"{AGREEMENT[word]} {controls.plain(page.label(candidate))} vs {against}: "
+                f"the scorers **{word}**{what}."
+            )
+        _agreement_table(table, "Mean differences per scorer", "difference", "Difference")
+        _agreement_table(ranks, "Rank correlation of the scorers", "spearman", "Spearman")
+        first = controls.plain(next(iter(page.scorers)))
+        st.caption(
+            f"Above: CLIP score, candidate minus {against}; 95 % percentile bootstrap over prompts (B = 2000), Wilcoxon "
+            f"p, Holm over the table. Scales differ from scorer to scorer: compare verdicts, not sizes. Below: Spearman's "
+            f"correlation with {first} over a model's prompts, seeds averaged; 95 % by Fisher's z."
+        )
+
+
+def _agreement_table(table: pd.DataFrame, alt: str, measure: str, title: str) -> None:
+    order = ["model", "scorer", "verdict", measure, "low", "high", "p", "prompts"]
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        table[[name for name in order if name in table]],
+        hide_index=True,
+        alt=alt,
+        column_config={
+            "model": st.column_config.TextColumn("Model", pinned=True),
+            "scorer": "Scorer",
+            "verdict": "Verdict",
+            measure: number(title, format="%+.4f" if measure == "difference" else "%+.2f"),
+            "low": number("95 % low", format="%+.4f" if measure == "difference" else "%+.2f"),
+            "high": number("95 % high", format="%+.4f" if measure == "difference" else "%+.2f"),
+            "p": number("p (Holm)", format="%.3g"),
+            "prompts": "Prompts",
+        },
+    )
 
 
 def _wide(pairs: pd.DataFrame, baseline: int) -> pd.DataFrame:

@@ -137,6 +137,7 @@ def chosen(page: Page, name: str) -> Choice:
         concepts=tuple(concepts),
         prompts=tuple(shown),
         baseline=str(baseline) if baseline and baseline != labels[0] else "",
+        scorer=page.scorer,
         slice=slices.tokens({key: st.session_state.get(key) for key in slices.KEYS}),
     )
 

@@ -23,7 +23,7 @@ HUES = {PASS: "green", FAIL: "red"}
 # How much worse is tolerated unless the reviewers say otherwise, by the start of the measure's name.
 MARGINS = {reviews.CLIP: 0.005, "Final": 0.005}
 NEW = "new"
-FILTERS = ("models", "families", "seeds", *slices.KEYS)
+FILTERS = ("models", "families", "seeds", "scorer", *slices.KEYS)
 
 
 def show(page: Page) -> None:
@@ -291,7 +291,8 @@ def kept(page: Page, review: Review) -> None:
     st.subheader(controls.plain(review.question), anchor=False)
     st.caption(
         f"Opened by {controls.plain(review.author)}, {reviews.when(review.created_at)}, on snapshot "
-        f"{review.snapshot}; judged on snapshot {int(page.study['snapshot'])}."
+        f"{review.snapshot}; judged on snapshot {int(page.study['snapshot'])}"
+        f"{f' by the scorer {controls.plain(page.scorer)}' if page.scorer else ''}."
     )
     if review.filters != filters():
         st.caption(
@@ -389,7 +390,7 @@ def make_report(
     base = address.split("?")[0].rsplit("/", 1)[0] if address else ""
     return Report(
         review, tuple(verdicts), tuple(reviews.notes_of(store, review.review_id)),
-        str(page.study["title"]), int(page.study["snapshot"]), str(page.study["content_hash"]),
+        page.title, int(page.study["snapshot"]), str(page.study["content_hash"]),
         labels, prompts, images, reviews.links(base, review, labels),
     )  # fmt: skip
 

@@ -149,6 +149,15 @@ def schema(page: Page) -> None:
             alt="Columns of the table",
             column_config={"column_name": "Column", "data_type": "Type"},
         )
+        if page.scorers:
+            places = ", ".join(f"{_schema(n)} = {name}" for name, n in page.scorers.items())
+            st.caption(
+                f"Names without a schema mean the scorer chosen. All of them: {controls.plain(places)}."
+            )
+
+
+def _schema(scorer: int) -> str:
+    return "main" if scorer == 1 else f"scorer_{scorer}"
 
 
 show(controls.current())

@@ -54,9 +54,6 @@ KEPT_SNAPSHOTS = 3
 MAX_EXTRA = 10_000_000  # rows of a table of extra/
 # By the scorer's place in the study file: names of schemas are ours, never a user's text.
 CREATE_SCHEMA = {n: f"CREATE SCHEMA scorer_{n}" for n in range(2, MAX_SCORERS + 1)}
-USE_SCHEMA = {1: "SET schema = 'main'"} | {
-    n: f"SET schema = 'scorer_{n}'" for n in range(2, MAX_SCORERS + 1)
-}
 
 # The copy that DuckDB warns of is of one range of concepts; the other way to Arrow leaves a result open.
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
@@ -164,12 +161,12 @@ def _build(
         _insert_descriptions(build)
         _insert_shards(build, progress)
         for scorer in build.scorers:
-            with _of_scorer(db, scorer):
+            with of_scorer(db, scorer):
                 _insert_rollups(build)
         _insert_paths(build)
         _insert_extra(build)
         for scorer in build.scorers:
-            with _of_scorer(db, scorer):
+            with of_scorer(db, scorer):
                 _insert_study(build, number, scorer)
                 _check(db)
         db.execute("CHECKPOINT")
@@ -191,19 +188,20 @@ def _open(temp: Path, memory: str, threads: int, scorers: int = 1) -> duckdb.Duc
     db.execute(_sql("staging.sql"))
     for scorer in range(2, scorers + 1):
         db.execute(CREATE_SCHEMA[scorer])
-        with _of_scorer(db, scorer):
+        with of_scorer(db, scorer):
             db.execute(_sql("scorer.sql"))
     return db
 
 
 @contextmanager
-def _of_scorer(db: duckdb.DuckDBPyConnection, scorer: int) -> Iterator[None]:
+def of_scorer(db: duckdb.DuckDBPyConnection, scorer: int) -> Iterator[None]:
     """Makes table names mean those of a scorer, 1 = the first; what it has none of its own of stays main's."""
-    db.execute(USE_SCHEMA[scorer])
+    use = _sql("use_scorer.sql")
+    db.execute(use, {"schema": f"scorer_{scorer:d}" if scorer > 1 else "main"})
     try:
         yield
     finally:
-        db.execute(USE_SCHEMA[1])
+        db.execute(use, {"schema": "main"})
 
 
 def _sql(name: str) -> str:
@@ -308,7 +306,7 @@ def _insert_shards(build: _Build, progress: Progress | None) -> None:
             if progress is not None:
                 progress(read, len(build.plan))
         for scorer in build.scorers:
-            with _of_scorer(build.db, scorer):
+            with of_scorer(build.db, scorer):
                 build.db.execute(_sql("trajectory.sql"), {"scorer": scorer})
         build.db.execute(_sql("staging.sql"))
 
@@ -405,7 +403,7 @@ def _stage(build: _Build, done: Chunk) -> None:
         rows = tables.trajectory_rows(part, tables.curves_of(part, names), scorer)
         _insert(build.db, "staged", rows)
         if scorer > 1:
-            with _of_scorer(build.db, scorer):
+            with of_scorer(build.db, scorer):
                 _insert(build.db, "score", tables.score_rows(part))
 
 

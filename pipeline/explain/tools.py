@@ -128,7 +128,7 @@ def following_of(view: StepView, item: int) -> Callable[[Tensor], Tensor]:
 
 
 def embed_images(batch: Batch) -> Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n d"]]:
-    """CLIP embeddings of latents, decoded."""
+    """Embeddings of latents, decoded, by the study's first scorer, whom tools judge by."""
     return lambda latents: batch.scorer.images(batch.decode(latents))
 
 
