@@ -75,6 +75,10 @@ def mean_by_group(
     """Sorted groups, the mean of each group's rows ignoring NaN (NaN if all are), and its number of rows."""
     keys, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(index, kind="stable")
+    if len(keys) == len(
+        groups
+    ):  # one seed, nothing to average: 1 ms in place of 18 for 12,821 curves
+        return keys, values[order], counts
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     present = ~np.isnan(values[order])
     sums = np.add.reduceat(np.where(present, values[order], 0.0), starts, axis=0)

@@ -62,6 +62,13 @@ def test_seed_noise_is_the_within_prompt_spread():
     assert np.isnan(c.seed_noise(values, np.arange(4)))
 
 
+def test_mean_by_group_of_single_rows_sorts_them():
+    values = np.array([[1.0, np.nan], [2.0, 3.0]])
+    keys, means, counts = c.mean_by_group(values, np.array([9, 4]))
+    assert keys.tolist() == [4, 9] and counts.tolist() == [1, 1]
+    assert np.array_equal(means, values[::-1], equal_nan=True)
+
+
 def test_mean_by_group_ignores_nan():
     values = np.array([[1.0], [np.nan], [5.0], [np.nan]])
     keys, means, counts = c.mean_by_group(values, np.array([7, 7, 3, 9]))

@@ -47,11 +47,11 @@ Maps = dict[tuple[str, str], Float[np.ndarray, "h w"]]
 class TrustOptions:
     """What is run: scenes explained, steps, masks per map, scenes for the randomised model."""
 
-    scenes: int = 16
+    scenes: int = 12
     steps: int = 30
     at: tuple[int, ...] = (3, 10, 18, 26)
-    masks: int = 200
-    random_scenes: int = 4
+    masks: int = 128
+    random_scenes: int = 2
     random_at: tuple[int, ...] = (10,)
     batch: int = 8
 
