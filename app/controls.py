@@ -381,7 +381,7 @@ def csv(data: pd.DataFrame) -> bytes:
 def figure(
     title: str,
     chart: alt.TopLevelMixin,
-    data: pd.DataFrame,
+    data: pd.DataFrame | Callable[[], pd.DataFrame],
     caption: str,
     *,
     key: str,
@@ -394,7 +394,7 @@ def figure(
     Args:
         title: sentence case.
         chart: an Altair chart.
-        data: the chart's rows.
+        data: the chart's rows, or a function that makes them when the button is clicked.
         caption: n, interval and method.
         key: unique on the page.
         help: what the measure means and which way is better.

@@ -44,6 +44,7 @@ __all__ = [
     "curves",
     "find_studies",
     "locate",
+    "paired_grid",
     "stands_in",
 ]
 
@@ -126,3 +127,14 @@ def curves(
         intervals.
     """
     return snapshots.curves(partial(ask_scope, snapshot), scope, concepts, named=named)
+
+
+def paired_grid(
+    snapshot: Snapshot, scope: Scope, baseline: int, candidates: Iterable[int]
+) -> pd.DataFrame:
+    """Moments of the paired differences to the baseline per (candidate, concept, step); see the SQL."""
+    study = ask(snapshot, "study").iloc[0]
+    complete = bool(study["done_samples"] == study["planned_samples"])
+    return snapshots.paired_grid(
+        partial(ask_scope, snapshot), scope, baseline, list(candidates), complete=complete
+    )
