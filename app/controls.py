@@ -28,6 +28,9 @@ import watch_panel
 from PIL import Image
 from queries import Scope, Snapshot, SnapshotError
 
+# A chart's parts are not checked against Vega-Lite's schema as they are made, which the tests do: see _Trusted.
+alt.utils.schemapi.disable_debug_mode()
+
 BIND: Any = "query-params"
 NO_CATEGORY = "(no category)"
 # Pictures below this side are enlarged without smoothing, so that a 64 px scene shows its pixels,

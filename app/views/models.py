@@ -181,7 +181,7 @@ def measure_table(
     found = queries.ask_scope(
         page.snapshot, "paired_families", page.scope, baseline=baseline, candidates=candidates
     )
-    families = [f for f in dict.fromkeys(page.concepts["family"]) if f in set(found["family"])]
+    families = list(dict.fromkeys(page.concepts["family"]))
     rows = []
     for c in candidates:
         own = pairs[pairs["model_id"] == c]
