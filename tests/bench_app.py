@@ -250,8 +250,15 @@ DOING: dict[str, Callable[[Reader, Act], None]] = {
 }
 
 
-def look_at(server: Server, views: Sequence[str], most: int) -> dict[str, Waits]:
-    """Opens every view, cold and warm, and changes what can be changed, at most so many times a start."""
+def look_at(server: Server, views: Sequence[str], starts: int, most: int) -> dict[str, Waits]:
+    """Opens every view, cold and warm, and changes what can be changed.
+
+    Args:
+        server: the app.
+        views: to look at.
+        starts: at most so many times a view is opened for changes.
+        most: changes after each start.
+    """
     found = {view: Waits() for view in views}
     with reading(server) as reader:
         for view, waits in found.items():
@@ -259,7 +266,7 @@ def look_at(server: Server, views: Sequence[str], most: int) -> dict[str, Waits]
             waits.warm = [first_paint(reader, server, view) for _ in range(OPENED)]
         for turn, (view, own) in enumerate(OWN.items()):
             if view in found:
-                for start, acts in [*own, *narrowings(turn)]:
+                for start, acts in [*own, *narrowings(turn)][:starts]:
                     first_paint(reader, server, view, start)
                     for act in acts[:most]:
                         found[view].changes.append(change(reader, server, act))
@@ -331,6 +338,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--prompts", type=int, default=big_study.PROMPTS, metavar="N")
     parser.add_argument("--folder", type=Path, help="where the study is kept for the next time")
     parser.add_argument("--views", nargs="+", default=VIEWS, choices=VIEWS, metavar="VIEW")
+    parser.add_argument(
+        "--starts", type=int, default=99, metavar="N", help="of changes, in each view"
+    )
     parser.add_argument("--most", type=int, default=9, metavar="N", help="changes after each start")
     parser.add_argument("--slowest", type=int, default=10, metavar="N", help="changes to list")
     given = parser.parse_args(arguments)
@@ -341,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = given.folder or ROOT / "data" / "results" / f"bench-app-{given.prompts}"
     size = big_study.build(folder, given.prompts)
     with served(folder) as server:
-        found = look_at(server, given.views, given.most)
+        found = look_at(server, given.views, given.starts, given.most)
         peak = server.peak_gb()
     print(f"{size / 1e6:.1f} million similarities; {machine()}\n\n{table(found)}\n")
     told = bars(found, peak)
