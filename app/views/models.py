@@ -189,8 +189,9 @@ def measure_table(
         by_family = dict(list(found[found["model_id"] == c].groupby("family")))
         for column, title in (("final", "Final similarity"), ("emergence", "Emergence step")):
             for family in (f for f in families if f in by_family):
-                both = (by_family[family][f"{column}_{side}"] for side in ("baseline", "candidate"))
-                rows.append(_measure_row(page, f"{title}: {family}", *both, c))
+                one = by_family[family]
+                first, second = one[f"{column}_baseline"], one[f"{column}_candidate"]
+                rows.append(_measure_row(page, f"{title}: {family}", first, second, c))
     table = pd.DataFrame([row for row in rows if row["prompts"]])
     table["p"] = uncertainty.holm(table["p"])
     table["better"] = [_verdict(row) for row in table.to_dict("records")]
