@@ -5,6 +5,7 @@
 # make bench  the benchmarks (ratios against plain runs, in one process)
 # make bench-peers  word maps and their cost beside DAAM and attention-map-diffusers, which it installs apart
 # make bench-scale  full recording, 50 million similarities, a million units, memory, Ray (ONLY="plan resume" for some)
+# make bench-app  the app on 50 million similarities in a browser: first paint, filter changes, memory (ARGS="--views models")
 # make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
 # make chaos  at least 200 SIGKILLs over runs and publishers, and every other fault; prints what was lost
 # make train-demo  train the bundled models again (hours on a CPU)
@@ -17,7 +18,7 @@ STUDY ?= data/studies/demo.toml
 RESULTS ?=
 FIGURES ?= docs/gallery
 
-.PHONY: install demo app test check format bench bench-peers bench-scale figures train-demo trust clean chaos
+.PHONY: install demo app test check format bench bench-peers bench-scale bench-app figures train-demo trust clean chaos
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -62,6 +63,9 @@ bench-peers: $(STAMP)
 
 bench-scale: $(STAMP)
 	$(BIN)/python -m pipeline.bench_scale $(if $(ONLY),--only $(ONLY))
+
+bench-app: $(STAMP)
+	$(BIN)/python tests/bench_app.py $(ARGS)
 
 figures: $(STAMP)
 	$(BIN)/python app/figures.py $(or $(RESULTS),data/results/demo) --all --out $(FIGURES)

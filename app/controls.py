@@ -28,6 +28,9 @@ import watch_panel
 from PIL import Image
 from queries import Scope, Snapshot, SnapshotError
 
+# A chart's parts are not checked against Vega-Lite's schema as they are made, which the tests do: see _Trusted.
+alt.utils.schemapi.disable_debug_mode()
+
 BIND: Any = "query-params"
 NO_CATEGORY = "(no category)"
 # Pictures below this side are enlarged without smoothing, so that a 64 px scene shows its pixels,
@@ -415,7 +418,7 @@ def csv(data: pd.DataFrame) -> bytes:
 def figure(
     title: str,
     chart: alt.TopLevelMixin,
-    data: pd.DataFrame,
+    data: pd.DataFrame | Callable[[], pd.DataFrame],
     caption: str,
     *,
     key: str,
@@ -428,7 +431,7 @@ def figure(
     Args:
         title: sentence case.
         chart: an Altair chart.
-        data: the chart's rows.
+        data: the chart's rows, or a function that makes them when the button is clicked.
         caption: n, interval and method.
         key: unique on the page.
         help: what the measure means and which way is better.

@@ -343,7 +343,7 @@ def difference_heatmap(study: FigureStudy) -> Figure:
     """Where on the concept x step grid a candidate differs significantly from the baseline."""
     baseline, others = _need_two(study)
     candidate = others[0]
-    data = study.ask_scope("paired_grid", baseline=baseline, candidates=[candidate])
+    data = study.paired_grid(baseline, [candidate])
     if data.empty:
         raise _no_trajectories()
     low, high = uncertainty.t_limits(data["mean"], data["sd"], data["prompts"])

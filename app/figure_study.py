@@ -215,6 +215,13 @@ class FigureStudy:
         """Mean similarity per (model, concept, step) with its interval."""
         return snapshots.curves(self.ask_scope, self.scope, concepts, named=named)
 
+    def paired_grid(self, baseline: int, candidates: Sequence[int]) -> pd.DataFrame:
+        """What `snapshots.paired_grid` gives."""
+        complete = bool(self.row["done_samples"] == self.row["planned_samples"])
+        return snapshots.paired_grid(
+            self.ask_scope, self.scope, baseline, candidates, complete=complete
+        )
+
     def pick_prompts(self, prompts: pd.DataFrame, most: int) -> pd.DataFrame:
         """The prompts that the author named, else the first ones.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import controls
 import streamlit as st
+import timings
 from queries import SnapshotError
 
 HERE = Path(__file__).resolve().parent
@@ -98,12 +99,13 @@ def main() -> None:
     chosen = st.navigation(sections, expanded=True)
     view = views[chosen.title]
     scrubber = view.scrubber and (not view.needs or view.needs in st.query_params)
-    try:
-        controls.set_up(sys.argv[1:], scrubber=scrubber)
-    except SnapshotError as error:
-        controls.trouble(error)
-        return
-    chosen.run()
+    with timings.noted(view.name):
+        try:
+            controls.set_up(sys.argv[1:], scrubber=scrubber)
+        except SnapshotError as error:
+            controls.trouble(error)
+            return
+        chosen.run()
 
 
 main()

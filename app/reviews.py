@@ -123,15 +123,15 @@ def measures(
     """
     given = {**scope.parameters(), "models": list(pair)}
     out: Measures = {CLIP: ("higher", _wide(ask("scores", **given), "score"))}
-    final = ask("paired_final", **{**given, "baseline": pair[0], "candidates": [pair[1]]})
-    final = final.merge(concepts[["concept_id", "family"]], on="concept_id")
+    found = ask("paired_families", **{**given, "baseline": pair[0], "candidates": [pair[1]]})
+    families = dict(list(found.groupby("family")))
     for column, title, direction in (
         ("final", "Final similarity", "higher"),
         ("emergence", "Emergence step", "lower"),
         ("auc", "Area under the curve", "higher"),
     ):
-        for family, own in final.groupby("family", sort=False):
-            out[f"{title}: {family}"] = (direction, _wide(own, column))
+        for family in (f for f in dict.fromkeys(concepts["family"]) if f in families):
+            out[f"{title}: {family}"] = (direction, _sides(families[family], column, pair))
     auc = ask("figure_auc", **given)
     for (method, game, score), own in auc.groupby(["method", "game", "score"], sort=False):
         lower = (game == "deletion") != (score == "fid")
@@ -143,6 +143,12 @@ def measures(
 
 def _wide(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     return rows.pivot_table(index="prompt_id", columns="model_id", values=value)
+
+
+def _sides(rows: pd.DataFrame, column: str, pair: tuple[int, int]) -> pd.DataFrame:
+    """What `_wide` gives, from rows that hold both models; a model without any value is left out."""
+    sides = {pair[0]: rows[f"{column}_baseline"], pair[1]: rows[f"{column}_candidate"]}
+    return pd.DataFrame(sides).set_index(rows["prompt_id"]).dropna(axis=1, how="all")
 
 
 def judge(criterion: Criterion, found: Measures, pair: tuple[int, int]) -> Verdict:

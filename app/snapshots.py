@@ -126,6 +126,11 @@ class Scope:
             return ""
         return self.categories[0] if len(self.categories) == 1 else None
 
+    @property
+    def one_curve(self) -> bool:
+        """Whether a prompt has one curve per model and concept: of one seed, or of all, which publish has averaged."""
+        return len(self.seeds) in (1, self.total_seeds)
+
     def parameters(self) -> dict[str, list[Any] | None]:
         """The scope as SQL parameters."""
         return {
@@ -373,6 +378,26 @@ def curves(
     category = scope.rolled_up
     if category is not None and not named:
         return ask_scope("curves_rollup", scope, concepts=list(concepts), category=category)
-    table = ask_scope("curves", scope, concepts=list(concepts), named=named)
+    name = "curves_prompts" if scope.one_curve else "curves"
+    whole = len(scope.seeds) == scope.total_seeds
+    table = ask_scope(name, scope, concepts=list(concepts), named=named, whole=whole)
     low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])
     return table.assign(low=low, high=high)
+
+
+def paired_grid(
+    ask_scope: Ask, scope: Scope, baseline: int, candidates: Sequence[int], *, complete: bool
+) -> pd.DataFrame:
+    """Moments of the paired differences per (candidate, concept, step), over shared prompts and seeds.
+
+    Args:
+        ask_scope: answers (name, scope, **parameters).
+        scope: the filters.
+        baseline: model_id.
+        candidates: model_id.
+        complete: whether no sample of the study is missing; else two models may have other seeds of a prompt.
+    """
+    whole = len(scope.seeds) == scope.total_seeds
+    averaged = scope.one_curve and (complete or len(scope.seeds) == 1)
+    name = "paired_grid_prompts" if averaged else "paired_grid"
+    return ask_scope(name, scope, baseline=baseline, candidates=list(candidates), whole=whole)

@@ -9,6 +9,7 @@ shadow the standard library's module.)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,10 @@ from scipy import stats
 LEVEL = 0.95
 RESAMPLES = 2000
 SEED = 20240215
-# Above this many prompts the percentile bootstrap of a mean and the normal interval agree to the
-# third digit, and the bootstrap of a whole curve would take seconds.
-MOST_BOOTSTRAPPED = 5000
+# Above this many prompts the limits of the percentile bootstrap of a mean and those of the t interval are nearer to each
+# other than two bootstraps with other seeds: at n = 1000 the seed moves them by 3 % of the half width, and t is off by at
+# most 2.4 %, for normal, exponential and lognormal differences alike. Drawing for 5,000 prompts took 0.7 s, for every n.
+MOST_BOOTSTRAPPED = 1000
 
 Floats = NDArray[np.float64]
 
@@ -115,11 +117,21 @@ def bootstrap_limits(
         return blank, blank
     if n > MOST_BOOTSTRAPPED:
         return t_limits(table.mean(axis=0), table.std(axis=0, ddof=1), n, level)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    means = counts @ table.reshape(n, -1) / n
+    means = _draws(n, resamples, seed) @ table.reshape(n, -1) / n
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return low.reshape(table.shape[1:]), high.reshape(table.shape[1:])
+
+
+@lru_cache(maxsize=4)
+def _draws(n: int, resamples: int, seed: int) -> Floats:
+    """How often each of n rows is in each bootstrap sample.
+
+    A page asks for the same n again and again, and drawing was nine tenths of the bootstrap (0.4 s for 3,000 prompts).
+    At most 16 MB each, by MOST_BOOTSTRAPPED.
+    """
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
+    return counts.astype(float)
 
 
 def compare(baseline: ArrayLike, candidate: ArrayLike) -> Paired:
@@ -174,8 +186,10 @@ def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike) -> float:
     first, second = _finite(baseline), _finite(candidate)
     if not first.size or not second.size:
         return float("nan")
-    u = stats.mannwhitneyu(second, first, method="asymptotic").statistic
-    return float(2 * u / (first.size * second.size) - 1)
+    below, ranked = np.sort(first), np.sort(second)
+    lower = int(np.searchsorted(below, ranked, "left").sum())
+    higher = first.size * second.size - int(np.searchsorted(below, ranked, "right").sum())
+    return (lower - higher) / (first.size * second.size)
 
 
 def win_rate(differences: ArrayLike) -> float:

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from pipeline.bench import ROOT, Result, peak_mb, seconds, table
 from pipeline.concepts import ConceptBank, read_concepts
-from pipeline.plan import Plan, Revisions
+from pipeline.plan import Plan, Revisions, WorkUnit
 from pipeline.prompts import Prompt, key_of
 from pipeline.results import save_plan
 from pipeline.shards import ROW_HASH, STORED, LedgerEntry, Results, unit_hash
@@ -224,18 +224,30 @@ def write_similarities(folder: Path, similarities: int) -> int:
     each = (CONCEPTS + 1) * STEPS
     prompts = -(-similarities // (2 * each))
     made = plan_of(study_of(prompts, STEPS, models=2, unit_prompts=256))
-    results = Results(folder)
-    results.create()
-    save_plan(results, made, 0)
     rng = np.random.default_rng(0)
-    results.append([_write_unit(results, made, unit, rng) for unit in made])
+    write_shards(
+        folder, made, lambda unit: _curves(rng, len(unit) * (CONCEPTS + 1), unit.model.steps)
+    )
     return 2 * prompts * each
 
 
-def _write_unit(results: Results, made: Plan, unit: Any, rng: np.random.Generator) -> LedgerEntry:
+Curves = Callable[[WorkUnit], np.ndarray]
+"""Similarities of a unit, a row each: of its prompts to themselves, then of each prompt to every concept."""
+
+
+def write_shards(folder: Path, made: Plan, curves: Curves, image: bytes | None = None) -> None:
+    """A results folder in which every unit of a plan is done, with the curves given and one picture for all."""
+    results = Results(folder)
+    results.create()
+    save_plan(results, made, 0)
+    results.append(
+        [_write_unit(results, unit, _rows(made, unit, curves(unit), image)) for unit in made]
+    )
+
+
+def _write_unit(results: Results, unit: WorkUnit, rows: pa.Table) -> LedgerEntry:
     import hashlib
 
-    rows = _rows(made, unit, rng)
     buffer = pa.BufferOutputStream()
     pq.write_table(rows, buffer, compression="zstd", version="2.6")
     data = buffer.getvalue()
@@ -252,11 +264,10 @@ def _write_unit(results: Results, made: Plan, unit: Any, rng: np.random.Generato
     )
 
 
-def _rows(made: Plan, unit: Any, rng: np.random.Generator) -> pa.Table:
-    """Rows of a shard with curves that rise at some step, and noise."""
+def _rows(made: Plan, unit: WorkUnit, curves: np.ndarray, image: bytes | None = None) -> pa.Table:
+    """Rows of a shard with these curves."""
     n, steps = len(unit), unit.model.steps
     names = [concept.key for concept in made.bank.concepts]
-    curves = _curves(rng, n * (len(names) + 1), steps)
     whole, rest = curves[:n], curves[n:]
     records = pa.StructArray.from_arrays(
         [pa.array(names * n, pa.string()), _lists(rest)], ["concept", "similarity"]
@@ -280,6 +291,7 @@ def _rows(made: Plan, unit: Any, rng: np.random.Generator) -> pa.Table:
         "width": [64] * n,
         "height": [64] * n,
         "clip_score": whole[:, -1],
+        "image": [image] * n,
         "steps": _listed(pa.StructArray.from_arrays(list(time_step.values()), list(time_step)), n),
         "prompt_similarity": _lists(whole),
         "trajectories": _listed(records, n),
@@ -297,6 +309,7 @@ def _column(values: Any, kind: pa.DataType) -> pa.Array:
 
 
 def _curves(rng: np.random.Generator, count: int, steps: int) -> np.ndarray:
+    """Curves that rise at some step, and noise."""
     onset, rise = rng.uniform(0.2, 0.8, (count, 1)), rng.uniform(0.01, 0.1, (count, 1))
     progress = np.linspace(0, 1, steps)
     curve = 0.15 + rise / (1 + np.exp(-14 * (progress - onset)))

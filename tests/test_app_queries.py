@@ -14,8 +14,10 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 import queries
+import snapshots
 import uncertainty
 from queries import Scope, Snapshot, SnapshotError
 
@@ -50,6 +52,7 @@ def scope(snapshot: Snapshot) -> Scope:
 
 
 EVERYTHING: dict[str, Any] = {
+    "whole": True,
     "named": False,
     "category": "",
     "baseline": 1,
@@ -207,6 +210,74 @@ def test_emergence_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -> Non
     row = rows.query("model_id == 1 and concept_id == 1").iloc[0]
     assert row["emerged_share"] == pytest.approx(share)
     assert row["median"] == pytest.approx(median) if median is not None else np.isnan(row["median"])
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_emerged_shares_by_hand(snapshot: Snapshot, scope: Scope, direct: Any, named: bool) -> None:
+    """Prompt by prompt, as the rollup-like sums of the query replace it."""
+    rows = queries.ask_scope(snapshot, "emerged_share", scope, named=named)
+    units = direct.execute(
+        "SELECT t.model_id, c.family, t.prompt_id, list(coalesce(t.emergence_step, 99)) AS steps FROM trajectory t "
+        "JOIN concept c USING (concept_id) JOIN prompt p USING (prompt_id) WHERE c.concept_id > 0 AND (NOT $named OR "
+        "regexp_matches(lower(p.text), '\\b' || lower(c.name) || '\\b')) GROUP BY ALL",
+        {"named": named},
+    ).df()
+    for row in rows.iloc[::7].itertuples():
+        own = units[(units["model_id"] == row.model_id) & (units["family"] == row.family)]
+        shares = [float(np.mean(np.asarray(steps) <= row.step)) for steps in own["steps"]]
+        assert row.prompts == len(shares)
+        assert row.mean == pytest.approx(np.mean(shares))
+        if len(shares) > 1:
+            assert row.sd == pytest.approx(np.std(shares, ddof=1), abs=1e-7)
+
+
+SOME_SEEDS = {"all": (0, 1), "one": (1,)}
+
+
+@pytest.mark.parametrize("seeds", SOME_SEEDS.values(), ids=SOME_SEEDS)
+@pytest.mark.parametrize("named", [False, True])
+def test_curves_that_publish_averaged_are_those_averaged_when_asked(
+    snapshot: Snapshot, scope: Scope, seeds: tuple[int, ...], named: bool
+) -> None:
+    some = replace(scope, seeds=seeds, prompts=tuple(range(1, 18)))
+    assert some.one_curve
+    found = queries.curves(snapshot, some, [0, *scope.concepts], named=named)
+    asked = queries.ask_scope(snapshot, "curves", some, concepts=[0, *scope.concepts], named=named)
+    columns = list(asked.columns)
+    pd.testing.assert_frame_equal(found[columns], asked, check_dtype=False, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("seeds", SOME_SEEDS.values(), ids=SOME_SEEDS)
+def test_pairs_that_publish_averaged_are_those_averaged_when_asked(
+    snapshot: Snapshot, scope: Scope, seeds: tuple[int, ...]
+) -> None:
+    some = replace(scope, seeds=seeds)
+    found = queries.paired_grid(snapshot, some, 1, [2, 3])
+    asked = queries.ask_scope(snapshot, "paired_grid", some, baseline=1, candidates=[2, 3])
+    pd.testing.assert_frame_equal(found, asked, check_dtype=False, rtol=1e-5, atol=1e-6)
+
+
+def test_prompts_with_other_seeds_are_paired_seed_by_seed(
+    altered: Callable[..., Path], scope: Scope
+) -> None:
+    """Where a sample is missing, the mean over a prompt's seeds is no longer one of shared seeds."""
+    place = queries.locate(altered("UPDATE study SET done_samples = done_samples - 1"))
+    asked: list[str] = []
+
+    def ask(name: str, scope: Scope, **given: Any) -> pd.DataFrame:
+        asked.append(name)
+        return queries.ask_scope(place, name, scope, **given)
+
+    for complete in (True, False):
+        snapshots.paired_grid(ask, scope, 1, [2], complete=complete)
+    assert asked == ["paired_grid_prompts", "paired_grid"]
+
+
+@pytest.mark.parametrize("length", [0, 3, 1000])
+def test_long_lists_of_ids_are_keys_and_lists_again(length: int) -> None:
+    ids = list(range(5, 5 + length))
+    assert queries._thawed(queries._frozen(ids)) == ids
+    hash(queries._frozen(ids))
 
 
 def test_emerged_shares_never_fall(snapshot: Snapshot, scope: Scope) -> None:

@@ -1,18 +1,23 @@
 -- One row per (model, concept, step): mean similarity over prompts, from the trajectories; seeds averaged first.
-WITH mention AS (
-    SELECT p.prompt_id, c.concept_id,
-           contains(' ' || regexp_replace(lower(p.text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ',
-                    ' ' || trim(regexp_replace(lower(c.name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ') OR c.concept_id = 0
-               AS named
-    FROM prompt AS p CROSS JOIN concept AS c
-    WHERE p.category IN $categories
-      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND c.concept_id IN $concepts
+WITH said AS MATERIALIZED (  -- the words of each text, once: within the join below they were found anew for each concept
+    SELECT prompt_id, ' ' || regexp_replace(lower(text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ' AS words
+    FROM prompt
+    WHERE category IN $categories
+      AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
+),
+wanted AS MATERIALIZED (
+    SELECT concept_id, family, ' ' || trim(regexp_replace(lower(name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ' AS words
+    FROM concept WHERE concept_id IN $concepts
+),
+mention AS (
+    SELECT s.prompt_id, w.concept_id, w.concept_id = 0 OR contains(s.words, w.words) AS named
+    FROM said AS s CROSS JOIN wanted AS w
 ),
 point AS (
     SELECT t.model_id, t.concept_id, t.prompt_id,
            unnest(t.similarity) AS value, generate_subscripts(t.similarity, 1) - 1 AS step, t.final
     FROM trajectory AS t JOIN mention AS m USING (prompt_id, concept_id)
-    WHERE t.model_id IN $models AND t.seed IN $seeds AND (m.named OR NOT $named)
+    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds AND (m.named OR NOT $named)
 ),
 unit AS (
     SELECT model_id, concept_id, prompt_id, step, avg(value) AS value, avg(final) AS final, count(*) AS samples

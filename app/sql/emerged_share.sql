@@ -1,21 +1,47 @@
 -- One row per (model, family, step): share of trajectories that have emerged by this step; prompts are the unit.
-WITH mention AS (
-    SELECT p.prompt_id, c.concept_id, c.family,
-           contains(' ' || regexp_replace(lower(p.text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ',
-                    ' ' || trim(regexp_replace(lower(c.name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ') AS named
-    FROM prompt AS p CROSS JOIN concept AS c
-    WHERE p.category IN $categories
-      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND c.concept_id IN $concepts
+WITH said AS MATERIALIZED (  -- the words of each text, once: within the join below they were found anew for each concept
+    SELECT prompt_id, ' ' || regexp_replace(lower(text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ' AS words
+    FROM prompt
+    WHERE category IN $categories
+      AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
+),
+wanted AS MATERIALIZED (
+    SELECT concept_id, family, ' ' || trim(regexp_replace(lower(name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ' AS words
+    FROM concept WHERE concept_id IN $concepts
+),
+mention AS (
+    SELECT s.prompt_id, w.concept_id, w.family, contains(s.words, w.words) AS named
+    FROM said AS s CROSS JOIN wanted AS w
 ),
 chosen AS (
     SELECT t.model_id, m.family, t.prompt_id, t.emergence_step
     FROM trajectory AS t JOIN mention AS m USING (prompt_id, concept_id)
-    WHERE t.model_id IN $models AND t.seed IN $seeds AND (m.named OR NOT $named)
+    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds AND (m.named OR NOT $named)
 ),
 unit AS (
-    SELECT c.model_id, c.family, c.prompt_id, s.step,
-           avg(CASE WHEN c.emergence_step <= s.step THEN 1.0 ELSE 0.0 END) AS share
-    FROM chosen AS c JOIN step AS s USING (model_id) GROUP BY ALL
+    SELECT model_id, family, prompt_id, count(*) AS size,
+           list(emergence_step ORDER BY emergence_step) FILTER (WHERE emergence_step IS NOT NULL) AS emerged
+    FROM chosen GROUP BY ALL
+),
+-- The i-th of a prompt's k concepts to emerge raises its share from (i-1)/k to i/k, and the share's square with it. Sums
+-- of these rises over all prompts stand for the shares of every prompt at every step, which took a gigabyte.
+rise AS (
+    SELECT model_id, family, size, unnest(emerged) AS step, generate_subscripts(emerged, 1) AS i FROM unit
+),
+risen AS (
+    SELECT model_id, family, step, sum(1 / size) AS share, sum((2 * i - 1) / (size * size)) AS square
+    FROM rise GROUP BY ALL
+),
+total AS (
+    SELECT model_id, family, count(*) AS prompts FROM unit GROUP BY ALL
+),
+reached AS (
+    SELECT t.model_id, t.family, s.step, t.prompts,
+           coalesce(sum(r.share) OVER so_far, 0) AS share, coalesce(sum(r.square) OVER so_far, 0) AS square
+    FROM total AS t JOIN step AS s USING (model_id) LEFT JOIN risen AS r USING (model_id, family, step)
+    WINDOW so_far AS (PARTITION BY t.model_id, t.family ORDER BY s.step)
 )
-SELECT model_id, family, step, count(*)::INTEGER AS prompts, avg(share) AS mean, stddev_samp(share) AS sd
-FROM unit GROUP BY ALL ORDER BY model_id, family, step
+SELECT model_id, family, step, prompts::INTEGER AS prompts, share / prompts AS mean,
+       CASE WHEN prompts > 1
+           THEN sqrt(greatest(square - share * share / prompts, 0) / (prompts - 1)) END AS sd
+FROM reached ORDER BY model_id, family, step

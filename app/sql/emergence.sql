@@ -1,17 +1,23 @@
 -- One row per (model, concept): when its trajectories emerge; seeds averaged within a prompt first.
 -- mean, sd and n (prompts that emerge) are over prompts; median and quartiles over samples; share of all its samples.
-WITH mention AS (
-    SELECT p.prompt_id, c.concept_id,
-           contains(' ' || regexp_replace(lower(p.text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ',
-                    ' ' || trim(regexp_replace(lower(c.name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ') AS named
-    FROM prompt AS p CROSS JOIN concept AS c
-    WHERE p.category IN $categories
-      AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[]))) AND c.concept_id IN $concepts
+WITH said AS MATERIALIZED (  -- the words of each text, once: within the join below they were found anew for each concept
+    SELECT prompt_id, ' ' || regexp_replace(lower(text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ' AS words
+    FROM prompt
+    WHERE category IN $categories
+      AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
+),
+wanted AS MATERIALIZED (
+    SELECT concept_id, family, ' ' || trim(regexp_replace(lower(name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ' AS words
+    FROM concept WHERE concept_id IN $concepts
+),
+mention AS (
+    SELECT s.prompt_id, w.concept_id, contains(s.words, w.words) AS named
+    FROM said AS s CROSS JOIN wanted AS w
 ),
 chosen AS (
     SELECT t.model_id, t.concept_id, t.prompt_id, t.emergence_step
     FROM trajectory AS t JOIN mention AS m USING (prompt_id, concept_id)
-    WHERE t.model_id IN $models AND t.seed IN $seeds AND (m.named OR NOT $named)
+    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds AND (m.named OR NOT $named)
 ),
 sampled AS (
     SELECT model_id, concept_id, count(*) AS samples, count(emergence_step) AS emerged,

@@ -186,31 +186,20 @@ def measure_table(
     page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[int]
 ) -> pd.DataFrame:
     """One row per (candidate, measure)."""
-    final = queries.ask_scope(
-        page.snapshot, "paired_final", page.scope, baseline=baseline, candidates=candidates
+    found = queries.ask_scope(
+        page.snapshot, "paired_families", page.scope, baseline=baseline, candidates=candidates
     )
-    final = final.merge(page.concepts[["concept_id", "family"]], on="concept_id")
-    sets: list[tuple[str, pd.DataFrame]] = [("CLIP score", _wide(pairs, baseline))]
-    for family, own in final.groupby("family", sort=False):
-        sets.append(
-            (
-                f"Final similarity: {family}",
-                own.pivot_table(index="prompt_id", columns="model_id", values="final"),
-            )
-        )
-    for family, own in final.groupby("family", sort=False):
-        sets.append(
-            (
-                f"Emergence step: {family}",
-                own.pivot_table(index="prompt_id", columns="model_id", values="emergence"),
-            )
-        )
-    rows = [
-        _measure_row(page, name, wide, baseline, c)
-        for c in candidates
-        for name, wide in sets
-        if {baseline, c} <= set(wide.columns)
-    ]
+    families = list(dict.fromkeys(page.concepts["family"]))
+    rows = []
+    for c in candidates:
+        own = pairs[pairs["model_id"] == c]
+        rows.append(_measure_row(page, "CLIP score", own["baseline"], own["candidate"], c))
+        by_family = dict(list(found[found["model_id"] == c].groupby("family")))
+        for column, title in (("final", "Final similarity"), ("emergence", "Emergence step")):
+            for family in (f for f in families if f in by_family):
+                one = by_family[family]
+                first, second = one[f"{column}_baseline"], one[f"{column}_candidate"]
+                rows.append(_measure_row(page, f"{title}: {family}", first, second, c))
     table = pd.DataFrame([row for row in rows if row["prompts"]])
     table["p"] = uncertainty.holm(table["p"])
     table["better"] = [_verdict(row) for row in table.to_dict("records")]
@@ -286,16 +275,10 @@ def _agreement_table(table: pd.DataFrame, alt: str, measure: str, title: str) ->
     )
 
 
-def _wide(pairs: pd.DataFrame, baseline: int) -> pd.DataFrame:
-    wide = pairs.pivot(index="prompt_id", columns="model_id", values="candidate")
-    wide[baseline] = pairs.groupby("prompt_id")["baseline"].first()
-    return wide
-
-
 def _measure_row(
-    page: Page, name: str, wide: pd.DataFrame, baseline: int, candidate: int
+    page: Page, name: str, baseline: pd.Series, values: pd.Series, candidate: int
 ) -> dict[str, Any]:
-    result = controls.compare(wide[baseline], wide[candidate])
+    result = controls.compare(baseline, values)
     return {
         "model_id": candidate,
         "model": page.label(candidate),
@@ -322,9 +305,7 @@ def _verdict(row: dict[Any, Any]) -> str:
 
 def difference_grid(page: Page, baseline: int, candidates: list[int]) -> pd.DataFrame:
     """One row per (candidate, concept, step): paired difference, and p corrected over the grid."""
-    data = queries.ask_scope(
-        page.snapshot, "paired_grid", page.scope, baseline=baseline, candidates=candidates
-    )
+    data = queries.paired_grid(page.snapshot, page.scope, baseline, candidates)
     if data.empty:
         return data
     low, high = uncertainty.t_limits(data["mean"], data["sd"], data["prompts"])
@@ -435,15 +416,7 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
             label_visibility="collapsed",
         )
         concept = int(concept) if concept is not None else 0
-        data = queries.ask_scope(
-            page.snapshot,
-            "paired_curve",
-            page.scope,
-            baseline=baseline,
-            candidates=candidates,
-            concept=concept,
-        )
-        table = difference_curve(page, data, baseline) if len(data) else data
+        table = difference_curve(page, concept, baseline, candidates)
         if table.empty:
             st.caption("The models share no trajectory of this concept: choose another.")
             return
@@ -470,33 +443,38 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
         )
 
 
-def difference_curve(page: Page, data: pd.DataFrame, baseline: int) -> pd.DataFrame:
-    """One row per (candidate, step): mean paired difference with its bootstrap interval."""
-    out = []
-    for candidate, own in data.groupby("model_id"):
-        matrix = np.stack(own["difference"].tolist())
-        low, high = controls.bootstrap_limits(matrix)
-        out.append(
-            pd.DataFrame(
-                {
-                    "model_id": candidate,
-                    "step": range(matrix.shape[1]),
-                    "mean": matrix.mean(axis=0),
-                    "low": low,
-                    "high": high,
-                    "prompts": len(own),
-                }
-            )
+def difference_curve(
+    page: Page, concept: int, baseline: int, candidates: list[int]
+) -> pd.DataFrame:
+    """One row per (candidate, step): mean paired difference with its bootstrap interval.
+
+    Above `uncertainty.MOST_BOOTSTRAPPED` prompts the moments are enough, and no prompt's curve is read.
+    """
+    scope = replace(page.scope, concepts=(concept,))
+    table = queries.paired_grid(page.snapshot, scope, baseline, candidates)
+    low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])
+    table = table.assign(low=low, high=high)
+    most = table.groupby("model_id")["prompts"].transform("max")
+    few = [int(c) for c in table.loc[most <= uncertainty.MOST_BOOTSTRAPPED, "model_id"].unique()]
+    if few:
+        drawn = queries.ask_scope(
+            page.snapshot,
+            "paired_curve",
+            page.scope,
+            baseline=baseline,
+            candidates=few,
+            concept=concept,
         )
-    return page.labelled(pd.concat(out, ignore_index=True))
+        for candidate, own in drawn.groupby("model_id"):
+            limits = controls.bootstrap_limits(np.stack(own["difference"].tolist()))
+            table.loc[table["model_id"] == candidate, ["low", "high"]] = np.stack(limits, axis=1)
+    return page.labelled(table)
 
 
 def per_prompt(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:
     """Every prompt: baseline against candidate; a click opens it."""
-    texts = queries.ask(page.snapshot, "prompt_texts", prompts=pairs["prompt_id"].unique().tolist())
-    table = pairs.merge(texts[["prompt_id", "prompt_key", "text"]], on="prompt_id")
-    table["text"] = [controls.shorten(text) for text in table["text"]]
-    drawn = table if len(table) <= 4000 else table.sample(4000, random_state=0)
+    drawn = pairs if len(pairs) <= 4000 else pairs.sample(4000, random_state=0)
+    drawn = _with_texts(page, drawn)
     event = controls.figure(
         "Prompt by prompt",
         charts.scatter(
@@ -506,15 +484,24 @@ def per_prompt(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: i
             "CLIP score, candidate  →",
             look=page.look,
         ),
-        table,
+        lambda: _with_texts(page, pairs),
         f"{controls.count(int(pairs['prompt_id'].nunique()), 'prompt')}, seeds averaged"
-        + (f" ({len(drawn):,} of {len(table):,} points drawn)" if len(drawn) < len(table) else "")
+        + (f" ({len(drawn):,} of {len(pairs):,} points drawn)" if len(drawn) < len(pairs) else "")
         + "; above the line the candidate is better. Click a point to open its prompt.",
         key="scatter",
         help=SCORE_HELP,
         on_select="rerun",
     )
     controls.open_prompt(event, "pick")
+
+
+def _with_texts(page: Page, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their prompt's key and text."""
+    asked = pairs["prompt_id"].unique().tolist()
+    texts = queries.ask(page.snapshot, "prompt_texts", prompts=asked)
+    table = pairs.merge(texts[["prompt_id", "prompt_key", "text"]], on="prompt_id")
+    table["text"] = [controls.shorten(text) for text in table["text"]]
+    return table
 
 
 def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:

@@ -20,6 +20,7 @@ SCORE_HELP = (
     "prompt, -1 to 1. Higher is better. "
     "Seeds are averaged within a prompt first; the interval is over prompts."
 )
+MOST_TICKS = 4000  # a chart of a tick for each of 100,000 scores was 10 MB for the browser
 EMERGENCE_HELP = (
     "A concept emerges at the first step after which its similarity stays above half "
     "of its total rise. Earlier is "
@@ -114,8 +115,9 @@ def verdict(page: Page, scores: pd.DataFrame) -> None:
     """Which model follows its prompts better, and whether that can be told apart from chance."""
     rows = [_mean_row(page, int(m), scores) for m in page.models["model_id"]]
     means = pd.DataFrame([row for row in rows if row["prompts"]])
+    drawn = scores if len(scores) <= MOST_TICKS else scores.sample(MOST_TICKS, random_state=0)
     chart = charts.score_strip(
-        page.labelled(scores),
+        page.labelled(drawn),
         means,
         page.models,
         "CLIP score  (higher is better →)",
@@ -132,7 +134,7 @@ def verdict(page: Page, scores: pd.DataFrame) -> None:
         st.caption(
             "One tick per prompt "
             f"({controls.count(int(scores['prompt_id'].nunique()), 'prompt')}, seeds "
-            "averaged); bar: 95 % t interval of the "
+            f"averaged{'' if len(drawn) == len(scores) else f'; {len(drawn):,} of {len(scores):,} ticks drawn'}); bar: 95 % t interval of the "
             "mean. Pairs: mean paired difference, 95 % percentile bootstrap (B = "
             "2000), Wilcoxon signed-rank, Holm-corrected."
         )

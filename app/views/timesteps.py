@@ -191,8 +191,8 @@ def concept_curves(page: Page, axis: charts.Axis, named: bool) -> None:
         max_selections=MOST_CURVES,
     )
     ids = [int(i) for i in chosen] or default
-    data = queries.curves(page.snapshot, page.scope, ids, named=named)
-    table = page.placed(page.labelled(data))
+    data = every_curve(page, named)
+    table = page.placed(page.labelled(data[data["concept_id"].isin(ids)]))
     table["concept"] = table["concept_id"].map(labels)
     controls.legend(page)
     grid = st.grid(2, min_column_width=380)
@@ -232,9 +232,14 @@ def _concept_card(page: Page, own: pd.DataFrame, name: str, axis: charts.Axis, n
     )
 
 
+def every_curve(page: Page, named: bool) -> pd.DataFrame:
+    """The curves of the whole prompt and of every concept: one question for the whole view."""
+    return queries.curves(page.snapshot, page.scope, [0, *page.scope.concepts], named=named)
+
+
 def _telling(page: Page, named: bool) -> list[int]:
     """The whole prompt, and of each family the concept that rises most over many prompts."""
-    data = queries.curves(page.snapshot, page.scope, page.scope.concepts, named=named)
+    data = every_curve(page, named)
     own = data.sort_values("step").groupby(["model_id", "concept_id"])
     ends = own.agg(first=("mean", "first"), last=("mean", "last"), prompts=("prompts", "min"))
     ends["weight"] = (ends["last"] - ends["first"]) * ends["prompts"] ** 0.5
@@ -286,7 +291,7 @@ def emerged(page: Page, axis: charts.Axis, named: bool) -> None:
 
 def heat_map(page: Page, named: bool) -> None:
     """All concepts of one model over all steps."""
-    data = queries.curves(page.snapshot, page.scope, page.scope.concepts, named=named)
+    data = every_curve(page, named)
     table = page.labelled(data).merge(
         page.concepts.rename(columns={"name": "concept"}), on="concept_id"
     )
