@@ -1,8 +1,9 @@
 """Charts: functions from a DataFrame to an Altair chart, without Streamlit and without SQL.
 
 A model keeps its colour, dash and shape wherever it is drawn (Okabe-Ito, by its place in the
-study). Means are lines, their 95 % intervals bands. Data frames carry the columns that each
-function names, and the model's label as `model`.
+study); the page names the models above the chart, where their names can wrap. Means are lines, their
+95 % intervals bands. Data frames carry the columns that each function names, and the model's label as
+`model`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ SHAPES = (
     "triangle-left",
 )
 SEQUENTIAL: Any = "viridis"
-# Heights are of the whole chart: what legend and horizontal axis take beside the rows.
+STATES = ("done", "failed", "missing")
+# Heights are of the whole chart: what colour bar and horizontal axis take beside the rows, and the axis alone.
 FRAME = 96
+AXIS_ROOM = 52
 
 
 @dataclass(frozen=True)
@@ -121,21 +124,6 @@ def layered(*charts: Any, height: float) -> alt.LayerChart:
     return cast(alt.LayerChart, alt.layer(*charts).properties(height=height))
 
 
-def model_legend(models: pd.DataFrame, *, show: bool = True) -> alt.Legend | None:
-    """The legend of the models; none for one model."""
-    if not show or len(models) < 2:
-        return None
-    return alt.Legend(
-        orient="top",
-        title=None,
-        direction="horizontal",
-        symbolStrokeWidth=2.5,
-        symbolSize=120,
-        symbolOpacity=1,
-        offset=4,
-    )
-
-
 def across(axis: Axis) -> alt.X:
     """The horizontal axis of a trajectory."""
     scale = alt.Scale(reverse=axis.reverse, nice=False, zero=False, padding=2)
@@ -161,7 +149,6 @@ def curves(
     marker: float | None = None,
     height: int = 260,
     look: Look | None = None,
-    legend: bool = True,
     domain: Sequence[float] | None = None,
     format: str = ".3f",
     spread: str = "prompts",
@@ -176,7 +163,6 @@ def curves(
         marker: place on the axis to mark (the chosen step).
         height: in px.
         look: the page's theme.
-        legend: whether to name the models.
         domain: limits of the vertical axis.
         format: of the values in the tooltip.
         spread: what the band is over: prompts (a 95 % interval) or seeds (lowest to highest).
@@ -195,9 +181,8 @@ def curves(
         alt.Tooltip("high:Q", title=high, format=format),
         alt.Tooltip("prompts:Q", title=spread.capitalize()),
     ]
-    named = model_legend(models, show=legend)
     base = alt.Chart(data).encode(
-        x=across(axis), color=alt.Color("model:N", scale=scales["color"], legend=named)
+        x=across(axis), color=alt.Color("model:N", scale=scales["color"], legend=None)
     )
     y_axis = alt.Axis(
         format=format if "%" in format else format.replace("f", "~f"),
@@ -209,7 +194,7 @@ def curves(
     )
     line = base.mark_line(strokeWidth=2.2, interpolate="monotone").encode(
         y=alt.Y("mean:Q", scale=vertical, title=title, axis=y_axis),
-        strokeDash=alt.StrokeDash("model:N", scale=scales["dash"], legend=named),
+        strokeDash=alt.StrokeDash("model:N", scale=scales["dash"], legend=None),
     )
     points = base.mark_point(size=70, filled=True, opacity=0).encode(
         y=alt.Y("mean:Q", scale=vertical), tooltip=tooltip
@@ -296,7 +281,14 @@ def _concepts(names: Sequence[str]) -> alt.Y:
         "concept:N",
         title=None,
         sort=list(names),
-        axis=alt.Axis(ticks=False, domain=False, labelLimit=150, labelOverlap=False, grid=False),
+        axis=alt.Axis(
+            ticks=False,
+            domain=False,
+            labelLimit=150,
+            labelOverlap=False,
+            labelFlush=False,
+            grid=False,
+        ),
         scale=alt.Scale(paddingInner=0.06, paddingOuter=0),
     )
 
@@ -358,7 +350,7 @@ def emergence(
             axis=alt.Axis(ticks=False, domain=False, grid=True, gridOpacity=0.35, labelLimit=160),
         ),
         yOffset=alt.YOffset("model:N", scale=alt.Scale(domain=labels, paddingOuter=0.35)),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip(f"{row}:N", title=row.capitalize()),
@@ -383,7 +375,7 @@ def emergence(
     )
     mean = base.mark_point(size=58, filled=True, opacity=1).encode(
         x=alt.X("mean:Q", scale=x),
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
+        shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
     )
     layers: list[Any] = [quartiles, interval, mean]
     if marker is not None:
@@ -392,7 +384,7 @@ def emergence(
         )
         layers.insert(0, rule.encode(x=alt.X("mean:Q", scale=x)))
     per_row = max(row_height, 13 * len(labels) + 8)
-    return layered(*layers, height=per_row * len(order) + FRAME)
+    return layered(*layers, height=per_row * len(order) + AXIS_ROOM)
 
 
 def predictability(
@@ -418,7 +410,6 @@ def predictability(
         marker=marker,
         height=300,
         look=look,
-        legend=False,
         domain=(min(0.0, float(data["low"].min()), float(data["mean"].min())), 1),
         format=".2f",
     )
@@ -589,7 +580,7 @@ def forest(
         yOffset=alt.YOffset(
             "model:N", scale=alt.Scale(domain=list(models["label"]), paddingOuter=0.3)
         ),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("model:N", title="Candidate"),
             alt.Tooltip(f"{row}:N", title=row.capitalize()),
@@ -608,12 +599,12 @@ def forest(
     )
     point = base.mark_point(size=60, filled=True, strokeWidth=2, opacity=1).encode(
         x="mean:Q",
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
+        shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
         fillOpacity=alt.condition("datum.significant", alt.value(1.0), alt.value(0.0)),
         stroke=alt.Stroke("model:N", scale=scales["color"], legend=None),
     )
     per_row = max(row_height, 12 * len(models) + 8)
-    return layered(zero, bar, point, height=per_row * len(order) + FRAME)
+    return layered(zero, bar, point, height=per_row * len(order) + AXIS_ROOM)
 
 
 def scatter(
@@ -661,8 +652,8 @@ def scatter(
                 title=y_title,
                 axis=alt.Axis(format=".2f", gridOpacity=0.4),
             ),
-            color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
-            shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
+            color=alt.Color("model:N", scale=scales["color"], legend=None),
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
             tooltip=[
                 alt.Tooltip("text:N", title="Prompt"),
                 alt.Tooltip("model:N", title="Candidate"),
@@ -762,9 +753,9 @@ def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None)
         models: model_id and label, in order.
         height: in px.
     """
-    states = alt.Scale(
-        domain=["done", "failed", "missing"], range=["#009E73", "#D55E00", "#9aa5b0"]
-    )
+    states = alt.Scale(domain=list(STATES), range=["#009E73", "#D55E00", "#9aa5b0"])
+    # A narrow card has no room for states that no sample is in.
+    present = [state for state in STATES if data.loc[data["state"] == state, "samples"].any()]
     return (
         alt.Chart(data)
         .mark_bar(size=16, cornerRadius=2)
@@ -782,7 +773,9 @@ def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None)
                 axis=alt.Axis(format="d", grid=False, tickMinStep=1),
             ),
             color=alt.Color(
-                "state:N", scale=states, legend=alt.Legend(orient="top", title=None, offset=2)
+                "state:N",
+                scale=states,
+                legend=alt.Legend(orient="top", title=None, offset=2, values=present),
             ),
             order=alt.Order("place:Q"),
             tooltip=["model:N", "state:N", "samples:Q"],

@@ -14,6 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 from charts import (
+    AXIS_ROOM,
     COLOURS,
     DASHES,
     FRAME,
@@ -24,7 +25,6 @@ from charts import (
     colour_bar,
     data_url,
     layered,
-    model_legend,
     model_scales,
     step_marker,
     thin,
@@ -440,7 +440,7 @@ def tool_forest(
         yOffset=alt.YOffset(
             "model:N", scale=alt.Scale(domain=list(models["label"]), paddingOuter=0.3)
         ),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("tool:N", title="Tool"),
             alt.Tooltip("model:N", title="Model"),
@@ -455,10 +455,10 @@ def tool_forest(
         x2="high:Q",
     )
     point = base.mark_point(size=60, filled=True, opacity=1).encode(
-        x="mean:Q", shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models))
+        x="mean:Q", shape=alt.Shape("model:N", scale=scales["shape"], legend=None)
     )
     per_row = max(height, 13 * len(models) + 8)
-    return layered(zero, bar, point, height=per_row * len(order) + FRAME)
+    return layered(zero, bar, point, height=per_row * len(order) + AXIS_ROOM)
 
 
 def role_bars(
@@ -484,7 +484,7 @@ def role_bars(
             scale=alt.Scale(paddingInner=0.25),
         ),
         xOffset=alt.XOffset("model:N", scale=alt.Scale(domain=labels)),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip("role:N", title="Role"),

@@ -36,6 +36,7 @@ CRISP = 320
 # What the theme calls the charts' colours, in their order; it has no name for the sixth and the
 # seventh.
 HUES = ("blue", "orange", "green", "violet", "yellow", "gray", "gray", "gray")
+MARKS = "●■▲◆✚▼►◄"  # the charts' shapes, in their order
 
 
 plain = texts.plain
@@ -388,6 +389,7 @@ def figure(
     help: str | None = None,
     on_select: Any = "ignore",
     width: Any = None,
+    models: pd.DataFrame | None = None,
 ) -> Any:
     """A card with one chart, its caption and its CSV.
 
@@ -400,8 +402,11 @@ def figure(
         help: what the measure means and which way is better.
         on_select: "rerun" or a callback, where the chart has a selection.
         width: of the chart, where it must not stretch.
+        models: model_id and label of the models to name above the chart.
     """
     with card(title, key=key, data=data, help=help):
+        if models is not None:
+            legend(models)
         event = draw(chart, key=key, on_select=on_select, width=width, alt=title)
         st.caption(caption)
     return event
@@ -603,11 +608,20 @@ def model_name(model_id: int, label: str) -> None:
     st.markdown(f"{model_mark(model_id)} **{plain(label)}**")
 
 
-def legend(page: Page) -> None:
-    """The models' colours in one line, for a grid of charts without a legend each."""
-    if len(page.models) > 1:
-        names = zip(page.models["model_id"].astype(int), page.models["label"], strict=True)
-        st.markdown("&emsp;".join(f"{model_mark(i)} {plain(label)}" for i, label in names))
+def legend(models: pd.DataFrame) -> None:
+    """The models' shapes and colours above their charts, in as many lines as their names need."""
+    if len(models) > 1:
+        names = zip(models["model_id"].astype(int), models["label"], strict=True)
+        st.markdown("&emsp; ".join(f"{_shape(i)}&nbsp;{_unbroken(label)}" for i, label in names))
+
+
+def _unbroken(label: str) -> str:
+    """A name that stays on one line; a line breaks between names."""
+    return f":small[{plain(shorten(label, 32)).replace(' ', chr(0xA0))}]"
+
+
+def _shape(model_id: int) -> str:
+    return f":{model_hue(model_id)}[{MARKS[(model_id - 1) % len(MARKS)]}]"
 
 
 def open_prompt(event: Any, name: str) -> None:

@@ -37,7 +37,6 @@ def role_grid(page: Page, table: pd.DataFrame, source: str, axis: charts.Axis) -
                     marker=page.marker(axis),
                     look=page.look,
                     height=210,
-                    legend=False,
                     domain=limits,
                 ),
                 key=f"role{number}",

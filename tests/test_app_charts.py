@@ -215,9 +215,11 @@ def test_the_difference_scale_is_the_same_on_both_sides_of_zero() -> None:
     assert scale["domain"][1] == 0
 
 
-def test_one_model_needs_no_legend() -> None:
-    spec = charts.curves(by_step(MODELS.head(1)), MODELS.head(1), AXIS, "y").to_dict()
-    assert all(encoding["legend"] is None for encoding in encodings(spec, "color"))
+def test_no_chart_of_models_has_a_legend_that_could_be_cut_off() -> None:
+    names = ("curves", "emergence", "forest", "scatter", "difference_curves", "predictability")
+    for name in names:
+        spec = ALL[name](charts.Look()).to_dict()
+        assert all(encoding["legend"] is None for encoding in encodings(spec, "color"))
 
 
 def test_images_are_not_smoothed() -> None:

@@ -102,6 +102,7 @@ def overall(page: Page, table: pd.DataFrame) -> None:
                 "prompts. At the dashed line a tool is no better than chance.",
                 key=f"gain_{game}",
                 help=AUC_HELP,
+                models=page.models[page.models["label"].isin(own["model"])],
             )
     _auc_table(table)
 

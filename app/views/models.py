@@ -15,6 +15,7 @@ from controls import BIND, Page
 
 SCORE_HELP = "CLIP score of the final image: cosine to its prompt, -1 to 1; higher is better."
 MOST_ROWS = 14
+MOST_MARKS = 28  # rows times candidates: a taller chart leaves its neighbour half empty
 MOST_PROMPTS = 4
 
 
@@ -334,7 +335,7 @@ def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: i
         own.groupby("concept")["mean"]
         .apply(lambda gap: gap.abs().max())
         .sort_values(ascending=False)
-        .index[:MOST_ROWS]
+        .index[: min(MOST_ROWS, MOST_MARKS // len(shown))]
     )
     own = own[own["concept"].isin(order)].copy()
     own["place"] = own["concept"].map(own.groupby("concept")["mean"].mean())
@@ -345,7 +346,7 @@ def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: i
             own,
             shown,
             "concept",
-            f"Similarity minus that of {page.label(baseline)}  (right: candidate higher →)",
+            f"Similarity minus {page.label(baseline)}  (candidate higher →)",
             look=page.look,
         ),
         own,
@@ -353,6 +354,7 @@ def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: i
         f"interval over {controls.count(int(own['prompts'].max()), 'prompt')}. "
         "Hollow: not significant after Benjamini-Hochberg over the whole grid.",
         key="forest",
+        models=shown,
     )
 
 
@@ -385,6 +387,7 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
             st.caption("The models share no trajectory of this concept: choose another.")
             return
         axis = charts.AXES["Step"]
+        controls.legend(shown)
         controls.draw(
             charts.difference_curves(
                 table,
@@ -450,6 +453,7 @@ def per_prompt(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: i
         key="scatter",
         help=SCORE_HELP,
         on_select="rerun",
+        models=shown,
     )
     controls.open_prompt(event, "pick")
 

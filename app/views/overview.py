@@ -209,6 +209,7 @@ def order_of_emergence(page: Page) -> None:
         f"{controls.count(len(page.scope.seeds), 'seed')}. 95 % t interval over prompts.",
         key="emergence",
         help=EMERGENCE_HELP,
+        models=page.models,
     )
 
 

@@ -158,7 +158,7 @@ def spectra(page: Page, bands: pd.DataFrame) -> None:
                 key="axis",
                 bind=BIND,
             )
-        controls.legend(page)
+        controls.legend(page.models)
         _band_grid(page, bands, shown != "Power", charts.AXES[axis or "Step"])
         st.caption(
             f"Mean over {controls.count(int(bands['prompts'].max()), 'prompt')}, seeds averaged; band: 95 % t "
@@ -186,7 +186,6 @@ def _band_grid(page: Page, bands: pd.DataFrame, change: bool, axis: charts.Axis)
                     marker=page.marker(axis),
                     look=page.look,
                     height=200,
-                    legend=False,
                     format=".2f",
                 ),
                 key=f"band{number}",

@@ -171,7 +171,7 @@ def roles(page: Page, axis: charts.Axis) -> None:
     with controls.card(
         f"{what} per role under each schedule", key="schedule_roles", data=table, help=ROLE_HELP
     ):
-        controls.legend(page)
+        controls.legend(page.models)
         role_panels.role_grid(page, table, source, axis)
         st.caption(
             f"Sum over a role's words within a prompt; mean over {controls.count(int(table['prompts'].max()), 'prompt')}, "
@@ -187,6 +187,7 @@ def roles(page: Page, axis: charts.Axis) -> None:
         "with the number of steps); 95 % t interval over prompts.",
         key="role_sums",
         help=ROLE_HELP,
+        models=page.models,
     )
 
 
@@ -215,7 +216,7 @@ def concepts(page: Page, axis: charts.Axis) -> None:
         data=kept,
         help=SIMILARITY_HELP,
     ):
-        controls.legend(page)
+        controls.legend(page.models)
         grid = st.grid(3, min_column_width=230)
         for number, family in enumerate(families):
             own = kept[kept["family"] == family]
@@ -230,7 +231,6 @@ def concepts(page: Page, axis: charts.Axis) -> None:
                         marker=page.marker(axis),
                         look=page.look,
                         height=210,
-                        legend=False,
                     ),
                     key=f"schedule_family{number}",
                     alt=f"Similarity to the family {family} under each schedule",
@@ -307,6 +307,7 @@ def scores(page: Page) -> None:
         f"{said}. Paired over {controls.count(int(table['prompts'].max()), 'prompt')}; 95 % bootstrap interval; "
         "Wilcoxon signed-rank with Holm's correction; hollow: not significant.",
         key="schedule_scores",
+        models=candidates,
         help="CLIP score: cosine of the final image and its prompt. Higher is better.",
     )
 

@@ -194,7 +194,7 @@ def concept_curves(page: Page, axis: charts.Axis, named: bool) -> None:
     data = queries.curves(page.snapshot, page.scope, ids, named=named)
     table = page.placed(page.labelled(data))
     table["concept"] = table["concept_id"].map(labels)
-    controls.legend(page)
+    controls.legend(page.models)
     grid = st.grid(2, min_column_width=380)
     for number, concept_id in enumerate(ids):
         own = table[table["concept_id"] == concept_id]
@@ -221,7 +221,6 @@ def _concept_card(page: Page, own: pd.DataFrame, name: str, axis: charts.Axis, n
             marker=page.marker(axis),
             look=page.look,
             height=250,
-            legend=False,
         ),
         own,
         f"Mean over {controls.count(most, 'prompt')} × "
@@ -254,7 +253,7 @@ def emerged(page: Page, axis: charts.Axis, named: bool) -> None:
     with controls.card(
         "How much of each family has emerged", key="emerged", data=table, help=SHARE_HELP
     ):
-        controls.legend(page)
+        controls.legend(page.models)
         grid = st.grid(3, min_column_width=250)
         for number, family in enumerate(families[:6]):
             with grid.cell():
@@ -269,7 +268,6 @@ def emerged(page: Page, axis: charts.Axis, named: bool) -> None:
                         marker=page.marker(axis),
                         height=200,
                         look=page.look,
-                        legend=False,
                         domain=(0, 1),
                         format=".0%",
                     ),
@@ -382,6 +380,7 @@ def _ranking_card(page: Page, data: pd.DataFrame) -> None:
         help="Earlier is further left. Thick bar: 95 % interval of the mean over prompts; "
         "thin line: quartiles over samples.",
     ):
+        controls.legend(page.models)
         controls.draw(
             charts.emergence(
                 shown,
@@ -465,7 +464,7 @@ def predictability(page: Page) -> None:
     ]
     axis = charts.AXES["Step"]
     with controls.card("When the outcome is settled", key="predict", data=table, help=PREDICT_HELP):
-        controls.legend(page)
+        controls.legend(page.models)
         controls.draw(
             charts.predictability(
                 table, page.models, axis, marker=page.marker(axis), look=page.look

@@ -199,7 +199,7 @@ def roles(page: Page, source: str, group: str, how: str) -> None:
     column = "total" if how == "Sum" else "each"
     table = role_panels.role_table(page, data, column)
     with controls.card("What each role gets", key="roles", data=table, help=ROLE_HELP):
-        controls.legend(page)
+        controls.legend(page.models)
         role_panels.role_grid(page, table, source, charts.AXES["Step"])
         st.caption(
             f"Mean over {controls.count(int(table['prompts'].max()), 'prompt')} (those that have the role), seeds "
