@@ -30,6 +30,7 @@ SHAPES = (
     "triangle-left",
 )
 SEQUENTIAL: Any = "viridis"
+PICK = "pick"  # the name of every chart's click
 STATES = ("done", "failed", "missing")
 # Heights are of the whole chart: what colour bar and horizontal axis take beside the rows, and the axis alone.
 FRAME = 96
@@ -124,6 +125,29 @@ def layered(*charts: Any, height: float) -> alt.LayerChart:
     return cast(alt.LayerChart, alt.layer(*charts).properties(height=height))
 
 
+def behind(mark: alt.Chart, chart: alt.LayerChart) -> alt.LayerChart:
+    """The chart with a mark behind its layers; it keeps its height and its click."""
+    chart.layer = [mark, *chart.layer]
+    return chart
+
+
+def click(*fields: str, nearest: bool = False) -> alt.Parameter:
+    """A click on a mark, which tells the page the mark's values of some columns.
+
+    Args:
+        fields: the columns.
+        nearest: whether a click beside the marks means the nearest one, as on a line.
+    """
+    return alt.selection_point(
+        name=PICK, fields=list(fields), on="click", toggle=False, nearest=nearest
+    )
+
+
+def _step_fields(data: pd.DataFrame) -> list[str]:
+    """What says which step was clicked: models of other numbers of steps share their progress."""
+    return ["step", "progress"] if "progress" in data else ["step"]
+
+
 def across(axis: Axis) -> alt.X:
     """The horizontal axis of a trajectory."""
     scale = alt.Scale(reverse=axis.reverse, nice=False, zero=False, padding=2)
@@ -160,7 +184,7 @@ def curves(
         models: model_id and label of the models drawn.
         axis: the horizontal axis.
         title: of the vertical axis, with unit and direction.
-        marker: place on the axis to mark (the chosen step).
+        marker: place on the axis to mark (the chosen step); with it, a click tells the step.
         height: in px.
         look: the page's theme.
         domain: limits of the vertical axis.
@@ -201,6 +225,7 @@ def curves(
     )
     layers: list[Any] = [band, line, points]
     if marker is not None:
+        layers[-1] = points.add_params(click(*_step_fields(data), nearest=True))
         layers.insert(0, step_marker(axis, marker, look))
     return layered(*layers, height=height)
 
@@ -224,7 +249,7 @@ def heat(
     row_height: int = 17,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Concept x step heat map of a similarity or a correlation.
+    """Concept x step heat map of a similarity or a correlation; a click tells both.
 
     Args:
         data: concept, family, step, value, prompts.
@@ -244,7 +269,7 @@ def heat(
     names = list(order) if order is not None else list(dict.fromkeys(data["concept"]))
     cells = (
         alt.Chart(data)
-        .mark_rect()
+        .mark_rect(cursor="pointer")
         .encode(
             x=_step_band(data["step"]),
             y=_concepts(names),
@@ -257,6 +282,7 @@ def heat(
                 alt.Tooltip("prompts:Q", title="Prompts"),
             ],
         )
+        .add_params(click("step", "concept"))
     )
     layers: list[Any] = [cells]
     if marker is not None:
@@ -310,7 +336,7 @@ def colour_bar(title: str) -> alt.Legend:
 def _step_frame(step: int, look: Look) -> alt.Chart:
     return (
         alt.Chart(pd.DataFrame({"step": [step]}))
-        .mark_rect(fill="transparent", stroke=look.ink, strokeWidth=1.5)
+        .mark_rect(filled=False, stroke=look.ink, strokeWidth=1.5)  # no fill: clicks go through
         .encode(x="step:O")
     )
 
@@ -325,7 +351,7 @@ def emergence(
     row_height: int = 34,
     marker: float | None = None,
 ) -> alt.LayerChart:
-    """When rows emerge: quartiles (thin), the mean's interval (thick), and the mean as a point.
+    """When rows emerge: quartiles (thin), the mean's interval (thick), the mean as a point; a click tells the row.
 
     Args:
         data: model, the row's column, mean, low, high, q1, q3, emerged_share, n; in the order to
@@ -373,9 +399,13 @@ def emergence(
     interval = base.mark_bar(height=5, cornerRadius=2, opacity=0.55, clip=True).encode(
         x=alt.X("low:Q", scale=x), x2="high:Q"
     )
-    mean = base.mark_point(size=58, filled=True, opacity=1).encode(
-        x=alt.X("mean:Q", scale=x),
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
+    mean = (
+        base.mark_point(size=58, filled=True, opacity=1)
+        .encode(
+            x=alt.X("mean:Q", scale=x),
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
+        )
+        .add_params(click(row, nearest=True))
     )
     layers: list[Any] = [quartiles, interval, mean]
     if marker is not None:
@@ -413,16 +443,16 @@ def predictability(
         domain=(min(0.0, float(data["low"].min()), float(data["mean"].min())), 1),
         format=".2f",
     )
-    return layered(rule, *chart.layer, height=300)
+    return behind(rule, chart)
 
 
 def score_strip(
     data: pd.DataFrame, means: pd.DataFrame, models: pd.DataFrame, title: str
 ) -> alt.LayerChart:
-    """One tick per prompt, and the mean with its interval, per model.
+    """One tick per prompt, and the mean with its interval, per model; a click tells the prompt.
 
     Args:
-        data: model, score; one row per prompt.
+        data: model, prompt_id, score; one row per prompt.
         means: model, mean, low, high, prompts.
         models: model_id and label.
         title: of the score's axis.
@@ -443,7 +473,13 @@ def score_strip(
             y=y,
             x=alt.X("score:Q", scale=x, title=title, axis=alt.Axis(format=".2f", grid=False)),
             color=colour,
+            tooltip=[
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("prompt_id:O", title="Prompt"),
+                alt.Tooltip("score:Q", title="CLIP score", format=".3f"),
+            ],
         )
+        .add_params(click("prompt_id", nearest=True))
     )
     interval = (
         alt.Chart(means)
@@ -490,7 +526,7 @@ def difference_curves(
     chart = curves(
         data, models, axis, title, marker=marker, height=height, look=look, format="+.3f"
     )
-    return layered(zero, *chart.layer, height=height)
+    return behind(zero, chart)
 
 
 def difference_heat(
@@ -502,7 +538,7 @@ def difference_heat(
     row_height: int = 17,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Concept x step heat map of a paired difference; dots stay significant after correction.
+    """Concept x step heat map of a paired difference; dots stay significant after correction; a click tells both.
 
     Args:
         data: concept, family, step, mean, low, high, q, significant, prompts.
@@ -521,7 +557,7 @@ def difference_heat(
         interpolate="rgb",
     )
     base = alt.Chart(data).encode(x=_step_band(data["step"]), y=_concepts(names))
-    cells = base.mark_rect().encode(
+    cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("mean:Q", scale=scale, legend=colour_bar(title)),
         tooltip=[
             alt.Tooltip("concept:N", title="Concept"),
@@ -534,8 +570,9 @@ def difference_heat(
             alt.Tooltip("prompts:Q", title="Prompts"),
         ],
     )
+    cells = cells.add_params(click("step", "concept"))
     dots = base.transform_filter("datum.significant").mark_circle(
-        size=11, color=look.ink, opacity=0.9
+        size=11, color=look.ink, opacity=0.9, cursor="pointer"
     )
     layers: list[Any] = [cells, dots]
     if marker is not None:
@@ -552,7 +589,7 @@ def forest(
     look: Look | None = None,
     row_height: int = 22,
 ) -> alt.LayerChart:
-    """Differences with intervals around zero; hollow where not significant after correction.
+    """Differences with intervals around zero; hollow where not significant; a click tells the row.
 
     Args:
         data: model, the row's column, mean, low, high, q, significant, prompts, win_rate, d_z.
@@ -597,11 +634,15 @@ def forest(
         x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.3~f", grid=False, tickCount=6)),
         x2="high:Q",
     )
-    point = base.mark_point(size=60, filled=True, strokeWidth=2, opacity=1).encode(
-        x="mean:Q",
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
-        fillOpacity=alt.condition("datum.significant", alt.value(1.0), alt.value(0.0)),
-        stroke=alt.Stroke("model:N", scale=scales["color"], legend=None),
+    point = (
+        base.mark_point(size=60, filled=True, strokeWidth=2, opacity=1)
+        .encode(
+            x="mean:Q",
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
+            fillOpacity=alt.condition("datum.significant", alt.value(1.0), alt.value(0.0)),
+            stroke=alt.Stroke("model:N", scale=scales["color"], legend=None),
+        )
+        .add_params(click(row, nearest=True))
     )
     per_row = max(row_height, 12 * len(models) + 8)
     return layered(zero, bar, point, height=per_row * len(order) + AXIS_ROOM)
@@ -635,7 +676,6 @@ def scatter(
         .mark_line(color=look.quiet, strokeDash=[3, 3])
         .encode(x=alt.X("baseline:Q", scale=scale), y=alt.Y("candidate:Q", scale=scale))
     )
-    pick = alt.selection_point(name="pick", fields=["prompt_key"], on="click", toggle=False)
     points = (
         alt.Chart(data)
         .mark_point(size=58, filled=True, opacity=0.72, cursor="pointer")
@@ -662,7 +702,7 @@ def scatter(
                 alt.Tooltip("difference:Q", title="Difference", format="+.3f"),
             ],
         )
-        .add_params(pick)
+        .add_params(click("prompt_key"))
     )
     return layered(equal, points, height=380)
 
@@ -688,7 +728,6 @@ def film_strip(
     labels = [label for label in models["label"] if label in set(data["model"])]
     frames = data.assign(url=[data_url(image) for image in data["image"]]).drop(columns="image")
     steps = sorted(frames["step"].unique())
-    pick = alt.selection_point(name="frame", fields=["step"], on="click", toggle=False)
     x = alt.X(
         "step:O",
         title="Step  (noise → image)",
@@ -712,7 +751,7 @@ def film_strip(
         alt.Chart(frames)
         .mark_image(width=size, height=size, smooth=False, cursor="pointer")
         .encode(x=x, y=y, url="url:N", tooltip=tooltip)
-        .add_params(pick)
+        .add_params(click(*_step_fields(data)))
     )
     layers: list[Any] = [images]
     if marker is not None and steps:
@@ -725,7 +764,7 @@ def _outline(step: int, labels: Sequence[str], look: Look, x: alt.X, y: alt.Y) -
     frame = pd.DataFrame({"step": [step] * len(labels), "model": list(labels)})
     return (
         alt.Chart(frame)
-        .mark_rect(fill="transparent", stroke="#E69F00", strokeWidth=3, cornerRadius=2)
+        .mark_rect(filled=False, stroke="#E69F00", strokeWidth=3, cornerRadius=2)
         .encode(x=x, y=y)
     )
 
@@ -746,7 +785,7 @@ def thin(steps: Sequence[int], most: int) -> list[int]:
 
 
 def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None) -> alt.Chart:
-    """Samples per state and model, stacked to the planned number.
+    """Samples per state and model, stacked to the planned number; a click tells the model.
 
     Args:
         data: model, state (done, failed, missing), samples.
@@ -758,7 +797,7 @@ def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None)
     present = [state for state in STATES if data.loc[data["state"] == state, "samples"].any()]
     return (
         alt.Chart(data)
-        .mark_bar(size=16, cornerRadius=2)
+        .mark_bar(size=16, cornerRadius=2, cursor="pointer")
         .encode(
             y=alt.Y(
                 "model:N",
@@ -780,6 +819,7 @@ def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None)
             order=alt.Order("place:Q"),
             tooltip=["model:N", "state:N", "samples:Q"],
         )
+        .add_params(click("model"))
         .properties(height=height or 30 * len(models) + FRAME)
     )
 
@@ -830,8 +870,6 @@ def contact_sheet(
                 alt.Tooltip("score:Q", title="CLIP score", format=".3f"),
             ],
         )
-        .add_params(
-            alt.selection_point(name="prompt", fields=["prompt_key"], on="click", toggle=False)
-        )
+        .add_params(click("prompt_key"))
         .properties(height=cell * len(labels))
     )

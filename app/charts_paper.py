@@ -129,9 +129,7 @@ def curve_panel(
         domain: limits of the vertical axis.
         format: of the vertical axis' labels.
     """
-    chart = charts.curves(
-        data, models, axis, y_title or "", legend=False, domain=domain, format=format
-    )
+    chart = charts.curves(data, models, axis, y_title or "", domain=domain, format=format)
     for layer in chart.layer:
         encoding = layer.encoding
         if y_title is None and getattr(encoding.y, "title", None) == "":

@@ -40,5 +40,6 @@ def role_grid(page: Page, table: pd.DataFrame, source: str, axis: charts.Axis) -
                     domain=limits,
                 ),
                 key=f"role{number}",
+                on_click=controls.to_step(page),
                 alt=f"{title} of the role {role} over the steps",
             )

@@ -251,11 +251,12 @@ def by_step(page: Page, table: pd.DataFrame) -> None:
                         look=page.look,
                     ),
                     key=f"gain_step_{game}",
+                    on_click=controls.to_step(page, model),
                     alt=f"Gain over a random map per step, {game}",
                 )
         st.caption(
             f"{controls.plain(page.label(model))}. Mean over {_span(own['n'])} prompts, seeds averaged; "
-            "band: 95 % t interval over prompts."
+            f"band: 95 % t interval over prompts. {controls.STEP_CLICK}"
         )
 
 

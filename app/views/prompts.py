@@ -364,11 +364,12 @@ def concept_curves(page: Page, prompt_id: int) -> None:
                         spread="seeds",
                     ),
                     key=f"curve{number}",
+                    on_click=controls.to_step(page),
                     alt=f"Similarity to {labels[concept_id]} over the steps",
                 )
         st.caption(
             f"One prompt: mean of {controls.count(len(page.scope.seeds), 'seed')}, band "
-            "from the lowest to the highest seed (no confidence interval)."
+            f"from the lowest to the highest seed (no confidence interval). {controls.STEP_CLICK}"
         )
 
 
