@@ -830,6 +830,7 @@ def contact_sheet(
     *,
     order: Sequence[int] | None = None,
     cell: int = 104,
+    fewer: bool = False,
     look: Look | None = None,
 ) -> alt.Chart:
     """Images side by side: a column per prompt, a row per model; a click selects the prompt.
@@ -839,14 +840,18 @@ def contact_sheet(
         models: model_id and label, in the order of the rows.
         order: prompt_id from left to right; ascending where none is given.
         cell: about the height of a row in px.
+        fewer: whether to leave out the last prompts where the chart has no room for them, as on a phone.
         look: the page's theme.
     """
     labels = [label for label in models["label"] if label in set(data["model"])]
     images = data.assign(url=[data_url(image) for image in data["image"]]).drop(columns="image")
     size: Any = {"expr": "min(bandwidth('x'), bandwidth('y'))"}
     band = alt.Scale(paddingInner=0.05, paddingOuter=0.0)
+    images["place"] = images["prompt_id"].rank(method="dense")
+    room = f"datum.place <= max(2, floor(width / {0.77 * cell:.0f}))" if fewer else "true"
     return (
         alt.Chart(images)
+        .transform_filter(room)
         .mark_image(width=size, height=size, smooth=False, cursor="pointer")
         .encode(
             x=alt.X(

@@ -231,7 +231,7 @@ def gallery(page: Page) -> None:
     images["text"] = [controls.shorten(text) for text in images["text"]]
     event = controls.figure(
         "Final images",
-        charts.contact_sheet(images, page.models, look=page.look),
+        charts.contact_sheet(images, page.models, fewer=True, look=page.look),
         images,
         f"The same prompts and seed ({seed}) for every model, spread over the set. "
         "Click an image to open its prompt.",
