@@ -330,6 +330,8 @@ def colour_bar(title: str) -> alt.Legend:
         titleLimit=320,
         offset=6,
         tickCount=4,
+        labelOverlap="greedy",
+        labelSeparation=4,
     )
 
 
@@ -684,13 +686,13 @@ def scatter(
                 "baseline:Q",
                 scale=scale,
                 title=x_title,
-                axis=alt.Axis(format=".2f", gridOpacity=0.4),
+                axis=alt.Axis(format=".3~f", tickCount=6, gridOpacity=0.4),
             ),
             y=alt.Y(
                 "candidate:Q",
                 scale=scale,
                 title=y_title,
-                axis=alt.Axis(format=".2f", gridOpacity=0.4),
+                axis=alt.Axis(format=".3~f", tickCount=6, gridOpacity=0.4),
             ),
             color=alt.Color("model:N", scale=scales["color"], legend=None),
             shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
