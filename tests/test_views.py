@@ -325,3 +325,10 @@ def test_every_tooltip_leads_to_a_definition_that_is_there() -> None:
     assert controls.with_definition("What.", "curves") == (
         "What. [How it is defined](measures#concept-similarity)"
     )
+
+
+def test_a_spinner_waits_only_where_nothing_stands_yet(open_view: Open, results: Path) -> None:
+    app = open_view("overview", results)
+    assert app.session_state["_first_look"]
+    assert not app.run().session_state["_first_look"], "the old chart stays in its place"
+    assert app.switch_page("views/measures.py").run().session_state["_first_look"]
