@@ -1,8 +1,9 @@
 """Charts: functions from a DataFrame to an Altair chart, without Streamlit and without SQL.
 
 A model keeps its colour, dash and shape wherever it is drawn (Okabe-Ito, by its place in the
-study). Means are lines, their 95 % intervals bands. Data frames carry the columns that each
-function names, and the model's label as `model`.
+study); the page names the models above the chart, where their names can wrap. Means are lines, their
+95 % intervals bands. Data frames carry the columns that each function names, and the model's label as
+`model`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ SHAPES = (
     "triangle-left",
 )
 SEQUENTIAL: Any = "viridis"
-# Heights are of the whole chart: what legend and horizontal axis take beside the rows.
+PICK = "pick"  # the name of every chart's click
+STATES = ("done", "failed", "missing")
+# Heights are of the whole chart: what colour bar and horizontal axis take beside the rows, and the axis alone.
 FRAME = 96
+AXIS_ROOM = 52
 
 
 @dataclass(frozen=True)
@@ -121,19 +125,27 @@ def layered(*charts: Any, height: float) -> alt.LayerChart:
     return cast(alt.LayerChart, alt.layer(*charts, height=height))
 
 
-def model_legend(models: pd.DataFrame, *, show: bool = True) -> alt.Legend | None:
-    """The legend of the models; none for one model."""
-    if not show or len(models) < 2:
-        return None
-    return alt.Legend(
-        orient="top",
-        title=None,
-        direction="horizontal",
-        symbolStrokeWidth=2.5,
-        symbolSize=120,
-        symbolOpacity=1,
-        offset=4,
+def behind(mark: alt.Chart, chart: alt.LayerChart) -> alt.LayerChart:
+    """The chart with a mark behind its layers; it keeps its height and its click."""
+    chart.layer = [mark, *chart.layer]
+    return chart
+
+
+def click(*fields: str, nearest: bool = False) -> alt.Parameter:
+    """A click on a mark, which tells the page the mark's values of some columns.
+
+    Args:
+        fields: the columns.
+        nearest: whether a click beside the marks means the nearest one, as on a line.
+    """
+    return alt.selection_point(
+        name=PICK, fields=list(fields), on="click", toggle=False, nearest=nearest
     )
+
+
+def _step_fields(data: pd.DataFrame) -> list[str]:
+    """What says which step was clicked: models of other numbers of steps share their progress."""
+    return ["step", "progress"] if "progress" in data else ["step"]
 
 
 def across(axis: Axis) -> alt.X:
@@ -161,7 +173,6 @@ def curves(
     marker: float | None = None,
     height: int = 260,
     look: Look | None = None,
-    legend: bool = True,
     domain: Sequence[float] | None = None,
     format: str = ".3f",
     spread: str = "prompts",
@@ -173,10 +184,9 @@ def curves(
         models: model_id and label of the models drawn.
         axis: the horizontal axis.
         title: of the vertical axis, with unit and direction.
-        marker: place on the axis to mark (the chosen step).
+        marker: place on the axis to mark (the chosen step); with it, a click tells the step.
         height: in px.
         look: the page's theme.
-        legend: whether to name the models.
         domain: limits of the vertical axis.
         format: of the values in the tooltip.
         spread: what the band is over: prompts (a 95 % interval) or seeds (lowest to highest).
@@ -195,9 +205,8 @@ def curves(
         alt.Tooltip("high:Q", title=high, format=format),
         alt.Tooltip("prompts:Q", title=spread.capitalize()),
     ]
-    named = model_legend(models, show=legend)
     base = alt.Chart(data).encode(
-        x=across(axis), color=alt.Color("model:N", scale=scales["color"], legend=named)
+        x=across(axis), color=alt.Color("model:N", scale=scales["color"], legend=None)
     )
     y_axis = alt.Axis(
         format=format if "%" in format else format.replace("f", "~f"),
@@ -209,13 +218,14 @@ def curves(
     )
     line = base.mark_line(strokeWidth=2.2, interpolate="monotone").encode(
         y=alt.Y("mean:Q", scale=vertical, title=title, axis=y_axis),
-        strokeDash=alt.StrokeDash("model:N", scale=scales["dash"], legend=named),
+        strokeDash=alt.StrokeDash("model:N", scale=scales["dash"], legend=None),
     )
     points = base.mark_point(size=70, filled=True, opacity=0).encode(
         y=alt.Y("mean:Q", scale=vertical), tooltip=tooltip
     )
     layers: list[Any] = [band, line, points]
     if marker is not None:
+        layers[-1] = points.add_params(click(*_step_fields(data), nearest=True))
         layers.insert(0, step_marker(axis, marker, look))
     return layered(*layers, height=height)
 
@@ -239,7 +249,7 @@ def heat(
     row_height: int = 17,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Concept x step heat map of a similarity or a correlation.
+    """Concept x step heat map of a similarity or a correlation; a click tells both.
 
     Args:
         data: concept, family, step, value, prompts.
@@ -259,7 +269,7 @@ def heat(
     names = list(order) if order is not None else list(dict.fromkeys(data["concept"]))
     cells = (
         alt.Chart(data)
-        .mark_rect()
+        .mark_rect(cursor="pointer")
         .encode(
             x=_step_band(data["step"]),
             y=_concepts(names),
@@ -272,6 +282,7 @@ def heat(
                 alt.Tooltip("prompts:Q", title="Prompts"),
             ],
         )
+        .add_params(click("step", "concept"))
     )
     layers: list[Any] = [cells]
     if marker is not None:
@@ -296,7 +307,14 @@ def _concepts(names: Sequence[str]) -> alt.Y:
         "concept:N",
         title=None,
         sort=list(names),
-        axis=alt.Axis(ticks=False, domain=False, labelLimit=150, labelOverlap=False, grid=False),
+        axis=alt.Axis(
+            ticks=False,
+            domain=False,
+            labelLimit=150,
+            labelOverlap=False,
+            labelFlush=False,
+            grid=False,
+        ),
         scale=alt.Scale(paddingInner=0.06, paddingOuter=0),
     )
 
@@ -312,13 +330,15 @@ def colour_bar(title: str) -> alt.Legend:
         titleLimit=320,
         offset=6,
         tickCount=4,
+        labelOverlap="greedy",
+        labelSeparation=4,
     )
 
 
 def _step_frame(step: int, look: Look) -> alt.Chart:
     return (
         alt.Chart(pd.DataFrame({"step": [step]}))
-        .mark_rect(fill="transparent", stroke=look.ink, strokeWidth=1.5)
+        .mark_rect(filled=False, stroke=look.ink, strokeWidth=1.5)  # no fill: clicks go through
         .encode(x="step:O")
     )
 
@@ -333,7 +353,7 @@ def emergence(
     row_height: int = 34,
     marker: float | None = None,
 ) -> alt.LayerChart:
-    """When rows emerge: quartiles (thin), the mean's interval (thick), and the mean as a point.
+    """When rows emerge: quartiles (thin), the mean's interval (thick), the mean as a point; a click tells the row.
 
     Args:
         data: model, the row's column, mean, low, high, q1, q3, emerged_share, n; in the order to
@@ -358,7 +378,7 @@ def emergence(
             axis=alt.Axis(ticks=False, domain=False, grid=True, gridOpacity=0.35, labelLimit=160),
         ),
         yOffset=alt.YOffset("model:N", scale=alt.Scale(domain=labels, paddingOuter=0.35)),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip(f"{row}:N", title=row.capitalize()),
@@ -381,9 +401,13 @@ def emergence(
     interval = base.mark_bar(height=5, cornerRadius=2, opacity=0.55, clip=True).encode(
         x=alt.X("low:Q", scale=x), x2="high:Q"
     )
-    mean = base.mark_point(size=58, filled=True, opacity=1).encode(
-        x=alt.X("mean:Q", scale=x),
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
+    mean = (
+        base.mark_point(size=58, filled=True, opacity=1)
+        .encode(
+            x=alt.X("mean:Q", scale=x),
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
+        )
+        .add_params(click(row, nearest=True))
     )
     layers: list[Any] = [quartiles, interval, mean]
     if marker is not None:
@@ -392,7 +416,7 @@ def emergence(
         )
         layers.insert(0, rule.encode(x=alt.X("mean:Q", scale=x)))
     per_row = max(row_height, 13 * len(labels) + 8)
-    return layered(*layers, height=per_row * len(order) + FRAME)
+    return layered(*layers, height=per_row * len(order) + AXIS_ROOM)
 
 
 def predictability(
@@ -418,20 +442,19 @@ def predictability(
         marker=marker,
         height=300,
         look=look,
-        legend=False,
         domain=(min(0.0, float(data["low"].min()), float(data["mean"].min())), 1),
         format=".2f",
     )
-    return layered(rule, *chart.layer, height=300)
+    return behind(rule, chart)
 
 
 def score_strip(
     data: pd.DataFrame, means: pd.DataFrame, models: pd.DataFrame, title: str
 ) -> alt.LayerChart:
-    """One tick per prompt, and the mean with its interval, per model.
+    """One tick per prompt, and the mean with its interval, per model; a click tells the prompt.
 
     Args:
-        data: model, score; one row per prompt.
+        data: model, prompt_id, score; one row per prompt.
         means: model, mean, low, high, prompts.
         models: model_id and label.
         title: of the score's axis.
@@ -452,7 +475,13 @@ def score_strip(
             y=y,
             x=alt.X("score:Q", scale=x, title=title, axis=alt.Axis(format=".2f", grid=False)),
             color=colour,
+            tooltip=[
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("prompt_id:O", title="Prompt"),
+                alt.Tooltip("score:Q", title="CLIP score", format=".3f"),
+            ],
         )
+        .add_params(click("prompt_id", nearest=True))
     )
     interval = (
         alt.Chart(means)
@@ -499,7 +528,7 @@ def difference_curves(
     chart = curves(
         data, models, axis, title, marker=marker, height=height, look=look, format="+.3f"
     )
-    return layered(zero, *chart.layer, height=height)
+    return behind(zero, chart)
 
 
 def difference_heat(
@@ -511,7 +540,7 @@ def difference_heat(
     row_height: int = 17,
     look: Look | None = None,
 ) -> alt.LayerChart:
-    """Concept x step heat map of a paired difference; dots stay significant after correction.
+    """Concept x step heat map of a paired difference; dots stay significant after correction; a click tells both.
 
     Args:
         data: concept, family, step, mean, low, high, q, significant, prompts.
@@ -530,7 +559,7 @@ def difference_heat(
         interpolate="rgb",
     )
     base = alt.Chart(data).encode(x=_step_band(data["step"]), y=_concepts(names))
-    cells = base.mark_rect().encode(
+    cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("mean:Q", scale=scale, legend=colour_bar(title)),
         tooltip=[
             alt.Tooltip("concept:N", title="Concept"),
@@ -543,8 +572,9 @@ def difference_heat(
             alt.Tooltip("prompts:Q", title="Prompts"),
         ],
     )
+    cells = cells.add_params(click("step", "concept"))
     dots = base.transform_filter("datum.significant").mark_circle(
-        size=11, color=look.ink, opacity=0.9
+        size=11, color=look.ink, opacity=0.9, cursor="pointer"
     )
     layers: list[Any] = [cells, dots]
     if marker is not None:
@@ -561,7 +591,7 @@ def forest(
     look: Look | None = None,
     row_height: int = 22,
 ) -> alt.LayerChart:
-    """Differences with intervals around zero; hollow where not significant after correction.
+    """Differences with intervals around zero; hollow where not significant; a click tells the row.
 
     Args:
         data: model, the row's column, mean, low, high, q, significant, prompts, win_rate, d_z.
@@ -589,7 +619,7 @@ def forest(
         yOffset=alt.YOffset(
             "model:N", scale=alt.Scale(domain=list(models["label"]), paddingOuter=0.3)
         ),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("model:N", title="Candidate"),
             alt.Tooltip(f"{row}:N", title=row.capitalize()),
@@ -606,14 +636,18 @@ def forest(
         x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.3~f", grid=False, tickCount=6)),
         x2="high:Q",
     )
-    point = base.mark_point(size=60, filled=True, strokeWidth=2, opacity=1).encode(
-        x="mean:Q",
-        shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
-        fillOpacity=alt.condition("datum.significant", alt.value(1.0), alt.value(0.0)),
-        stroke=alt.Stroke("model:N", scale=scales["color"], legend=None),
+    point = (
+        base.mark_point(size=60, filled=True, strokeWidth=2, opacity=1)
+        .encode(
+            x="mean:Q",
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
+            fillOpacity=alt.condition("datum.significant", alt.value(1.0), alt.value(0.0)),
+            stroke=alt.Stroke("model:N", scale=scales["color"], legend=None),
+        )
+        .add_params(click(row, nearest=True))
     )
     per_row = max(row_height, 12 * len(models) + 8)
-    return layered(zero, bar, point, height=per_row * len(order) + FRAME)
+    return layered(zero, bar, point, height=per_row * len(order) + AXIS_ROOM)
 
 
 def scatter(
@@ -644,7 +678,6 @@ def scatter(
         .mark_line(color=look.quiet, strokeDash=[3, 3])
         .encode(x=alt.X("baseline:Q", scale=scale), y=alt.Y("candidate:Q", scale=scale))
     )
-    pick = alt.selection_point(name="pick", fields=["prompt_key"], on="click", toggle=False)
     points = (
         alt.Chart(data)
         .mark_point(size=58, filled=True, opacity=0.72, cursor="pointer")
@@ -653,16 +686,16 @@ def scatter(
                 "baseline:Q",
                 scale=scale,
                 title=x_title,
-                axis=alt.Axis(format=".2f", gridOpacity=0.4),
+                axis=alt.Axis(format=".3~f", tickCount=6, gridOpacity=0.4),
             ),
             y=alt.Y(
                 "candidate:Q",
                 scale=scale,
                 title=y_title,
-                axis=alt.Axis(format=".2f", gridOpacity=0.4),
+                axis=alt.Axis(format=".3~f", tickCount=6, gridOpacity=0.4),
             ),
-            color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
-            shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models)),
+            color=alt.Color("model:N", scale=scales["color"], legend=None),
+            shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
             tooltip=[
                 alt.Tooltip("text:N", title="Prompt"),
                 alt.Tooltip("model:N", title="Candidate"),
@@ -671,7 +704,7 @@ def scatter(
                 alt.Tooltip("difference:Q", title="Difference", format="+.3f"),
             ],
         )
-        .add_params(pick)
+        .add_params(click("prompt_key"))
     )
     return layered(equal, points, height=380)
 
@@ -697,7 +730,6 @@ def film_strip(
     labels = [label for label in models["label"] if label in set(data["model"])]
     frames = data.assign(url=[data_url(image) for image in data["image"]]).drop(columns="image")
     steps = sorted(frames["step"].unique())
-    pick = alt.selection_point(name="frame", fields=["step"], on="click", toggle=False)
     x = alt.X(
         "step:O",
         title="Step  (noise → image)",
@@ -721,7 +753,7 @@ def film_strip(
         alt.Chart(frames)
         .mark_image(width=size, height=size, smooth=False, cursor="pointer")
         .encode(x=x, y=y, url="url:N", tooltip=tooltip)
-        .add_params(pick)
+        .add_params(click(*_step_fields(data)))
     )
     layers: list[Any] = [images]
     if marker is not None and steps:
@@ -734,7 +766,7 @@ def _outline(step: int, labels: Sequence[str], look: Look, x: alt.X, y: alt.Y) -
     frame = pd.DataFrame({"step": [step] * len(labels), "model": list(labels)})
     return (
         alt.Chart(frame)
-        .mark_rect(fill="transparent", stroke="#E69F00", strokeWidth=3, cornerRadius=2)
+        .mark_rect(filled=False, stroke="#E69F00", strokeWidth=3, cornerRadius=2)
         .encode(x=x, y=y)
     )
 
@@ -755,19 +787,19 @@ def thin(steps: Sequence[int], most: int) -> list[int]:
 
 
 def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None) -> alt.Chart:
-    """Samples per state and model, stacked to the planned number.
+    """Samples per state and model, stacked to the planned number; a click tells the model.
 
     Args:
         data: model, state (done, failed, missing), samples.
         models: model_id and label, in order.
         height: in px.
     """
-    states = alt.Scale(
-        domain=["done", "failed", "missing"], range=["#009E73", "#D55E00", "#9aa5b0"]
-    )
+    states = alt.Scale(domain=list(STATES), range=["#009E73", "#D55E00", "#9aa5b0"])
+    # A narrow card has no room for states that no sample is in.
+    present = [state for state in STATES if data.loc[data["state"] == state, "samples"].any()]
     return (
         alt.Chart(data)
-        .mark_bar(size=16, cornerRadius=2)
+        .mark_bar(size=16, cornerRadius=2, cursor="pointer")
         .encode(
             y=alt.Y(
                 "model:N",
@@ -782,11 +814,14 @@ def bars(data: pd.DataFrame, models: pd.DataFrame, *, height: int | None = None)
                 axis=alt.Axis(format="d", grid=False, tickMinStep=1),
             ),
             color=alt.Color(
-                "state:N", scale=states, legend=alt.Legend(orient="top", title=None, offset=2)
+                "state:N",
+                scale=states,
+                legend=alt.Legend(orient="top", title=None, offset=2, values=present),
             ),
             order=alt.Order("place:Q"),
             tooltip=["model:N", "state:N", "samples:Q"],
         )
+        .add_params(click("model"))
         .properties(height=height or 30 * len(models) + FRAME)
     )
 
@@ -797,6 +832,7 @@ def contact_sheet(
     *,
     order: Sequence[int] | None = None,
     cell: int = 104,
+    fewer: bool = False,
     look: Look | None = None,
 ) -> alt.Chart:
     """Images side by side: a column per prompt, a row per model; a click selects the prompt.
@@ -806,14 +842,18 @@ def contact_sheet(
         models: model_id and label, in the order of the rows.
         order: prompt_id from left to right; ascending where none is given.
         cell: about the height of a row in px.
+        fewer: whether to leave out the last prompts where the chart has no room for them, as on a phone.
         look: the page's theme.
     """
     labels = [label for label in models["label"] if label in set(data["model"])]
     images = data.assign(url=[data_url(image) for image in data["image"]]).drop(columns="image")
     size: Any = {"expr": "min(bandwidth('x'), bandwidth('y'))"}
     band = alt.Scale(paddingInner=0.05, paddingOuter=0.0)
+    images["place"] = images["prompt_id"].rank(method="dense")
+    room = f"datum.place <= max(2, floor(width / {0.77 * cell:.0f}))" if fewer else "true"
     return (
         alt.Chart(images)
+        .transform_filter(room)
         .mark_image(width=size, height=size, smooth=False, cursor="pointer")
         .encode(
             x=alt.X(
@@ -837,8 +877,6 @@ def contact_sheet(
                 alt.Tooltip("score:Q", title="CLIP score", format=".3f"),
             ],
         )
-        .add_params(
-            alt.selection_point(name="prompt", fields=["prompt_key"], on="click", toggle=False)
-        )
+        .add_params(click("prompt_key"))
         .properties(height=cell * len(labels))
     )

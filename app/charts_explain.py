@@ -14,6 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 from charts import (
+    AXIS_ROOM,
     COLOURS,
     DASHES,
     FRAME,
@@ -21,10 +22,10 @@ from charts import (
     Axis,
     Look,
     across,
+    click,
     colour_bar,
     data_url,
     layered,
-    model_legend,
     model_scales,
     step_marker,
     thin,
@@ -146,7 +147,7 @@ def tiles(
         marker: column to outline.
         cell: about the height of a row in px.
         look: the page's theme.
-        clickable: whether a click selects the tile's column, as selection `tile`.
+        clickable: whether a click tells the tile's step.
     """
     look = look or Look()
     order = list(columns) if columns is not None else sorted(data["column"].unique())
@@ -189,9 +190,7 @@ def tiles(
         )
     )
     if clickable:
-        images = images.add_params(
-            alt.selection_point(name="tile", fields=["step"], on="click", toggle=False)
-        )
+        images = images.add_params(click("step"))
     layers: list[Any] = [images]
     if bar:
         layers.append(_map_bar(bar))
@@ -286,7 +285,7 @@ def matrix(
 def word_lines(
     data: pd.DataFrame, words: Sequence[str], title: str, *, marker: int, look: Look | None = None
 ) -> alt.LayerChart:
-    """One line per word over the steps.
+    """One line per word over the steps; a click tells the step.
 
     Args:
         data: word, role, step, value, seeds.
@@ -317,6 +316,7 @@ def word_lines(
             alt.Tooltip("seeds:Q", title="Seeds"),
         ]
     )
+    points = points.add_params(click("step", nearest=True))
     return layered(step_marker(axis, marker, look), line, points, height=300)
 
 
@@ -344,7 +344,7 @@ def tool_curves(
         zero: whether to draw a line at zero.
         format: of the values.
         domain: limits of the vertical axis.
-        marker: place to mark (the chosen step).
+        marker: place to mark (the chosen step); with it, a click tells the step.
         height: in px.
         look: the page's theme.
         unit: what n counts.
@@ -396,6 +396,7 @@ def tool_curves(
         rule = alt.Chart(pd.DataFrame({"mean": [0.0]})).mark_rule(color=look.ink, strokeDash=[2, 2])
         layers.insert(0, rule.encode(y="mean:Q"))
     if marker is not None:
+        layers[-1] = points.add_params(click("step", nearest=True))
         rule = alt.Chart(pd.DataFrame({x: [marker]})).mark_rule(color=look.quiet, strokeWidth=1.5)
         layers.insert(0, rule.encode(x=horizontal))
     return layered(*layers, height=height)
@@ -440,7 +441,7 @@ def tool_forest(
         yOffset=alt.YOffset(
             "model:N", scale=alt.Scale(domain=list(models["label"]), paddingOuter=0.3)
         ),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("tool:N", title="Tool"),
             alt.Tooltip("model:N", title="Model"),
@@ -455,16 +456,16 @@ def tool_forest(
         x2="high:Q",
     )
     point = base.mark_point(size=60, filled=True, opacity=1).encode(
-        x="mean:Q", shape=alt.Shape("model:N", scale=scales["shape"], legend=model_legend(models))
+        x="mean:Q", shape=alt.Shape("model:N", scale=scales["shape"], legend=None)
     )
     per_row = max(height, 13 * len(models) + 8)
-    return layered(zero, bar, point, height=per_row * len(order) + FRAME)
+    return layered(zero, bar, point, height=per_row * len(order) + AXIS_ROOM)
 
 
 def role_bars(
     data: pd.DataFrame, models: pd.DataFrame, title: str, *, look: Look | None = None
 ) -> alt.LayerChart:
-    """What each role of a prompt gets in all, per model or schedule, with intervals.
+    """What each role of a prompt gets in all, per model or schedule, with intervals; a click tells the role.
 
     Args:
         data: role, model, mean, low, high, prompts.
@@ -484,7 +485,7 @@ def role_bars(
             scale=alt.Scale(paddingInner=0.25),
         ),
         xOffset=alt.XOffset("model:N", scale=alt.Scale(domain=labels)),
-        color=alt.Color("model:N", scale=scales["color"], legend=model_legend(models)),
+        color=alt.Color("model:N", scale=scales["color"], legend=None),
         tooltip=[
             alt.Tooltip("model:N", title="Model"),
             alt.Tooltip("role:N", title="Role"),
@@ -494,9 +495,10 @@ def role_bars(
             alt.Tooltip("prompts:Q", title="Prompts"),
         ],
     )
-    bars = base.mark_bar(opacity=0.85, cornerRadiusEnd=2).encode(
+    bars = base.mark_bar(opacity=0.85, cornerRadiusEnd=2, cursor="pointer").encode(
         y=alt.Y("mean:Q", title=title, axis=alt.Axis(tickCount=5, gridOpacity=0.5))
     )
+    bars = bars.add_params(click("role"))
     ink = (look or Look()).ink
     interval = base.mark_rule(strokeWidth=1.6).encode(y="low:Q", y2="high:Q", color=alt.value(ink))
     return layered(bars, interval, height=280)
@@ -505,7 +507,7 @@ def role_bars(
 def schedule_ticks(
     data: pd.DataFrame, models: pd.DataFrame, axis: Axis, *, look: Look | None = None
 ) -> alt.LayerChart:
-    """Where each schedule's steps stand on the noise scale: one tick a step.
+    """Where each schedule's steps stand on the noise scale: one tick a step; a click tells the step.
 
     Args:
         data: model, step, timestep, log_snr.
@@ -533,6 +535,7 @@ def schedule_ticks(
                 alt.Tooltip("log_snr:Q", title="Log-SNR", format="+.2f"),
             ],
         )
+        .add_params(click("step", "progress", nearest=True))
     )
     return layered(ticks, height=34 * len(models) + FRAME - 30)
 
@@ -592,9 +595,7 @@ def paths(
                 alt.Tooltip("step:Q", title="Step"),
             ],
         )
-        .add_params(
-            alt.selection_point(name="pick", fields=["prompt_key"], on="click", toggle=False)
-        )
+        .add_params(click("prompt_key"))
     )
     layers: list[Any] = [thin, points]
     if len(means):

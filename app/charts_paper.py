@@ -97,6 +97,16 @@ def _placed(layers: Sequence[Any], width: float, height: float) -> alt.LayerChar
     return cast(alt.LayerChart, alt.layer(*layers).properties(width=width, height=height))
 
 
+def still(chart: alt.LayerChart) -> alt.LayerChart:
+    """A chart of the dashboard without its click: paper has none."""
+    chart.params = alt.Undefined
+    for layer in chart.layer:
+        layer.name = alt.Undefined
+        if hasattr(layer.mark, "cursor"):
+            layer.mark.cursor = alt.Undefined
+    return chart
+
+
 def panels(parts: Sequence[Any], columns: int, spacing: float = 8) -> alt.ConcatChart:
     """Charts in a grid."""
     joined = alt.concat(*parts, columns=columns, spacing=spacing)
@@ -129,9 +139,8 @@ def curve_panel(
         domain: limits of the vertical axis.
         format: of the vertical axis' labels.
     """
-    chart = charts.curves(
-        data, models, axis, y_title or "", legend=False, domain=domain, format=format
-    )
+    data = without_vast_bands(data)
+    chart = charts.curves(data, models, axis, y_title or "", domain=domain, format=format)
     for layer in chart.layer:
         encoding = layer.encoding
         if y_title is None and getattr(encoding.y, "title", None) == "":
@@ -154,6 +163,19 @@ def limits(data: pd.DataFrame, column: str = "mean") -> tuple[float, float]:
         high = max(highest, min(float(data["high"].max()), highest + room))
     pad = 0.05 * (high - low) or 0.01
     return low - pad, high + pad
+
+
+VAST = "An interval that would fill most of its panel is not drawn; the data hold it."
+
+
+def without_vast_bands(data: pd.DataFrame, column: str = "mean") -> pd.DataFrame:
+    """The rows without the limits of lines whose interval would hide the others: over two or three prompts."""
+    if not {"low", "high"} <= set(data.columns) or data["low"].isna().all():
+        return data
+    low, high = limits(data, column)
+    width = (data["high"] - data["low"]).groupby(data["model"]).transform("median")
+    vast = width > 0.5 * (high - low)
+    return data.assign(low=data["low"].mask(vast), high=data["high"].mask(vast))
 
 
 def line_panel(
@@ -186,6 +208,7 @@ def line_panel(
         peaks: rows to mark with a point.
     """
     scales = charts.model_scales(models)
+    data = without_vast_bands(data, y)
     vertical = alt.Scale(domain=list(domain or limits(data, y)), nice=False)
     base = alt.Chart(data).encode(
         x=alt.X(

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,8 @@ from queries import Scope, Snapshot, SnapshotError
 alt.utils.schemapi.disable_debug_mode()
 
 BIND: Any = "query-params"
+Click = Callable[[dict[str, Any]], None]  # acts on what a click in a chart tells
+STEP_CLICK = "Click a step to go there."
 NO_CATEGORY = "(no category)"
 # Pictures below this side are enlarged without smoothing, so that a 64 px scene shows its pixels,
 # not a blur.
@@ -39,6 +42,7 @@ CRISP = 320
 # What the theme calls the charts' colours, in their order; it has no name for the sixth and the
 # seventh.
 HUES = ("blue", "orange", "green", "violet", "yellow", "gray", "gray", "gray")
+MARKS = "●■▲◆✚▼►◄"  # the charts' shapes, in their order
 
 
 plain = texts.plain
@@ -424,7 +428,9 @@ def figure(
     key: str,
     help: str | None = None,
     on_select: Any = "ignore",
+    on_click: Click | None = None,
     width: Any = None,
+    models: pd.DataFrame | None = None,
 ) -> Any:
     """A card with one chart, its caption and its CSV.
 
@@ -435,13 +441,29 @@ def figure(
         caption: n, interval and method.
         key: unique on the page.
         help: what the measure means and which way is better.
-        on_select: "rerun" or a callback, where the chart has a selection.
+        on_select: "rerun", where the page acts on the event that comes back.
+        on_click: as in `draw`.
         width: of the chart, where it must not stretch.
+        models: model_id and label of the models to name above the chart.
     """
     with card(title, key=key, data=data, help=help):
-        event = draw(chart, key=key, on_select=on_select, width=width, alt=title)
+        if models is not None:
+            legend(models)
+        event = draw(
+            chart,
+            key=key,
+            on_select=on_select,
+            on_click=on_click,
+            width=width,
+            alt=_read_aloud(title),
+        )
         st.caption(caption)
     return event
+
+
+def _read_aloud(title: str) -> str:
+    """A title without the backslashes that keep it from being read as Markdown."""
+    return re.sub(r"\\(.)", r"\1", title)
 
 
 @dataclass(frozen=True)
@@ -453,17 +475,113 @@ class _Trusted:
     """
 
     chart: Any
+    clicks: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        return cast(dict[str, Any], self.chart.to_dict(validate=False))
+        return _numbered(cast(dict[str, Any], self.chart.to_dict(validate=False)), self.clicks)
+
+
+def _numbered(spec: dict[str, Any], clicks: int) -> dict[str, Any]:
+    """The spec, in which a click tells its number too.
+
+    The browser tells only clicks that differ from the last one. Without a number, a second click on
+    step 5 did nothing after the slider had moved elsewhere.
+    """
+    for parameter in spec.get("params", []):
+        if parameter.get("name") == charts.PICK:
+            parameter["select"]["fields"].append("click")
+            for layer in spec.get("layer", [spec]):
+                number = {"calculate": str(clicks), "as": "click"}
+                layer["transform"] = [*layer.get("transform", []), number]
+            if parameter["select"].get("nearest"):
+                hand = {
+                    "name": "cursor",
+                    "value": "pointer",
+                }  # Vega's own name for the pointer's shape
+                spec["params"] = [*spec["params"], hand]
+    return spec
 
 
 def draw(
-    chart: Any, *, key: str, on_select: Any = "ignore", width: Any = None, alt: str | None = None
+    chart: Any,
+    *,
+    key: str,
+    on_select: Any = "ignore",
+    on_click: Click | None = None,
+    width: Any = None,
+    alt: str | None = None,
 ) -> Any:
-    """A chart in the page's theme."""
-    trusted: Any = _Trusted(chart)
+    """A chart in the page's theme.
+
+    Args:
+        chart: an Altair chart.
+        key: unique on the page.
+        on_select: "rerun", where the page acts on the event that comes back.
+        on_click: called with the values that a click tells, before the controls are drawn: it may set them.
+        width: of the chart, where it must not stretch.
+        alt: what it shows, for those who can't see it.
+    """
+    clicks = _clicks().get(key, 0)
+    if on_click is not None:
+        on_select = partial(_clicked, key, on_click)
+    trusted: Any = _Trusted(chart, clicks)
     return st.altair_chart(trusted, key=f"chart_{key}", on_select=on_select, width=width, alt=alt)
+
+
+def _clicks() -> dict[str, int]:
+    """How many clicks each chart has told."""
+    return cast(dict[str, int], st.session_state.setdefault("_clicks", {}))
+
+
+def _clicked(key: str, act: Click) -> None:
+    picked = st.session_state[f"chart_{key}"].selection.get(charts.PICK, [])
+    if picked:  # a click on the background picks nothing, and changes nothing
+        _clicks()[key] = _clicks().get(key, 0) + 1
+        act(picked[0])
+
+
+def to_step(page: Page, model_id: int | None = None) -> Click:
+    """What a click on a step does: the step control goes there.
+
+    Args:
+        page: the page with the control.
+        model_id: the model whose steps the chart shows, where it is one; else those of the longest.
+    """
+    last = page.last_step if model_id is None else page.last_of(model_id)
+
+    def act(picked: dict[str, Any]) -> None:
+        progress = picked.get("progress")
+        if progress is None and picked.get("step") is not None:
+            progress = picked["step"] / max(last, 1)
+        if progress is not None:
+            go_to_step(round(min(max(float(progress), 0.0), 1.0) * page.last_step))
+
+    return act
+
+
+def to_filter(key: str, column: str, values: dict[str, Any] | None = None, most: int = 1) -> Click:
+    """What a click on a bar or row does: the filter holds it; clicked again, it lets go.
+
+    Args:
+        key: of the filter, a multiselect.
+        column: whose value was clicked.
+        values: what the filter calls the column's values, where that is not the same; others do nothing.
+        most: how many it holds; the one clicked first makes room.
+    """
+
+    def act(picked: dict[str, Any]) -> None:
+        clicked = picked.get(column)
+        value = clicked if values is None else values.get(str(clicked))
+        if value is None:
+            return
+        held = list(st.session_state.get(key) or [])
+        if value in held and len(held) <= most:
+            held.remove(value)
+        else:
+            held = [*held, value][-most:]
+        st.session_state[key] = held
+
+    return act
 
 
 def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") -> None:
@@ -562,21 +680,13 @@ def picture(image: bytes | None, alt_text: str, *, width: Any = "stretch") -> No
 def strip(page: Page, frames: pd.DataFrame, *, key: str) -> None:
     """A film strip of every model over the steps; a click on a frame sets the step."""
     steps = charts.thin([int(s) for s in frames["step"]], 12)
-    table = page.labelled(frames[frames["step"].isin(steps)])
-    event = f"chart_{key}"
+    table = page.placed(page.labelled(frames[frames["step"].isin(steps)]))
     draw(
         charts.film_strip(table, page.models, marker=page.step, look=page.look),
         key=key,
-        on_select=lambda: take_step(event, "frame"),
+        on_click=to_step(page),
         alt="Predicted clean image per model and step",
     )
-
-
-def take_step(event: str, name: str) -> None:
-    """Set the step control to the step that was clicked in a chart; for a callback."""
-    picked = st.session_state[event].selection.get(name, [])
-    if picked and picked[0].get("step") is not None:
-        go_to_step(int(picked[0]["step"]))
 
 
 def place(page: Page) -> str:
@@ -640,15 +750,30 @@ def model_name(model_id: int, label: str) -> None:
     st.markdown(f"{model_mark(model_id)} **{plain(label)}**")
 
 
-def legend(page: Page) -> None:
-    """The models' colours in one line, for a grid of charts without a legend each."""
-    if len(page.models) > 1:
-        names = zip(page.models["model_id"].astype(int), page.models["label"], strict=True)
-        st.markdown("&emsp;".join(f"{model_mark(i)} {plain(label)}" for i, label in names))
+def legend(models: pd.DataFrame) -> None:
+    """The models' shapes and colours above their charts, in as many lines as their names need."""
+    if len(models) > 1:
+        names = zip(models["model_id"].astype(int), models["label"], strict=True)
+        st.markdown("&emsp; ".join(f"{_shape(i)}&nbsp;{_unbroken(label)}" for i, label in names))
 
 
-def open_prompt(event: Any, name: str) -> None:
+def _unbroken(label: str) -> str:
+    """A name that stays on one line; a line breaks between names."""
+    return f":small[{plain(shorten(label, 32)).replace(' ', chr(0xA0))}]"
+
+
+def _shape(model_id: int) -> str:
+    return f":{model_hue(model_id)}[{MARKS[(model_id - 1) % len(MARKS)]}]"
+
+
+def open_prompt(event: Any) -> None:
     """Go to the prompt that was clicked in a chart, if one was."""
-    picked = event.selection.get(name, []) if event else []
-    if picked:
-        st.switch_page("views/prompts.py", query_params={"prompt": str(picked[0]["prompt_key"])})
+    picked = event.selection.get(charts.PICK, []) if event else []
+    if not picked:
+        return
+    key = picked[0].get("prompt_key")
+    if key is None and picked[0].get("prompt_id") is not None:
+        ids = [int(picked[0]["prompt_id"])]
+        key = queries.ask(current().snapshot, "prompt_texts", prompts=ids)["prompt_key"].iloc[0]
+    if key is not None:
+        st.switch_page("views/prompts.py", query_params={"prompt": str(key)})

@@ -72,7 +72,7 @@ def concept_curves(study: FigureStudy) -> Figure:
     caption = (
         "Cosine similarity (CLIP) of the predicted clean image with a concept at each denoising "
         f"step; higher means that the concept is seen more. Lines: mean over {which}; bands: "
-        f"95 % t interval over prompts. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
+        f"95 % t interval over prompts. {paper.VAST} {SEEDS_FIRST} {sizes(study, table['prompts'])} "
         f"{study.source_line()}"
     )
     columns = min(len(parts), 2)
@@ -136,7 +136,9 @@ def concept_heatmap(study: FigureStudy) -> Figure:
     )
 
     def draw(width: float) -> alt.TopLevelMixin:
-        chart = charts.heat(table, "Rise of similarity (cosine) since its lowest", order=order)
+        chart = paper.still(
+            charts.heat(table, "Rise of similarity (cosine) since its lowest", order=order)
+        )
         return cast(alt.TopLevelMixin, chart.properties(width=width, height=8.5 * len(order)))
 
     which = "the prompts that name it" if named else "all prompts"
@@ -171,7 +173,7 @@ def emergence(study: FigureStudy) -> Figure:
     last = int(study.ask("steps", models=list(study.scope.models))["step"].max())
 
     def draw(width: float) -> alt.TopLevelMixin:
-        chart = charts.emergence(table, study.models, row, last_step=last)
+        chart = paper.still(charts.emergence(table, study.models, row, last_step=last))
         for layer in chart.layer:
             for channel in ("color", "shape"):
                 each: Any = getattr(layer.encoding, channel, alt.Undefined)
@@ -327,7 +329,7 @@ def _p(p: float) -> str:
 
 def _forest(own: pd.DataFrame, shown: pd.DataFrame, title: str) -> Callable[[float], Any]:
     def draw(width: float) -> Any:
-        chart = charts.forest(own, shown, "measure", title)
+        chart = paper.still(charts.forest(own, shown, "measure", title))
         for layer in chart.layer:
             for channel in ("color", "shape"):
                 each: Any = getattr(layer.encoding, channel, alt.Undefined)
@@ -361,7 +363,7 @@ def difference_heatmap(study: FigureStudy) -> Figure:
 
     def draw(width: float) -> alt.TopLevelMixin:
         title = f"Similarity, {study.label(candidate)} minus {study.label(baseline)}"
-        chart = charts.difference_heat(table, title, order=order)
+        chart = paper.still(charts.difference_heat(table, title, order=order))
         dots = chart.layer[1]
         dots.transform = [{"filter": "datum.significant"}]
         dots.mark = alt.MarkDef(type="point", filled=True, size=7, color="#111111", aria=False)
@@ -514,7 +516,7 @@ def _auc_curves(study: FigureStudy, methods: tuple[str, ...]) -> Figure:
     caption = (
         f"Deletion and insertion curves at one denoising step: {means} to the untouched prediction as "
         "pixels of the noisy latents are replaced by zero (deletion) or put back into a blurred copy "
-        "(insertion), most salient first. Lines: mean over prompts; bands: 95 % t interval. "
+        f"(insertion), most salient first. Lines: mean over prompts; bands: 95 % t interval. {paper.VAST} "
         f"{SEEDS_FIRST} {sizes(study, table['prompts'])} {study.source_line()}"
     )
     kept = table[table["entry"].isin(shown)].drop(columns=["model", "model_id"])
@@ -565,12 +567,13 @@ def auc_table(study: FigureStudy) -> Figure:
             }
         )
     table = study.labelled(pd.DataFrame(rows))
+    models = study.models[study.models["label"].isin(table["model"])]
     parts = []
     for game in ("deletion", "insertion"):
         own = table[table["game"] == game]
         if len(own):
             better = "←" if (game == "deletion") != (score == "fid") else "→"
-            parts.append(_auc_dots(own, study.models, f"{game.capitalize()} area, better {better}"))
+            parts.append(_auc_dots(own, models, f"{game.capitalize()} area, better {better}"))
     printed = pd.DataFrame(
         {
             "Model": table["model"],
@@ -597,7 +600,7 @@ def auc_table(study: FigureStudy) -> Figure:
         f"difference to the random map. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
         f"{study.source_line()}"
     )
-    draw = keyed(study.models, parts, len(parts), mark="point")
+    draw = keyed(models, parts, len(parts), mark="point")
     return Figure(draw, table.drop(columns="model_id"), caption, len(parts), printed)
 
 
@@ -732,14 +735,15 @@ def trust(study: FigureStudy) -> Figure:
     def part(width: float) -> Any:
         return paper.dots(
             table,
-            study.models,
+            models,
             "method",
             "Average precision, higher is better →",
             width,
             rule=chance,
         )
 
-    draw = keyed(study.models, [part], 1, mark="point")
+    models = study.models[study.models["label"].isin(table["model"])]
+    draw = keyed(models, [part], 1, mark="point")
     columns = [
         "model",
         "method",

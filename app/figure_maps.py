@@ -119,7 +119,7 @@ def _region_maps(
             "(--baseline chooses one).",
         )
     prompts = study.pick_prompts(own, most if len(methods) < 3 else 1)
-    steps = study.pick_steps(own["step"].unique().tolist(), 4)
+    steps = study.pick_steps(_shared_steps(study, own), 4)
     seed = int(own["seed"].iloc[0])
     maps = study.ask_scope(
         "figure_maps",
@@ -147,6 +147,13 @@ def _region_maps(
     columns = [f"Step {step}" for step in steps]
     data = _without(maps.assign(model=study.label(model)))
     return Figure(_sheet(cells, rows, columns), data, caption)
+
+
+def _shared_steps(study: FigureStudy, own: pd.DataFrame) -> list[int]:
+    """The steps that most methods have a map of: others would leave holes; all, if the author names some."""
+    methods = own.groupby("step")["method"].nunique()
+    kept = methods if study.choice.steps else methods[methods == methods.max()]
+    return [int(step) for step in kept.index]
 
 
 def _overlaid(own: pd.DataFrame, row: int, steps: Sequence[int]) -> list[Cell]:
@@ -288,7 +295,7 @@ def word_roles(study: FigureStudy) -> Figure:
     ]
     caption = (
         f"{_value_caption(source)} by the role of the words, over the denoising steps, for each model and "
-        "timestep schedule. Lines: mean over prompts; bands: 95 % t interval. Words of a role are "
+        f"timestep schedule. Lines: mean over prompts; bands: 95 % t interval. {paper.VAST} Words of a role are "
         f"averaged first. {SEEDS_FIRST} {sizes(study, table['prompts'])} {study.source_line()}"
     )
     kept = table[["entry", "role", "step", "mean", "low", "high", "prompts"]]

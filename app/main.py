@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import controls
+import queries
 import streamlit as st
 import timings
 from queries import SnapshotError
@@ -98,6 +99,7 @@ def main() -> None:
         views[each.title] = each
     chosen = st.navigation(sections, expanded=True)
     view = views[chosen.title]
+    queries.arrive(view.name)
     scrubber = view.scrubber and (not view.needs or view.needs in st.query_params)
     with timings.noted(view.name):
         try:

@@ -7,6 +7,7 @@ without a restart; what is cached is keyed by the snapshot.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ __all__ = [
     "Scope",
     "Snapshot",
     "SnapshotError",
+    "arrive",
     "ask",
     "ask_scope",
     "check",
@@ -96,7 +98,24 @@ def ask(snapshot: Snapshot, name: str, **parameters: Any) -> pd.DataFrame:
     """
     _, wanted = snapshots.statement(name)
     given = tuple(sorted((k, _frozen(v)) for k, v in parameters.items() if k in wanted))
-    return _ask(snapshot, name, given)
+    with _waiting():
+        return _ask(snapshot, name, given)
+
+
+def arrive(view: str) -> None:
+    """Note which view the reader looks at, so that its first answers can be waited for."""
+    st.session_state["_first_look"] = st.session_state.get("_view") != view
+    st.session_state["_view"] = view
+
+
+def _waiting() -> AbstractContextManager[None]:
+    """A spinner where the answer will stand, if it takes half a second and nothing stands there yet.
+
+    On later runs the old chart stays in its place, faded, until the new one replaces it: a spinner above
+    it would push the page down and up again.
+    """
+    first = st.session_state.get("_first_look", False)
+    return st.spinner("Asking the snapshot…") if first else nullcontext()
 
 
 def _frozen(value: Any) -> Any:

@@ -37,9 +37,9 @@ def role_grid(page: Page, table: pd.DataFrame, source: str, axis: charts.Axis) -
                     marker=page.marker(axis),
                     look=page.look,
                     height=210,
-                    legend=False,
                     domain=limits,
                 ),
                 key=f"role{number}",
+                on_click=controls.to_step(page),
                 alt=f"{title} of the role {role} over the steps",
             )

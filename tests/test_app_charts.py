@@ -215,9 +215,11 @@ def test_the_difference_scale_is_the_same_on_both_sides_of_zero() -> None:
     assert scale["domain"][1] == 0
 
 
-def test_one_model_needs_no_legend() -> None:
-    spec = charts.curves(by_step(MODELS.head(1)), MODELS.head(1), AXIS, "y").to_dict()
-    assert all(encoding["legend"] is None for encoding in encodings(spec, "color"))
+def test_no_chart_of_models_has_a_legend_that_could_be_cut_off() -> None:
+    names = ("curves", "emergence", "forest", "scatter", "difference_curves", "predictability")
+    for name in names:
+        spec = ALL[name](charts.Look()).to_dict()
+        assert all(encoding["legend"] is None for encoding in encodings(spec, "color"))
 
 
 def test_images_are_not_smoothed() -> None:
@@ -251,3 +253,43 @@ def test_curves_with_unknown_intervals_are_drawn() -> None:
 def test_charts_are_altair_and_hold_no_streamlit() -> None:
     assert isinstance(ALL["curves"](charts.Look()), alt.LayerChart)
     assert not hasattr(charts, "st")
+
+
+CLICKS = {
+    "curves": ["step"],
+    "predictability": ["step"],
+    "difference_curves": ["step"],
+    "film_strip": ["step"],
+    "heat": ["step", "concept"],
+    "difference_heat": ["step", "concept"],
+    "emergence": ["family"],
+    "forest": ["concept"],
+    "score_strip": ["prompt_id"],
+    "scatter": ["prompt_key"],
+    "contact_sheet": ["prompt_key"],
+    "bars": ["model"],
+}
+
+
+@pytest.mark.parametrize("name", CLICKS)
+def test_a_click_tells_what_the_page_can_follow(name: str) -> None:
+    (pick,) = ALL[name](charts.Look()).to_dict()["params"]
+    assert (pick["name"], pick["select"]["fields"]) == (charts.PICK, CLICKS[name])
+
+
+def test_a_click_tells_progress_where_it_is_known() -> None:
+    data = by_step().assign(progress=lambda rows: rows["step"] / 5)
+    (pick,) = charts.curves(data, MODELS, AXIS, "y", marker=1).to_dict()["params"]
+    assert pick["select"]["fields"] == ["step", "progress"]
+
+
+def test_a_chart_without_a_marker_is_not_clicked() -> None:
+    assert "params" not in charts.curves(by_step(), MODELS, AXIS, "y").to_dict()
+
+
+def test_a_second_click_on_the_same_mark_is_another_click() -> None:
+    import controls
+
+    first, second = (controls._Trusted(ALL["heat"](charts.Look()), n).to_dict() for n in (0, 1))
+    assert first["params"][0]["select"]["fields"] == ["step", "concept", "click"]
+    assert first["layer"][0]["transform"] != second["layer"][0]["transform"]

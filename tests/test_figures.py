@@ -329,7 +329,10 @@ def test_the_gallery_lists_what_was_made_and_what_is_missing(
     assert names == ["scores"]
     assert set(missing) == {"paper-3"}
     index = (tmp_path / "README.md").read_text()
-    assert "![CLIP scores with tied ranks](scores.png)" in index
+    assert "![CLIP scores with tied ranks](scores.screen.png)" in index
+    assert (tmp_path / "scores.screen.png").stat().st_size < (
+        tmp_path / "scores.png"
+    ).stat().st_size
     assert "Not in this study" in index
     assert not list(tmp_path.glob(".*.part"))
 

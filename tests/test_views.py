@@ -362,3 +362,10 @@ def test_a_link_with_a_scorer_that_is_not_there_shows_the_first(
 ) -> None:
     app = open_view("sql", two_scorers, scorer="scorer_2'; DROP TABLE sample; --")
     assert not app.exception and app.selectbox(key="scorer").value == "scenes-clip"
+
+
+def test_a_spinner_waits_only_where_nothing_stands_yet(open_view: Open, results: Path) -> None:
+    app = open_view("overview", results)
+    assert app.session_state["_first_look"]
+    assert not app.run().session_state["_first_look"], "the old chart stays in its place"
+    assert app.switch_page("views/measures.py").run().session_state["_first_look"]

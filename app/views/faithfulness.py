@@ -102,6 +102,7 @@ def overall(page: Page, table: pd.DataFrame) -> None:
                 "prompts. At the dashed line a tool is no better than chance.",
                 key=f"gain_{game}",
                 help=AUC_HELP,
+                models=page.models[page.models["label"].isin(own["model"])],
             )
     _auc_table(table)
 
@@ -250,11 +251,12 @@ def by_step(page: Page, table: pd.DataFrame) -> None:
                         look=page.look,
                     ),
                     key=f"gain_step_{game}",
+                    on_click=controls.to_step(page, model),
                     alt=f"Gain over a random map per step, {game}",
                 )
         st.caption(
             f"{controls.plain(page.label(model))}. Mean over {_span(own['n'])} prompts, seeds averaged; "
-            "band: 95 % t interval over prompts."
+            f"band: 95 % t interval over prompts. {controls.STEP_CLICK}"
         )
 
 

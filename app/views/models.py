@@ -17,6 +17,7 @@ from controls import BIND, Page
 
 SCORE_HELP = "CLIP score of the final image: cosine to its prompt, -1 to 1; higher is better."
 MOST_ROWS = 14
+MOST_MARKS = 28  # rows times candidates: a taller chart leaves its neighbour half empty
 MOST_PROMPTS = 4
 AGREEMENT = {
     scorer_agreement.AGREE: ":material/check_circle:",
@@ -343,6 +344,7 @@ def heat_map(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: int)
                 look=page.look,
             ),
             key="difference",
+            on_click=to_cell(page, baseline),
             alt="Paired difference per concept and step",
         )
         share = own["significant"].mean()
@@ -351,8 +353,32 @@ def heat_map(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: int)
             "Benjamini-Hochberg, q < 0.05). "
             f"{controls.count(int(own['prompts'].max()), 'prompt')} × "
             f"{controls.count(len(page.scope.seeds), 'seed')}; models with other "
-            "numbers of steps are matched by progress."
+            "numbers of steps are matched by progress. Click a cell to go to its step and see its concept "
+            "over the steps."
         )
+
+
+def to_cell(page: Page, baseline: int) -> controls.Click:
+    """A click on a cell: its step, and its concept over the steps."""
+    step = controls.to_step(page, baseline)
+    concept = to_concept(page)
+
+    def act(picked: dict[str, Any]) -> None:
+        step(picked)
+        concept(picked)
+
+    return act
+
+
+def to_concept(page: Page) -> controls.Click:
+    """A click on a concept: its difference over the steps."""
+    ids = dict(zip(page.concepts["name"], page.concepts["concept_id"].astype(int), strict=True))
+
+    def act(picked: dict[str, Any]) -> None:
+        if str(picked.get("concept")) in ids:
+            st.session_state["concept"] = ids[str(picked["concept"])]
+
+    return act
 
 
 def _candidate(shown: pd.DataFrame, key: str) -> int:
@@ -378,7 +404,7 @@ def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: i
         own.groupby("concept")["mean"]
         .apply(lambda gap: gap.abs().max())
         .sort_values(ascending=False)
-        .index[:MOST_ROWS]
+        .index[: min(MOST_ROWS, MOST_MARKS // len(shown))]
     )
     own = own[own["concept"].isin(order)].copy()
     own["place"] = own["concept"].map(own.groupby("concept")["mean"].mean())
@@ -389,14 +415,17 @@ def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: i
             own,
             shown,
             "concept",
-            f"Similarity minus that of {page.label(baseline)}  (right: candidate higher →)",
+            f"Similarity minus {page.label(baseline)}  (candidate higher →)",
             look=page.look,
         ),
         own,
         f"The {len(order)} concepts that differ most at the chosen step; 95 % t "
         f"interval over {controls.count(int(own['prompts'].max()), 'prompt')}. "
-        "Hollow: not significant after Benjamini-Hochberg over the whole grid.",
+        "Hollow: not significant after Benjamini-Hochberg over the whole grid. "
+        "Click a concept to see it over the steps.",
         key="forest",
+        on_click=to_concept(page),
+        models=shown,
     )
 
 
@@ -421,6 +450,7 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
             st.caption("The models share no trajectory of this concept: choose another.")
             return
         axis = charts.AXES["Step"]
+        controls.legend(shown)
         controls.draw(
             charts.difference_curves(
                 table,
@@ -432,6 +462,7 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
                 height=330,
             ),
             key="over",
+            on_click=controls.to_step(page, baseline),
             alt="Paired difference over the steps",
         )
         st.caption(
@@ -439,7 +470,7 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
             f"{controls.count(int(table['prompts'].max()), 'prompt')}; band: 95 % "
             "percentile bootstrap over prompts "
             "(B = 2000), a prompt's steps kept together. Above zero the candidate is "
-            "closer to the concept."
+            f"closer to the concept. {controls.STEP_CLICK}"
         )
 
 
@@ -491,8 +522,9 @@ def per_prompt(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: i
         key="scatter",
         help=SCORE_HELP,
         on_select="rerun",
+        models=shown,
     )
-    controls.open_prompt(event, "pick")
+    controls.open_prompt(event)
 
 
 def _with_texts(page: Page, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -550,7 +582,7 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
             f"Largest difference on the left; images of seed {page.scope.seeds[0]}, "
             "scores over all seeds shown. Click an image to open its prompt."
         )
-        controls.open_prompt(event, "prompt")
+        controls.open_prompt(event)
 
 
 def _listing(top: pd.DataFrame, images: pd.DataFrame) -> None:

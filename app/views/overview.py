@@ -130,13 +130,19 @@ def verdict(page: Page, scores: pd.DataFrame) -> None:
     ):
         for sentence in sentences(page, scores):
             st.markdown(sentence)
-        controls.draw(chart, key="verdict", alt="CLIP score per prompt and its mean per model")
+        event = controls.draw(
+            chart,
+            key="verdict",
+            on_select="rerun",
+            alt="CLIP score per prompt and its mean per model",
+        )
+        controls.open_prompt(event)
         st.caption(
             "One tick per prompt "
             f"({controls.count(int(scores['prompt_id'].nunique()), 'prompt')}, seeds "
             f"averaged{'' if len(drawn) == len(scores) else f'; {len(drawn):,} of {len(scores):,} ticks drawn'}); bar: 95 % t interval of the "
             "mean. Pairs: mean paired difference, 95 % percentile bootstrap (B = "
-            "2000), Wilcoxon signed-rank, Holm-corrected."
+            "2000), Wilcoxon signed-rank, Holm-corrected. Click a tick to open its prompt."
         )
 
 
@@ -208,9 +214,12 @@ def order_of_emergence(page: Page) -> None:
         table,
         f"Families of {which}, earliest on top; "
         f"{controls.count(int(data['prompts'].max()), 'prompt')} × "
-        f"{controls.count(len(page.scope.seeds), 'seed')}. 95 % t interval over prompts.",
+        f"{controls.count(len(page.scope.seeds), 'seed')}. 95 % t interval over prompts. "
+        "Click a family to show only it, again to show all.",
         key="emergence",
         help=EMERGENCE_HELP,
+        on_click=controls.to_filter("families", "family"),
+        models=page.models,
     )
 
 
@@ -224,14 +233,14 @@ def gallery(page: Page) -> None:
     images["text"] = [controls.shorten(text) for text in images["text"]]
     event = controls.figure(
         "Final images",
-        charts.contact_sheet(images, page.models, look=page.look),
+        charts.contact_sheet(images, page.models, fewer=True, look=page.look),
         images,
         f"The same prompts and seed ({seed}) for every model, spread over the set. "
         "Click an image to open its prompt.",
         key="gallery",
         on_select="rerun",
     )
-    controls.open_prompt(event, "prompt")
+    controls.open_prompt(event)
 
 
 def what_was_studied(page: Page) -> None:
@@ -303,8 +312,9 @@ def coverage(page: Page) -> None:
         charts.bars(long, page.models),
         table,
         f"{controls.count(int(table['planned'].iloc[0]) if len(table) else 0, 'sample')} "
-        f"planned per model within the filters.{pace}",
+        f"planned per model within the filters.{pace} Click a model to show only it, again to show all.",
         key="coverage",
+        on_click=controls.to_filter("models", "model"),
     )
 
 

@@ -83,7 +83,7 @@ def paths(page: Page, means: pd.DataFrame) -> None:
             on_select="rerun",
             alt="Paths of the predicted clean images on two principal components",
         )
-        controls.open_prompt(event, "pick")
+        controls.open_prompt(event)
         st.caption(
             f"Seed {seed}; {controls.count(points['prompt_id'].nunique(), 'prompt')} "
             f"({controls.count(points['sample_id'].nunique(), 'path')}). Points: {controls.place(page)}; click one to "
@@ -158,11 +158,11 @@ def spectra(page: Page, bands: pd.DataFrame) -> None:
                 key="axis",
                 bind=BIND,
             )
-        controls.legend(page)
+        controls.legend(page.models)
         _band_grid(page, bands, shown != "Power", charts.AXES[axis or "Step"])
         st.caption(
             f"Mean over {controls.count(int(bands['prompts'].max()), 'prompt')}, seeds averaged; band: 95 % t "
-            "interval over prompts. Every chart has its own scale."
+            f"interval over prompts. Every chart has its own scale. {controls.STEP_CLICK}"
         )
 
 
@@ -186,10 +186,10 @@ def _band_grid(page: Page, bands: pd.DataFrame, change: bool, axis: charts.Axis)
                     marker=page.marker(axis),
                     look=page.look,
                     height=200,
-                    legend=False,
                     format=".2f",
                 ),
                 key=f"band{number}",
+                on_click=controls.to_step(page),
                 alt=f"Power in band {number} over the steps",
             )
 

@@ -344,7 +344,7 @@ def concept_curves(page: Page, prompt_id: int) -> None:
         help="Cosine between the predicted clean image and the concept, -1 to 1. Higher "
         "means that it is seen more.",
     ):
-        controls.legend(page)
+        controls.legend(page.models)
         grid = st.grid(3, min_column_width=260)
         for number, concept_id in enumerate(ids):
             own = table[table["concept_id"] == concept_id]
@@ -361,15 +361,15 @@ def concept_curves(page: Page, prompt_id: int) -> None:
                         marker=page.marker(axis),
                         look=page.look,
                         height=210,
-                        legend=False,
                         spread="seeds",
                     ),
                     key=f"curve{number}",
+                    on_click=controls.to_step(page),
                     alt=f"Similarity to {labels[concept_id]} over the steps",
                 )
         st.caption(
             f"One prompt: mean of {controls.count(len(page.scope.seeds), 'seed')}, band "
-            "from the lowest to the highest seed (no confidence interval)."
+            f"from the lowest to the highest seed (no confidence interval). {controls.STEP_CLICK}"
         )
 
 

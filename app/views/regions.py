@@ -289,10 +289,12 @@ def over_the_steps(
                 cell=82,
             ),
             key="regions_steps",
-            on_select=lambda: controls.take_step("chart_regions_steps", "tile"),
+            on_click=controls.to_step(page, model),
             alt="Saliency maps of every tool over the steps",
         )
-        st.caption(f"{controls.plain(page.label(model))}. {_scale_text(scale)}")
+        st.caption(
+            f"{controls.plain(page.label(model))}. {_scale_text(scale)} Click a tile to go to its step."
+        )
 
 
 def words(page: Page, prompt: int, seed: int, frames: pd.DataFrame, overlay: bool) -> None:

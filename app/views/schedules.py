@@ -10,6 +10,7 @@ import controls
 import pandas as pd
 import queries
 import role_panels
+import slices
 import streamlit as st
 import uncertainty
 from controls import BIND, Page
@@ -99,8 +100,9 @@ def timesteps(page: Page, axis: charts.Axis) -> None:
         "Where the steps are",
         charts_explain.schedule_ticks(data, page.models, axis, look=page.look),
         data,
-        f"One tick per denoiser call. {'; '.join(ways)}.",
+        f"One tick per denoiser call. {'; '.join(ways)}. {controls.STEP_CLICK}",
         key="timesteps",
+        on_click=controls.to_step(page),
         help=SCHEDULE_HELP,
     )
 
@@ -149,7 +151,7 @@ def pictures(page: Page) -> None:
             on_select="rerun",
             alt="Images of the same prompts under each schedule",
         )
-        controls.open_prompt(event, "prompt")
+        controls.open_prompt(event)
         where = "Final images" if mode != "At the step" else controls.place(page)
         st.caption(f"{where}, seed {seed}. Click an image to open its prompt.")
 
@@ -171,11 +173,11 @@ def roles(page: Page, axis: charts.Axis) -> None:
     with controls.card(
         f"{what} per role under each schedule", key="schedule_roles", data=table, help=ROLE_HELP
     ):
-        controls.legend(page)
+        controls.legend(page.models)
         role_panels.role_grid(page, table, source, axis)
         st.caption(
             f"Sum over a role's words within a prompt; mean over {controls.count(int(table['prompts'].max()), 'prompt')}, "
-            "seeds averaged; band: 95 % t interval over prompts."
+            f"seeds averaged; band: 95 % t interval over prompts. {controls.STEP_CLICK}"
         )
     low, high = uncertainty.t_limits(sums["mean"], sums["sd"], sums["prompts"])
     bars = page.labelled(sums.assign(low=low, high=high))
@@ -184,9 +186,12 @@ def roles(page: Page, axis: charts.Axis) -> None:
         charts_explain.role_bars(bars, page.models, f"{what}, mean over steps  ↑", look=page.look),
         bars,
         "Mean over the measured steps of what a role's words get together (the paper sums; a mean does not grow "
-        "with the number of steps); 95 % t interval over prompts.",
+        "with the number of steps); 95 % t interval over prompts. Click a role to count only prompts that have it, "
+        "again for all.",
         key="role_sums",
+        on_click=controls.to_filter("slice_roles", "role", {role: role for role in slices.ROLES}),
         help=ROLE_HELP,
+        models=page.models,
     )
 
 
@@ -215,7 +220,7 @@ def concepts(page: Page, axis: charts.Axis) -> None:
         data=kept,
         help=SIMILARITY_HELP,
     ):
-        controls.legend(page)
+        controls.legend(page.models)
         grid = st.grid(3, min_column_width=230)
         for number, family in enumerate(families):
             own = kept[kept["family"] == family]
@@ -230,15 +235,15 @@ def concepts(page: Page, axis: charts.Axis) -> None:
                         marker=page.marker(axis),
                         look=page.look,
                         height=210,
-                        legend=False,
                     ),
                     key=f"schedule_family{number}",
+                    on_click=controls.to_step(page),
                     alt=f"Similarity to the family {family} under each schedule",
                 )
         st.caption(
             "Mean over the concepts of a family that prompts name, weighted by their number of prompts, and over those "
             "prompts; whole prompt: band is a 95 % t interval over prompts. A family's band is left out: its "
-            "concepts share prompts."
+            f"concepts share prompts. {controls.STEP_CLICK}"
         )
 
 
@@ -307,6 +312,7 @@ def scores(page: Page) -> None:
         f"{said}. Paired over {controls.count(int(table['prompts'].max()), 'prompt')}; 95 % bootstrap interval; "
         "Wilcoxon signed-rank with Holm's correction; hollow: not significant.",
         key="schedule_scores",
+        models=candidates,
         help="CLIP score: cosine of the final image and its prompt. Higher is better.",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import charts
 import controls
 import pandas as pd
@@ -152,7 +154,7 @@ def _at_the_step(page: Page, ids: list[int], texts: dict[int, str], seed: int) -
         on_select="rerun",
         alt="Predicted clean images at the chosen step",
     )
-    controls.open_prompt(event, "prompt")
+    controls.open_prompt(event)
     st.caption(
         f"{controls.place(page)}. {controls.count(len(ids), 'prompt')}, seed {seed}. "
         "Move the step at the bottom of the page; click an image to open its prompt."
@@ -194,7 +196,7 @@ def concept_curves(page: Page, axis: charts.Axis, named: bool) -> None:
     data = every_curve(page, named)
     table = page.placed(page.labelled(data[data["concept_id"].isin(ids)]))
     table["concept"] = table["concept_id"].map(labels)
-    controls.legend(page)
+    controls.legend(page.models)
     grid = st.grid(2, min_column_width=380)
     for number, concept_id in enumerate(ids):
         own = table[table["concept_id"] == concept_id]
@@ -221,14 +223,14 @@ def _concept_card(page: Page, own: pd.DataFrame, name: str, axis: charts.Axis, n
             marker=page.marker(axis),
             look=page.look,
             height=250,
-            legend=False,
         ),
         own,
         f"Mean over {controls.count(most, 'prompt')} × "
         f"{controls.count(len(page.scope.seeds), 'seed')}; band: 95 % t interval over "
-        "prompts.",
+        f"prompts. {controls.STEP_CLICK}",
         key=f"curve{number}",
         help=SIMILARITY_HELP,
+        on_click=controls.to_step(page),
     )
 
 
@@ -259,7 +261,7 @@ def emerged(page: Page, axis: charts.Axis, named: bool) -> None:
     with controls.card(
         "How much of each family has emerged", key="emerged", data=table, help=SHARE_HELP
     ):
-        controls.legend(page)
+        controls.legend(page.models)
         grid = st.grid(3, min_column_width=250)
         for number, family in enumerate(families[:6]):
             with grid.cell():
@@ -274,18 +276,18 @@ def emerged(page: Page, axis: charts.Axis, named: bool) -> None:
                         marker=page.marker(axis),
                         height=200,
                         look=page.look,
-                        legend=False,
                         domain=(0, 1),
                         format=".0%",
                     ),
                     key=f"emerged{number}",
+                    on_click=controls.to_step(page),
                     alt=f"Share of the family {family} that has emerged by each step",
                 )
         st.caption(
             "Families in the order in which they emerge; "
             f"{controls.count(int(table['prompts'].max()), 'prompt')} × "
             f"{controls.count(len(page.scope.seeds), 'seed')}; band: 95 % t interval "
-            "over prompts. What never emerges keeps a curve below 100 %."
+            f"over prompts. What never emerges keeps a curve below 100 %. {controls.STEP_CLICK}"
         )
 
 
@@ -327,13 +329,34 @@ def heat_map(page: Page, named: bool) -> None:
                 own, title, marker=nearest, order=_by_family(own), look=page.look, domain=limits
             ),
             key="heat",
+            on_click=to_cell(page, model),
             alt=f"{title} per concept and step",
         )
         st.caption(
             f"Means over the {'prompts that name the concept' if named else 'prompts'} "
             f"({int(own['prompts'].min())} to {int(own['prompts'].max())} of them); the "
-            "frame marks the chosen step."
+            "frame marks the chosen step. Click a cell to go to its step and see its concept's curve."
         )
+
+
+def concept_ids(page: Page) -> dict[str, int]:
+    """The ids of the concepts shown, by name."""
+    return dict(zip(page.concepts["name"], page.concepts["concept_id"].astype(int), strict=True))
+
+
+def to_cell(page: Page, model_id: int) -> controls.Click:
+    """A click on a cell: its step, and its concept's curve beside those already chosen."""
+    step = controls.to_step(page, model_id)
+    ids = concept_ids(page)
+
+    def act(picked: dict[str, Any]) -> None:
+        step(picked)
+        held = list(st.session_state.get("concepts") or [])
+        clicked = ids.get(str(picked.get("concept")))
+        if clicked is not None and clicked not in held:
+            st.session_state["concepts"] = [*held, clicked][-MOST_CURVES:]
+
+    return act
 
 
 def _by_family(own: pd.DataFrame) -> list[str]:
@@ -387,6 +410,7 @@ def _ranking_card(page: Page, data: pd.DataFrame) -> None:
         help="Earlier is further left. Thick bar: 95 % interval of the mean over prompts; "
         "thin line: quartiles over samples.",
     ):
+        controls.legend(page.models)
         controls.draw(
             charts.emergence(
                 shown,
@@ -398,11 +422,13 @@ def _ranking_card(page: Page, data: pd.DataFrame) -> None:
                 row_height=28,
             ),
             key="ranking",
+            on_click=controls.to_filter("concepts", "concept", concept_ids(page), MOST_CURVES),
             alt="Emergence step per concept and model",
         )
         st.caption(
             f"{'The first ' + str(MOST_RANKED) + ' of ' if len(order) > MOST_RANKED else ''}{controls.count(len(order), 'concept')}; "
-            "95 % t interval over the prompts in which it emerges. All ranks are in the table and the CSV."
+            "95 % t interval over the prompts in which it emerges. All ranks are in the table and the CSV. Click a "
+            "concept to see its curve above, again to take it away."
         )
         _rank_table(table)
 
@@ -470,18 +496,19 @@ def predictability(page: Page) -> None:
     ]
     axis = charts.AXES["Step"]
     with controls.card("When the outcome is settled", key="predict", data=table, help=PREDICT_HELP):
-        controls.legend(page)
+        controls.legend(page.models)
         controls.draw(
             charts.predictability(
                 table, page.models, axis, marker=page.marker(axis), look=page.look
             ),
             key="predict",
+            on_click=controls.to_step(page),
             alt="Correlation with the final similarity to the prompt, per step",
         )
         st.caption(
             f"Over {controls.count(int(table['prompts'].max()), 'prompt')} (seeds averaged); "
             "band: 95 % interval (Fisher z). "
-            f"From r = 0.9 on, for good: {'; '.join(settled)}."
+            f"From r = 0.9 on, for good: {'; '.join(settled)}. {controls.STEP_CLICK}"
         )
 
 

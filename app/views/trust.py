@@ -208,6 +208,7 @@ def localisation(page: Page, gains: pd.DataFrame) -> None:
             "scenes. Dashed: a random map.",
             key="localisation",
             help=LOCALISATION_HELP,
+            models=page.models[page.models["label"].isin(table["model"])],
         )
     with right:
         _by_step(page, own)

@@ -163,8 +163,10 @@ def _heat(page: Page, own: pd.DataFrame, title: str) -> None:
         ),
         own,
         f"One prompt, mean of {controls.count(int(own['seeds'].max()), 'seed')} (no interval: it is one prompt). "
-        "Rows in the order of the prompt; the frame is the recorded step nearest to the chosen one.",
+        "Rows in the order of the prompt; the frame is the recorded step nearest to the chosen one. Click a cell to "
+        "go to its step.",
         key="word_heat",
+        on_click=controls.to_step(page, model),
         help=SOURCE_HELP,
     )
 
@@ -183,8 +185,9 @@ def _lines(page: Page, own: pd.DataFrame, title: str, special: pd.DataFrame) -> 
         charts_explain.word_lines(kept, default, title, marker=nearest, look=page.look),
         kept,
         f"{'Articles and prepositions are left out. ' if len(default) < len(order) else ''}"
-        f"Mean of {controls.count(int(own['seeds'].max()), 'seed')}.{rest}",
+        f"Mean of {controls.count(int(own['seeds'].max()), 'seed')}.{rest} {controls.STEP_CLICK}",
         key="word_lines",
+        on_click=controls.to_step(page, int(own["model_id"].iloc[0])),
         help=SOURCE_HELP,
     )
 
@@ -199,11 +202,11 @@ def roles(page: Page, source: str, group: str, how: str) -> None:
     column = "total" if how == "Sum" else "each"
     table = role_panels.role_table(page, data, column)
     with controls.card("What each role gets", key="roles", data=table, help=ROLE_HELP):
-        controls.legend(page)
+        controls.legend(page.models)
         role_panels.role_grid(page, table, source, charts.AXES["Step"])
         st.caption(
             f"Mean over {controls.count(int(table['prompts'].max()), 'prompt')} (those that have the role), seeds "
-            "averaged; band: 95 % t interval over prompts."
+            f"averaged; band: 95 % t interval over prompts. {controls.STEP_CLICK}"
         )
 
 

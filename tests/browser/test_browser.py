@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from selenium import webdriver
@@ -251,6 +252,50 @@ def test_a_click_in_a_film_strip_and_the_keyboard_move_the_step(reader: Reader) 
     shifted = ActionChains(reader.driver).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT)
     shifted.key_up(Keys.SHIFT).perform()
     wait(lambda: "step=1" in reader.url(), reader.url)
+
+
+def test_a_click_in_a_chart_sets_its_control_and_the_url(reader: Reader) -> None:
+    reader.open("/timesteps")
+    cell(reader, "heat", 43)
+    wait(lambda: "step=" in reader.url() and "concepts=" in reader.url(), reader.url)
+    reader.settle()
+    chosen = step_of(reader)
+    concept = parse_qs(urlsplit(reader.url()).query)["concepts"][0]
+    assert concept in reader.find(".st-key-concepts").text
+
+    reader.find(".st-key-step input").send_keys(Keys.ARROW_RIGHT)
+    wait(lambda: step_of(reader) == chosen + 1, reader.url)
+    reader.settle()
+    cell(reader, "heat", 43)
+    wait(lambda: step_of(reader) == chosen, reader.url)
+    reader.settle()
+
+    curves = reader.find(".st-key-chart_predict [data-testid=stVegaLiteChart] svg")
+    time.sleep(0.5)
+    beside = ActionChains(reader.driver).move_to_element_with_offset(curves, 130, 20)
+    beside.click().perform()
+    wait(lambda: step_of(reader) > chosen, reader.url)
+
+    reader.open("/")
+    cell(reader, "coverage", 0)
+    wait(lambda: "models=" in reader.url(), reader.url)
+    reader.settle()
+    cell(reader, "coverage", 0)
+    wait(lambda: "models=" not in reader.url(), reader.url)
+
+
+def step_of(reader: Reader) -> int:
+    return int(reader.find(".st-key-step input").get_attribute("value") or -1)
+
+
+def cell(reader: Reader, chart: str, number: int) -> None:
+    """Click one of a chart's rectangles."""
+    place = f".st-key-chart_{chart} .mark-rect path"
+    wait(lambda: len(reader.driver.find_elements(By.CSS_SELECTOR, place)) > number, lambda: place)
+    mark = reader.driver.find_elements(By.CSS_SELECTOR, place)[number]
+    reader.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    time.sleep(0.5)
+    ActionChains(reader.driver).move_to_element(mark).click().perform()
 
 
 EXPLAIN = ("Regions", "Words", "Schedules", "Paths", "Faithfulness", "Trust")

@@ -14,6 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import test_browser
 from axe_core_python.selenium import Axe
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from test_browser import PATIENCE, ROOT, Reader, chrome, pictures, reader, server, wait  # noqa: F401
 
 pytestmark = test_browser.pytestmark
@@ -53,6 +56,50 @@ def test_an_author_leaves_with_a_figure(reader: Reader) -> None:
     for ending in ("pdf", "svg", "png", "csv"):
         assert reader.find(f".st-key-file_{ending} button").is_enabled()
     reader.shoot("job-publish")
+
+
+def test_a_researcher_compares_two_models_and_sees_why(reader: Reader) -> None:
+    reader.open("/")
+    reader.go("Models")
+    reader.choose("baseline", "Transformer")
+    reader.choose("candidates", "UNet (quarter)")
+    reader.find(".st-key-step input").send_keys(Keys.ARROW_RIGHT)
+    wait(lambda: "step=" in reader.url(), reader.url)
+    reader.settle()
+    assert "UNet (quarter) vs Transformer" in reader.text()
+    assert f"At step {reader.find('.st-key-step input').get_attribute('value')}" in reader.text()
+    reader.shoot("job-compare")
+
+    reader.find(".st-key-side button:nth-of-type(2)").click()
+    wait(lambda: "side=Baseline+better" in reader.url(), reader.url)
+    reader.settle()
+    most = reader.find(".st-key-chart_most svg image")
+    reader.shoot("job-compare-prompts")
+    ActionChains(reader.driver).move_to_element(most).click().perform()
+    wait(lambda: reader.title().startswith("Prompt "), reader.title)
+    reader.settle()
+    assert "prompt=" in reader.url()
+    assert {"Transformer", "UNet (quarter)"} <= set(reader.text().splitlines())
+    assert len(pictures(reader)) >= 4, "both models' images, at the step and at the end"
+    reader.shoot("job-compare-prompt")
+
+
+def test_the_overview_fits_a_phone(reader: Reader) -> None:
+    width = 390
+    screen = {"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    reader.open("/")
+    wait(lambda: reader.driver.find_elements(By.CSS_SELECTOR, ".st-key-chart_gallery svg image"))
+    sides = "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().right)"
+    for part in ("[data-testid=stMetric]", "[data-testid=stDataFrame]", "svg.marks"):
+        ends = reader.driver.execute_script(sides, f"[data-testid=stMain] {part}")
+        assert ends and max(ends) <= width, part
+    assert reader.driver.execute_script("return document.documentElement.scrollWidth") <= width
+    tops = "return [...document.querySelectorAll('[data-testid=stMetric]')].map(e => e.getBoundingClientRect().top)"
+    assert len(set(reader.driver.execute_script(tops))) == 3, "a metric is below another"
+    image = reader.find(".st-key-chart_gallery svg image")
+    assert float(image.get_attribute("width") or 0) > 60, "large enough to be seen"
+    reader.shoot("phone-overview")
 
 
 STATES = (
