@@ -282,8 +282,8 @@ def percentile(values: Sequence[float]) -> float:
 def table(found: dict[str, Waits]) -> str:
     """A line per view, and one for all."""
     lines = [
-        "| view | first paint, cold | warm | changes | median | 95th percentile | longest | CPU, median |",
-        "|---|---|---|---|---|---|---|---|",
+        "| view | first paint, cold | warm | changes | median | 95th percentile | longest | CPU, median | 95th |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for view, waits in found.items():
         lines.append(_line(view, f"{waits.cold:.2f} s", waits.warm, waits.changes))
@@ -296,10 +296,11 @@ def table(found: dict[str, Waits]) -> str:
 def _line(view: str, cold: str, warm: Sequence[float], changes: Sequence[Change]) -> str:
     start = f"| {view} | {cold} | {statistics.median(warm):.2f} s | {len(changes)} |"
     if not changes:
-        return f"{start} | | | |"
+        return f"{start} | | | | |"
     seconds = [change.seconds for change in changes]
-    cpu = statistics.median(change.cpu for change in changes)
-    shown = (statistics.median(seconds), percentile(seconds), max(seconds), cpu)
+    cpu = [change.cpu for change in changes]
+    shown = (statistics.median(seconds), percentile(seconds), max(seconds))
+    shown += (statistics.median(cpu), percentile(cpu))
     return start + "".join(f" {1000 * each:.0f} ms |" for each in shown)
 
 

@@ -56,8 +56,9 @@ def test_bars_are_of_all_changes_together() -> None:
     slow = bench_app.Waits(1.0, [2.5], [bench_app.Change("step", 3.0, 1.0)])
     told = bench_app.bars({"models": fast, "prompts": slow}, 1.0)
     assert [met for _, _, met in told] == [False, True, True, True]
-    assert "| all |  | 1.50 s | 40 | 100 ms | 100 ms | 3000 ms | 100 ms |" in bench_app.table(
-        {"models": fast, "prompts": slow}
+    assert (
+        "| all |  | 1.50 s | 40 | 100 ms | 100 ms | 3000 ms | 100 ms | 100 ms |"
+        in bench_app.table({"models": fast, "prompts": slow})
     )
 
 
@@ -65,7 +66,10 @@ def test_bars_are_of_all_changes_together() -> None:
 @pytest.mark.skipif(
     not (bench_app.CHROMIUM and bench_app.CHROMEDRIVER), reason="needs chromium and chromedriver"
 )
-def test_the_real_app_is_driven(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_real_app_is_driven(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_app, "OPENED", 1)
     given = ["--prompts", "40", "--folder", str(folder), "--views", "prompts"]
     bench_app.main([*given, "--starts", "1", "--most", "1"])
     printed = capsys.readouterr().out
