@@ -299,8 +299,8 @@ def paired_differences(study: FigureStudy) -> Figure:
         if len(own):
             parts.append(_forest(own, shown, title))
     caption = (
-        f"Differences to {study.label(baseline)}, paired by prompt, with 95 % percentile bootstrap "
-        "intervals (B = 2000). Hollow points are not significant (Wilcoxon signed-rank, Holm over "
+        f"Differences to {study.label(baseline)}, paired by prompt; interval: "
+        f"{uncertainty.PAIRED}. Hollow points are not significant (Wilcoxon signed-rank, Holm over "
         f"the figure, 5 %). {SEEDS_FIRST} {sizes(study, table['prompts'])} {study.source_line()}"
     )
     printed = pd.DataFrame(

@@ -351,8 +351,8 @@ class Report:
 
 
 METHOD = (
-    "Candidate minus baseline, paired by prompt (seeds averaged within a prompt); 95 % percentile "
-    "bootstrap over prompts (B = 2000), Wilcoxon signed-rank p, d_z = mean difference over its standard "
+    "Candidate minus baseline, paired by prompt (seeds averaged within a prompt); "
+    f"{uncertainty.PAIRED}, Wilcoxon signed-rank p, d_z = mean difference over its standard "
     "deviation. A criterion passes where the whole interval is within the margin, fails where it is "
     "beyond it, and is undecided otherwise; a review passes when every criterion does."
 )

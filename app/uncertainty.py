@@ -24,6 +24,7 @@ SEED = 20240215
 # n = 1000 to 4000), and t is off by 0 to 4 %, for normal, exponential and lognormal differences alike. Drawing for 5,000
 # prompts took 0.7 s, anew for every n.
 MOST_BOOTSTRAPPED = 1000
+PAIRED = f"95 % percentile bootstrap over prompts (B = {RESAMPLES}; above {MOST_BOOTSTRAPPED:,} prompts a t interval)"
 
 Floats = NDArray[np.float64]
 

@@ -140,6 +140,8 @@ def timed_parts(worker: Any, clock: Clock) -> Iterator[None]:
         (observe, "encode", "storage"),
         (sampling, "encode", "storage"),
     ]
+    if worker._decoder is not None:
+        places.append((worker._decoder, "decode", "decoder"))
     before = [(place, name, getattr(place, name), name in vars(place)) for place, name, _ in places]
     for place, name, kind in places:
         setattr(place, name, clock.wrap(kind, getattr(place, name)))

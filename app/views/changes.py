@@ -11,12 +11,13 @@ import pandas as pd
 import queries
 import snapshot_changes as changes
 import streamlit as st
+import uncertainty
 from controls import Page
 from queries import Snapshot, SnapshotError
 
 HELP = (
-    "Difference of the CLIP score, this snapshot minus the older one, over the prompts that both have; percentile "
-    "bootstrap over prompts, 95 %. Running on with more prompts leaves shared prompts as they were: a change there means "
+    "Difference of the CLIP score, this snapshot minus the older one, over the prompts that both have; "
+    f"{uncertainty.PAIRED}. Running on with more prompts leaves shared prompts as they were: a change there means "
     "that samples were made anew with another model, scheduler or environment."
 )
 

@@ -134,9 +134,8 @@ def verdicts(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[in
                 delta_arrow=("up" if gap.estimate > 0 else "down") if sure else "off",
                 delta_description=f"{result.win_rate:.0%} wins, {uncertainty.p_text(p)}",
                 border=True,
-                help=SCORE_HELP
-                + " Mean paired difference over shared prompts, percentile bootstrap (B "
-                "= 2000); Wilcoxon p, Holm-corrected.",
+                help=SCORE_HELP + " Mean paired difference over shared prompts, "
+                f"{uncertainty.PAIRED}; Wilcoxon p, Holm-corrected.",
             )
 
 
@@ -178,7 +177,7 @@ def measures(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[in
             f"Candidate minus {controls.plain(page.label(baseline))}. Similarity and "
             "area are means over a family's concepts; emergence is in steps (lower is "
             "earlier). "
-            "95 % percentile bootstrap over prompts (B = 2000), Wilcoxon signed-rank, "
+            f"{uncertainty.PAIRED}, Wilcoxon signed-rank, "
             "Holm over the table."
         )
 
@@ -250,7 +249,7 @@ def scorers_agree(page: Page, baseline: int, candidates: list[int]) -> None:
         _agreement_table(ranks, "Rank correlation of the scorers", "spearman", "Spearman")
         first = controls.plain(next(iter(page.scorers)))
         st.caption(
-            f"Above: CLIP score, candidate minus {against}; 95 % percentile bootstrap over prompts (B = 2000), Wilcoxon "
+            f"Above: CLIP score, candidate minus {against}; {uncertainty.PAIRED}, Wilcoxon "
             f"p, Holm over the table. Scales differ from scorer to scorer: compare verdicts, not sizes. Below: Spearman's "
             f"correlation with {first} over a model's prompts, seeds averaged; 95 % by Fisher's z."
         )
@@ -467,9 +466,8 @@ def over_the_steps(page: Page, shown: pd.DataFrame, baseline: int, candidates: l
         )
         st.caption(
             "Mean paired difference over "
-            f"{controls.count(int(table['prompts'].max()), 'prompt')}; band: 95 % "
-            "percentile bootstrap over prompts "
-            "(B = 2000), a prompt's steps kept together. Above zero the candidate is "
+            f"{controls.count(int(table['prompts'].max()), 'prompt')}; band: "
+            f"{uncertainty.PAIRED}, a prompt's steps kept together. Above zero the candidate is "
             f"closer to the concept. {controls.STEP_CLICK}"
         )
 

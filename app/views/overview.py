@@ -141,8 +141,8 @@ def verdict(page: Page, scores: pd.DataFrame) -> None:
             "One tick per prompt "
             f"({controls.count(int(scores['prompt_id'].nunique()), 'prompt')}, seeds "
             f"averaged{'' if len(drawn) == len(scores) else f'; {len(drawn):,} of {len(scores):,} ticks drawn'}); bar: 95 % t interval of the "
-            "mean. Pairs: mean paired difference, 95 % percentile bootstrap (B = "
-            "2000), Wilcoxon signed-rank, Holm-corrected. Click a tick to open its prompt."
+            "mean. Pairs: mean paired difference, "
+            f"{uncertainty.PAIRED}, Wilcoxon signed-rank, Holm-corrected. Click a tick to open its prompt."
         )
 
 

@@ -309,7 +309,7 @@ def scores(page: Page) -> None:
             row_height=40,
         ),
         table,
-        f"{said}. Paired over {controls.count(int(table['prompts'].max()), 'prompt')}; 95 % bootstrap interval; "
+        f"{said}. Paired over {controls.count(int(table['prompts'].max()), 'prompt')}; {uncertainty.PAIRED}; "
         "Wilcoxon signed-rank with Holm's correction; hollow: not significant.",
         key="schedule_scores",
         models=candidates,
