@@ -68,7 +68,9 @@ bench-app: $(STAMP)
 	$(BIN)/python tests/bench_app.py $(ARGS)
 
 figures: $(STAMP)
-	$(BIN)/python app/figures.py $(or $(RESULTS),data/results/demo) --all --out $(FIGURES)
+	$(if $(RESULTS),,$(BIN)/python -m pipeline run data/studies/gammas.toml)
+	$(BIN)/python app/figures.py $(or $(RESULTS),data/results/demo --also data/results/gammas) --all --out $(FIGURES)
+
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos.py $(if $(KILLS),--kills $(KILLS)) $(if $(TRIES),--tries $(TRIES))
 

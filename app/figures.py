@@ -257,9 +257,20 @@ def write(made: Export, folder: Path) -> list[Path]:
 
 
 def gallery(
-    study: FigureStudy, folder: Path, venue: str = "neurips", names: Iterable[str] = KINDS
+    study: FigureStudy,
+    folder: Path,
+    venue: str = "neurips",
+    names: Iterable[str] = KINDS,
+    others: Sequence[FigureStudy] = (),
 ) -> tuple[list[str], dict[str, str]]:
     """Every figure that the study has data for, and an index of them with small pictures.
+
+    Args:
+        study: the data and the author's choice.
+        folder: where they go.
+        venue: a key of VENUES.
+        names: of the figures.
+        others: studies to make those of that the first has no data for.
 
     Returns:
         names made, and name -> what is missing.
@@ -267,9 +278,8 @@ def gallery(
     made, missing = [], {}
     pictures: dict[str, str] = {}
     for name in names:
-        study.asked.clear()
         try:
-            one = export(study, KINDS[name], venue, KINDS[name].columns)
+            one = _first_export((study, *others), KINDS[name], venue)
         except NotMeasured as error:
             missing[name] = str(error)
             continue
@@ -280,6 +290,18 @@ def gallery(
         print(f"{name}: {one.printed.width:.2f} x {one.printed.height:.2f} in")
     (folder / "README.md").write_text(_index(study, venue, pictures, missing), encoding="utf-8")
     return made, missing
+
+
+def _first_export(studies: Sequence[FigureStudy], kind: Kind, venue: str) -> Export:
+    """A figure of the first study that has data for it. Raises NotMeasured with what the first lacks."""
+    reason: NotMeasured | None = None
+    for study in studies:
+        study.asked.clear()
+        try:
+            return export(study, kind, venue, kind.columns)
+        except NotMeasured as error:
+            reason = reason or error
+    raise reason or NotMeasured("No study was given.", "Name one.")
 
 
 def for_screens(png: bytes) -> bytes:
@@ -338,7 +360,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--venue", choices=list(VENUES), default="neurips")
     parser.add_argument("--columns", type=int, choices=(1, 2), default=1)
     parser.add_argument("--out", type=Path, default=Path("figures"), metavar="DIR")
-    parser.add_argument("--also", nargs="+", default=[], metavar="SNAPSHOT", help="for paper-5")
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="SNAPSHOT",
+        help="for paper-5; with --all, for figures that SNAPSHOT has no data for",
+    )
     chosen = parser.add_argument_group("filters")
     for name in ("models", "families", "categories", "concepts", "prompts", "methods"):
         chosen.add_argument(f"--{name}", nargs="+", default=[], metavar="NAME")
@@ -389,10 +417,10 @@ def main(arguments: Sequence[str]) -> int:
         study = open_study(given.snapshot, choice_of(given))
         if given.list:
             return _list(study)
-        if given.all:
-            gallery(study, given.out, given.venue)
-            return 0
         others = [open_study(place, study.choice) for place in given.also]
+        if given.all:
+            gallery(study, given.out, given.venue, others=others)
+            return 0
         made = export(study, KINDS[given.figure], given.venue, given.columns, others)
         paths = write(made, given.out)
     except SnapshotError as error:

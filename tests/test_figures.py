@@ -337,6 +337,17 @@ def test_the_gallery_lists_what_was_made_and_what_is_missing(
     assert not list(tmp_path.glob(".*.part"))
 
 
+def test_what_a_study_lacks_the_gallery_makes_of_another(
+    results: Path, one_model: Path, tmp_path: Path
+) -> None:
+    studies = [open_study(str(place), Choice()) for place in (one_model, results)]
+    names = ["paired-differences", "paper-3"]
+    made, missing = figures.gallery(studies[0], tmp_path, names=names, others=studies[1:])
+    assert made == ["paired-differences"] and set(missing) == {"paper-3"}
+    caption = (tmp_path / "paired-differences.caption.txt").read_text()
+    assert studies[1].source_line() in caption and studies[0].source_line() not in caption
+
+
 def test_a_map_is_painted_where_it_is_bright() -> None:
     saliency = np.zeros((4, 4), np.float32)
     saliency[0, 0] = 1
