@@ -8,6 +8,7 @@ from typing import Any
 
 import charts
 import controls
+import numpy as np
 import pandas as pd
 import queries
 import streamlit as st
@@ -20,6 +21,7 @@ SCORE_HELP = (
     "prompt, -1 to 1. Higher is better. "
     "Seeds are averaged within a prompt first; the interval is over prompts."
 )
+CARDS = 4  # of models, at most, in a row
 MOST_TICKS = 4000  # a chart of a tick for each of 100,000 scores was 10 MB for the browser
 EMERGENCE_HELP = (
     "A concept emerges at the first step after which its similarity stays above half "
@@ -89,26 +91,30 @@ def facts(page: Page) -> None:
 def score_cards(page: Page, scores: pd.DataFrame) -> None:
     """A metric card per model: CLIP score with its interval, and how it grows over the steps."""
     whole = queries.curves(page.snapshot, page.scope, [0])
-    with st.container(horizontal=True):
-        for model_id, label in zip(page.models["model_id"], page.models["label"], strict=True):
-            own = scores[scores["model_id"] == model_id]["score"]
-            interval = uncertainty.t_interval(own)
-            path = whole[whole["model_id"] == model_id]["mean"].round(4).tolist()
-            half = (interval.high - interval.low) / 2
-            st.metric(
-                f"{controls.model_mark(int(model_id))} {controls.plain(label)}",
-                f"{interval.estimate:.3f}" if interval.n else "n/a",
-                f"± {half:.3f} (95 %), {controls.count(interval.n, 'prompt')}"
-                if interval.n > 1
-                else controls.count(interval.n, "prompt"),
-                delta_color=controls.model_hue(int(model_id)),
-                delta_arrow="off",
-                border=True,
-                chart_data=path or None,
-                chart_type="area",
-                help=SCORE_HELP
-                + " The line is the similarity to the prompt over the denoising steps.",
-            )
+    models = list(zip(page.models["model_id"].tolist(), page.models["label"], strict=True))
+    rows = -(-len(models) // CARDS)
+    for row in np.array_split(np.arange(len(models)), max(1, rows)):  # rows of like length
+        with st.container(horizontal=True):
+            for model_id, label in (models[index] for index in row):
+                path = whole[whole["model_id"] == model_id]["mean"].round(4).tolist()
+                _score_card(label, model_id, scores[scores["model_id"] == model_id]["score"], path)
+
+
+def _score_card(label: str, model_id: int, scores: pd.Series, path: list[float]) -> None:
+    interval = uncertainty.t_interval(scores)
+    half = (interval.high - interval.low) / 2
+    count = controls.count(interval.n, "prompt")
+    st.metric(
+        f"{controls.model_mark(model_id)} {controls.plain(label)}",
+        f"{interval.estimate:.3f}" if interval.n else "n/a",
+        f"± {half:.3f} (95 %), {count}" if interval.n > 1 else count,
+        delta_color=controls.model_hue(model_id),
+        delta_arrow="off",
+        border=True,
+        chart_data=path or None,
+        chart_type="area",
+        help=SCORE_HELP + " The line is the similarity to the prompt over the denoising steps.",
+    )
 
 
 def verdict(page: Page, scores: pd.DataFrame) -> None:
