@@ -500,7 +500,7 @@ def _with_revisions(made: Plan) -> Plan:
 # 7. Cost is a line.
 
 
-def bench_lines(factors: Sequence[int] = (1, 2, 3, 4)) -> list[Result]:
+def bench_lines(factors: Sequence[int] = (1, 2, 4, 8)) -> list[Result]:
     """Seconds against prompts, steps and masks: how well a straight line fits, and what one more costs."""
     from pipeline.sampling import Worker
 
