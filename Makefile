@@ -2,7 +2,7 @@
 # make app    open the dashboard on the newest results
 # make test   install, run the tests
 # make check  lint, format, types
-# make bench  the benchmarks (ratios against plain runs, in one process)
+# make bench  the benchmarks: the tools (ratios against plain runs, in one process), then `make bench-scale`
 # make bench-peers  word maps and their cost beside DAAM and attention-map-diffusers, which it installs apart
 # make bench-scale  full recording, 50 million similarities, a million units, memory, Ray (ONLY="plan resume" for some)
 # make bench-app  the app on 50 million similarities in a browser: first paint, filter changes, memory (ARGS="--views models")
@@ -56,7 +56,8 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	$(BIN)/python -m pipeline.bench
+	@missed=0; $(BIN)/python -m pipeline.bench || missed=1; \
+	  $(BIN)/python -m pipeline.bench_scale || missed=1; exit $$missed
 
 bench-peers: $(STAMP)
 	$(BIN)/python -m pipeline.bench_peers

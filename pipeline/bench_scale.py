@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -517,7 +518,7 @@ def bench_lines(factors: Sequence[int] = (1, 2, 4, 8)) -> list[Result]:
             unit = plan_of(parts)[0]
             with Worker(parts[0], unit.model, parts[2], "cpu") as worker:
                 worker.run(unit)
-                times.append(min(seconds(lambda: worker.run(unit)) for _ in range(3)))  # noqa: B023
+                times.append(min(seconds(partial(worker.run, unit)) for _ in range(3)))
         found.append(_line(what, sizes, times))
     return found
 

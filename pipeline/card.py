@@ -50,6 +50,8 @@ HEAD = """# The model card
 Written by `python -m pipeline.card --out docs/model-card.md` from the tests of every family; no cell is filled by hand. Each class was built
 from its configuration with random weights, saved, and loaded back as a user's folder. ✓ = shown by a test; refused = named before the run."""
 
+MARK = "<!-- model card -->"
+
 Cells = Mapping[str, Mapping[str, str]]
 
 
@@ -100,12 +102,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the card; exits 1 if a cell is not shown by its test."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.card", description=__doc__)
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write it there, as Markdown")
+    parser.add_argument(
+        "--readme",
+        type=Path,
+        metavar="FILE",
+        help="also put class x measure there, between its marks",
+    )
     options = parser.parse_args(arguments)
     card = show(*fill())
     print(card)
     if options.out is not None:
         options.out.write_text(f"{HEAD}\n\n{card}\n", encoding="utf-8")
+    if options.readme is not None:
+        text = options.readme.read_text(encoding="utf-8")
+        options.readme.write_text(in_readme(text, card), encoding="utf-8")
     return 1 if "**not shown**" in card else 0
+
+
+def in_readme(text: str, card: str) -> str:
+    """A text with the card's first table, class x measure, and the notes, between its two marks.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
+    before, _, rest = text.partition(MARK)
+    _, second, after = rest.partition(MARK)
+    if not second:
+        raise ValueError(f"two lines {MARK!r} are needed, for the model card to stand between")
+    measures, *_, notes = card.split("\n\n")
+    told = [note for note in notes.splitlines() if f"({note.partition('.')[0]})" in measures]
+    return "\n\n".join([f"{before}{MARK}", measures, "\n".join(told), f"{MARK}{after}"])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -238,16 +239,16 @@ PIXELS_AT_ONCE = 2**24
 PIXELS_DECODED = 2**16
 
 
-class ImageObserver:
+class ImageObserver(ABC):
     """An observer of a step's clean image alone, not of the call that made it: it may be shown several steps at once."""
 
+    @abstractmethod
     def on_step(self, view: StepView) -> None:
         """Called for each step, in order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, item: int) -> dict[str, Any]:
         """What was seen of one item of the batch."""
-        raise NotImplementedError
 
 
 def gather(observers: Sequence[Observer]) -> list[Observer]:
