@@ -149,8 +149,9 @@ class Worker:
     ) -> list[dict[str, Any]]:
         started = time.perf_counter()
         batch = self._batch(unit, prompts)
+        texts = self.scorer.texts([prompt.text for prompt in prompts])
         further = self._further(prompts)
-        observers = gather([*self._observers(batch), further])
+        observers = gather([*self._observers(batch, texts), further])
         if on_step is not None:
             observers.append(_Progress(on_step, len(prompts)))
         with ExitStack() as stack:
@@ -159,7 +160,6 @@ class Worker:
                     stack.enter_context(observer)
             stack.enter_context(Watch(batch, observers))
             images = generate(self.pipeline, self.model, prompts, unit.seed, self._schedule)
-        texts = self.scorer.texts([prompt.text for prompt in prompts])
         scores = final_scores(self.scorer.images(images), texts)
         further.score(images)
         seconds = (time.perf_counter() - started) / len(prompts)
@@ -191,12 +191,11 @@ class Worker:
             decoder=self._decoder,
         )
 
-    def _observers(self, batch: Batch) -> list[Observer]:
+    def _observers(self, batch: Batch, texts: Tensor) -> list[Observer]:
         seeds = self.study.seeds
         place = seeds.index(batch.seed) if batch.seed in seeds else 0
         measures = self.study.measures.of(self.model.name, place)
-        prompts = self.scorer.texts([prompt.text for prompt in batch.prompts])
-        concepts = ConceptObserver(self._names, self._concepts, prompts, measures.embeddings)
+        concepts = ConceptObserver(self._names, self._concepts, texts, measures.embeddings)
         observers: list[Observer] = [StepObserver(), concepts]
         if measures.frames is not None:
             observers.append(FrameObserver(measures.frames))
