@@ -125,7 +125,8 @@ class FigureStudy:
 
     def ask_scope(self, name: str, scope: Scope | None = None, **parameters: Any) -> pd.DataFrame:
         """The same, with the filters as parameters."""
-        return self.ask(name, **{**(scope or self.scope).parameters(), **parameters})
+        own = scope or self.scope
+        return self.ask(snapshots.source(name, own), **{**own.parameters(), **parameters})
 
     def _scope(self) -> Scope:
         models = self.every_model

@@ -46,6 +46,7 @@ __all__ = [
     "check",
     "curves",
     "find_studies",
+    "key",
     "locate",
     "paired_grid",
     "scorers",
@@ -147,8 +148,13 @@ def _ask(snapshot: Snapshot, name: str, given: tuple[tuple[str, Any], ...]) -> p
 
 
 def ask_scope(snapshot: Snapshot, name: str, scope: Scope, **parameters: Any) -> pd.DataFrame:
-    """Like `ask`, with the scope's filters as parameters; `parameters` override them."""
-    return ask(snapshot, name, **{**scope.parameters(), **parameters})
+    """Like `ask`, with the scope's filters as parameters, from the soonest source; `parameters` override them."""
+    return ask(snapshot, snapshots.source(name, scope), **{**scope.parameters(), **parameters})
+
+
+def key(scope: Scope) -> tuple[Any, ...]:
+    """A scope as a key of the caches."""
+    return tuple(_frozen(value) for value in scope.parameters().values())
 
 
 def curves(
@@ -156,8 +162,7 @@ def curves(
 ) -> pd.DataFrame:
     """Mean similarity per (model, concept, step) with its interval over prompts.
 
-    From the rollups where they answer for the scope, else from the trajectories (seeds averaged
-    within prompt first).
+    Seeds are averaged within a prompt first.
 
     Args:
         snapshot: the database to ask.

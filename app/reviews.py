@@ -24,7 +24,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pandas as pd
 import uncertainty
-from snapshots import SQL, Scope
+from snapshots import SQL, Scope, source
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
 CLIP, SECONDS = "CLIP score", "Seconds per image"
@@ -123,7 +123,9 @@ def measures(
     """
     given = {**scope.parameters(), "models": list(pair)}
     out: Measures = {CLIP: ("higher", _wide(ask("scores", **given), "score"))}
-    found = ask("paired_families", **{**given, "baseline": pair[0], "candidates": [pair[1]]})
+    found = ask(
+        source("paired_families", scope), **{**given, "baseline": pair[0], "candidates": [pair[1]]}
+    )
     families = dict(list(found.groupby("family")))
     for column, title, direction in (
         ("final", "Final similarity", "higher"),

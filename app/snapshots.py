@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +20,7 @@ import uncertainty
 
 ROOT = Path(__file__).resolve().parent.parent
 SQL = Path(__file__).resolve().parent / "sql"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 TABLES = frozenset(
     [
         "study",
@@ -33,6 +33,12 @@ TABLES = frozenset(
         "rollup_prompt",
         "rollup_step",
         "rollup_trajectory",
+        "rollup_family",
+        "mention",
+        "cell_curve",
+        "cell_pair",
+        "cell_emergence",
+        "cell_family",
         "correlation_concept",
         "correlation_model",
         "frame",
@@ -101,7 +107,7 @@ class Scope:
 
     Attributes:
         models: model_id of the models shown, in the study's order.
-        concepts: concept_id of the concepts shown, without the whole prompt.
+        concepts: concept_id of the concepts shown, without the whole prompt: of whole families.
         categories: prompt categories shown ('' where a set has none).
         seeds: seeds shown.
         total_categories: number of categories in the study.
@@ -113,18 +119,19 @@ class Scope:
     concepts: tuple[int, ...]
     categories: tuple[str, ...]
     seeds: tuple[int, ...]
-    total_categories: int = field(default=1)
-    total_seeds: int = field(default=1)
+    total_categories: int = 1
+    total_seeds: int = 1
     prompts: tuple[int, ...] | None = None
 
     @property
-    def rolled_up(self) -> str | None:
-        """The rollups' category that answers for this scope ('' = all prompts), or None."""
-        if self.prompts is not None or len(self.seeds) != self.total_seeds:
-            return None
-        if len(self.categories) == self.total_categories:
-            return ""
-        return self.categories[0] if len(self.categories) == 1 else None
+    def every_seed(self) -> bool:
+        """Whether all seeds count, over which publish has averaged."""
+        return len(self.seeds) == self.total_seeds
+
+    @property
+    def whole_categories(self) -> bool:
+        """Whether the scope is made of the cells that publish has summed up: all seeds of whole categories."""
+        return self.every_seed and self.prompts is None
 
     @property
     def one_curve(self) -> bool:
@@ -364,6 +371,21 @@ def answer(
         return cursor.execute(text, {k: v for k, v in parameters.items() if k in wanted}).df()
 
 
+def source(name: str, scope: Scope) -> str:
+    """The file of app/sql that answers a question the soonest: from cells, from means over seeds, or from trajectories.
+
+    Files of one name in `cells`, in `means` and beside them take the same parameters and give the same rows.
+
+    Args:
+        name: of the question.
+        scope: the filters.
+    """
+    for folder, fits in (("cells", scope.whole_categories), ("means", scope.every_seed)):
+        if fits and (SQL / folder / f"{name}.sql").exists():
+            return f"{folder}/{name}"
+    return name
+
+
 def curves(
     ask_scope: Ask, scope: Scope, concepts: Iterable[int], *, named: bool = False
 ) -> pd.DataFrame:
@@ -375,12 +397,9 @@ def curves(
         concepts: concept_id; 0 is the whole prompt.
         named: only prompts whose text names the concept.
     """
-    category = scope.rolled_up
-    if category is not None and not named:
-        return ask_scope("curves_rollup", scope, concepts=list(concepts), category=category)
-    name = "curves_prompts" if scope.one_curve else "curves"
-    whole = len(scope.seeds) == scope.total_seeds
-    table = ask_scope(name, scope, concepts=list(concepts), named=named, whole=whole)
+    by_prompt = scope.one_curve and not scope.whole_categories
+    name = "curves_prompts" if by_prompt else "curves"
+    table = ask_scope(name, scope, concepts=list(concepts), named=named, whole=scope.every_seed)
     low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])
     return table.assign(low=low, high=high)
 
@@ -397,7 +416,8 @@ def paired_grid(
         candidates: model_id.
         complete: whether no sample of the study is missing; else two models may have other seeds of a prompt.
     """
-    whole = len(scope.seeds) == scope.total_seeds
     averaged = scope.one_curve and (complete or len(scope.seeds) == 1)
-    name = "paired_grid_prompts" if averaged else "paired_grid"
-    return ask_scope(name, scope, baseline=baseline, candidates=list(candidates), whole=whole)
+    by_prompt = averaged and not scope.whole_categories
+    name = "paired_grid_prompts" if by_prompt else "paired_grid"
+    given = {"baseline": baseline, "candidates": list(candidates), "whole": scope.every_seed}
+    return ask_scope(name, scope, **given)

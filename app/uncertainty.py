@@ -166,9 +166,9 @@ def wilcoxon_p(differences: ArrayLike) -> float:
         return float("nan")
     if not gap.any():
         return 1.0
-    distinct = gap.all() and np.unique(np.abs(gap)).size == gap.size
     # scipy's "auto" permutes all signs of a small sample with ties: seconds for a table of tests.
-    method = "exact" if distinct and gap.size <= 50 else "asymptotic"
+    exact = gap.size <= 50 and gap.all() and np.unique(np.abs(gap)).size == gap.size
+    method = "exact" if exact else "asymptotic"
     return float(stats.wilcoxon(gap, method=method).pvalue)
 
 

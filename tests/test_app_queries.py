@@ -19,7 +19,12 @@ import pytest
 import queries
 import snapshots
 import uncertainty
+from fake_worker import FakeWorker
 from queries import Scope, Snapshot, SnapshotError
+from synthetic import plan_of, small_study
+
+from pipeline import engine
+from pipeline.database.publish import publish
 
 APP = Path(queries.__file__).parent
 
@@ -51,10 +56,20 @@ def scope(snapshot: Snapshot) -> Scope:
     )
 
 
+@pytest.fixture(scope="module")
+def other_steps(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """A study whose second model has half the steps of the first."""
+    folder = tmp_path_factory.mktemp("other_steps")
+    study = small_study(models=2, prompts=8, seeds=2, steps=12)
+    shorter = (study.models[0], replace(study.models[1], steps=6))
+    engine.run(plan_of(replace(study, models=shorter)), folder, "cpu", FakeWorker)
+    publish(folder)
+    return queries.locate(folder)
+
+
 EVERYTHING: dict[str, Any] = {
     "whole": True,
     "named": False,
-    "category": "",
     "baseline": 1,
     "candidate": 2,
     "candidates": [2, 3],
@@ -86,6 +101,13 @@ EVERYTHING: dict[str, Any] = {
     "top": 0,
 }
 SQL_FILES = sorted(path.stem for path in queries.SQL.glob("*.sql"))
+FASTER = (
+    sorted(  # the files that answer the question of another one from what publish has summed up
+        path.relative_to(queries.SQL).with_suffix("").as_posix()
+        for folder in ("cells", "means")
+        for path in (queries.SQL / folder).glob("*.sql")
+    )
+)
 
 
 @pytest.mark.parametrize("name", SQL_FILES)
@@ -94,24 +116,58 @@ def test_every_query_runs_says_what_a_row_is_and_survives_empty_filters(
 ) -> None:
     text = (queries.SQL / f"{name}.sql").read_text()
     assert text.startswith("-- One row")
-    rows = queries.ask_scope(snapshot, name, scope, **EVERYTHING)
+    rows = queries.ask(snapshot, name, **{**scope.parameters(), **EVERYTHING})
     assert len(rows) or name in {"failures", "notices", "prompt"}
-    queries.ask_scope(snapshot, name, replace(scope, prompts=(1, 2)), **EVERYTHING)
+    part = replace(scope, prompts=(1, 2))
+    queries.ask(snapshot, name, **{**part.parameters(), **EVERYTHING})
     nothing = Scope((), (), (), (), scope.total_categories, scope.total_seeds, ())
-    queries.ask_scope(snapshot, name, nothing, **{**EVERYTHING, "candidates": [], "prompts": []})
+    asked = {**nothing.parameters(), **EVERYTHING, "candidates": [], "prompts": []}
+    queries.ask(snapshot, name, **asked)
 
 
-def test_curves_from_rollups_and_from_trajectories_agree(snapshot: Snapshot, scope: Scope) -> None:
-    wide = queries.curves(snapshot, scope, [0, 1, 2])
-    narrow = Scope(
-        scope.models, scope.concepts, scope.categories, scope.seeds, 99, scope.total_seeds
-    )
-    assert narrow.rolled_up is None
-    computed = queries.curves(snapshot, narrow, [0, 1, 2])
-    both = wide.merge(computed, on=["model_id", "concept_id", "step"], suffixes=("", "_computed"))
-    assert len(both) == len(wide) == len(computed)
-    assert np.allclose(both["mean"], both["mean_computed"], atol=1e-5)
-    assert (both["prompts"] == both["prompts_computed"]).all()
+SCOPES: dict[str, Callable[[Scope], Scope]] = {
+    "everything": lambda scope: scope,
+    "a category": lambda scope: replace(scope, categories=scope.categories[:1]),
+    "categories": lambda scope: replace(scope, categories=scope.categories[1:]),
+    "a model": lambda scope: replace(scope, models=scope.models[1:2]),
+    "nothing": lambda scope: replace(scope, categories=("no such category",)),
+}
+ASKED = {
+    "backwards": {"named": False, "baseline": 3, "candidates": [1, 2]},
+    "named": {"named": True, "baseline": 2, "candidates": [1, 3]},
+}
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+@pytest.mark.parametrize("narrowed", SCOPES.values(), ids=SCOPES)
+@pytest.mark.parametrize("name", FASTER)
+def test_sums_of_publish_answer_like_the_trajectories(
+    name: str,
+    narrowed: Callable[[Scope], Scope],
+    asked: dict[str, Any],
+    snapshot: Snapshot,
+    scope: Scope,
+) -> None:
+    plain = name.split("/")[1]
+    own = narrowed(scope)
+    assert snapshots.source(plain, own) == name
+    given = {**own.parameters(), **EVERYTHING, **asked}
+    if plain == "curves":
+        given["concepts"] = [0, *own.concepts]
+    found, wanted = queries.ask(snapshot, name, **given), queries.ask(snapshot, plain, **given)
+    assert len(wanted) or own.categories == ("no such category",)
+    pd.testing.assert_frame_equal(found, wanted, check_dtype=False, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["cells/paired_grid", "paired_grid"])
+def test_models_with_other_numbers_of_steps_are_matched_by_progress(
+    name: str, other_steps: Snapshot, scope: Scope
+) -> None:
+    for baseline, candidate, last in ((1, 2, 11), (2, 1, 5)):
+        given = {"baseline": baseline, "candidates": [candidate]}
+        grid = queries.ask(other_steps, name, **{**scope.parameters(), **given})
+        assert grid["step"].max() == last
+        assert grid["mean"].notna().all()
 
 
 def test_a_curve_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -> None:
@@ -120,21 +176,21 @@ def test_a_curve_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -> None:
         "concept_id = 3 GROUP BY 1"
     ).fetchall()
     values = [value for _, value in rows]
-    one_category = Scope(
-        scope.models, scope.concepts, scope.categories, scope.seeds, 99, scope.total_seeds
-    )
-    curve = queries.curves(snapshot, one_category, [3]).query("model_id == 2 and step == 3").iloc[0]
+    curve = queries.curves(snapshot, scope, [3]).query("model_id == 2 and step == 3").iloc[0]
     interval = uncertainty.t_interval(values)
     assert curve["mean"] == pytest.approx(interval.estimate)
     assert (curve["low"], curve["high"]) == pytest.approx((interval.low, interval.high))
 
 
-def test_the_rolled_up_category(scope: Scope) -> None:
-    assert scope.rolled_up == ""
-    one = Scope(scope.models, scope.concepts, ("x",), scope.seeds, 3, scope.total_seeds)
-    assert one.rolled_up == "x"
-    fewer = Scope(scope.models, scope.concepts, scope.categories, (0,), scope.total_categories, 2)
-    assert fewer.rolled_up is None
+def test_sums_answer_for_all_seeds_and_whole_categories(scope: Scope) -> None:
+    assert snapshots.source("emergence", scope) == "cells/emergence"
+    assert snapshots.source("emergence", replace(scope, prompts=(1,))) == "emergence"
+    assert snapshots.source("emergence", replace(scope, seeds=(0,))) == "emergence"
+    assert (
+        snapshots.source("paired_families", replace(scope, prompts=(1,))) == "means/paired_families"
+    )
+    assert snapshots.source("paired_families", replace(scope, seeds=(0,))) == "paired_families"
+    assert snapshots.source("scores", scope) == "scores"
 
 
 def test_filters_filter(snapshot: Snapshot, scope: Scope) -> None:
@@ -163,17 +219,6 @@ def test_paired_moments_by_hand(snapshot: Snapshot, scope: Scope, direct: Any) -
         snapshot, "paired_curve", scope, baseline=1, candidates=[2], concept=2
     )
     assert np.stack(curve["difference"])[:, 5].mean() == pytest.approx(np.mean(gaps))
-
-
-def test_models_with_other_numbers_of_steps_are_matched_by_progress(
-    altered: Callable[..., Path], scope: Scope
-) -> None:
-    shorter = altered("UPDATE trajectory SET similarity = similarity[1:6] WHERE model_id = 2")
-    grid = queries.ask_scope(
-        queries.locate(shorter), "paired_grid", scope, baseline=1, candidates=[2]
-    )
-    assert grid["step"].max() == 11
-    assert grid["mean"].notna().all()
 
 
 def test_pages_of_the_table_cover_every_prompt_once_in_order(
@@ -251,7 +296,7 @@ def test_curves_that_publish_averaged_are_those_averaged_when_asked(
 def test_pairs_that_publish_averaged_are_those_averaged_when_asked(
     snapshot: Snapshot, scope: Scope, seeds: tuple[int, ...]
 ) -> None:
-    some = replace(scope, seeds=seeds)
+    some = replace(scope, seeds=seeds, prompts=tuple(range(1, 18)))
     found = queries.paired_grid(snapshot, some, 1, [2, 3])
     asked = queries.ask_scope(snapshot, "paired_grid", some, baseline=1, candidates=[2, 3])
     pd.testing.assert_frame_equal(found, asked, check_dtype=False, rtol=1e-5, atol=1e-6)
@@ -269,7 +314,8 @@ def test_prompts_with_other_seeds_are_paired_seed_by_seed(
         return queries.ask_scope(place, name, scope, **given)
 
     for complete in (True, False):
-        snapshots.paired_grid(ask, scope, 1, [2], complete=complete)
+        some = replace(scope, prompts=(1, 2, 3))
+        snapshots.paired_grid(ask, some, 1, [2], complete=complete)
     assert asked == ["paired_grid_prompts", "paired_grid"]
 
 

@@ -99,11 +99,43 @@ def test_concept_correlation_is_numpys():
     assert np.isnan(c.concept_correlation(np.ones((2, 5)))).all()
 
 
-def test_correlation_with_final():
-    curves = np.random.default_rng(2).normal(size=(30, 4))
-    r = c.correlation_with_final(curves)
-    expected = [stats.pearsonr(curves[:, i], curves[:, -1]).statistic for i in range(4)]
-    assert np.allclose(r, expected)
+def test_moments_of_groups_and_of_groups_put_together():
+    rng = np.random.default_rng(2)
+    curves = rng.normal(size=(60, 4)).astype(np.float32)
+    groups = rng.integers(0, 5, 60) * 3
+    moments = c.group_moments(curves, groups)
+    assert moments.group.tolist() == [0, 3, 6, 9, 12]
+    assert np.allclose(c.group_means(curves, groups), moments.mean)
+    together = moments.pooled(np.array([0, -1, 1, 1, 0]))
+    parts = [(moments, group, [group]) for group in moments.group]
+    parts += [(together, 0, [0, 12]), (together, 1, [6, 9])]
+    for found, group, members in parts:
+        own = curves[np.isin(groups, members)].astype(float)
+        (row,) = np.flatnonzero(found.group == group)
+        low, high = found.limits()
+        mean, *limits = c.interval(own)
+        assert found.count[row] == len(own)
+        assert np.allclose(found.mean[row], mean)
+        assert np.allclose([low[row], high[row], found.sd[row]], limits)
+        assert np.allclose(found.covariance[row], np.cov(own.T)[-1])
+        expected = [stats.pearsonr(own[:, i], own[:, -1]).statistic for i in range(4)]
+        assert np.allclose(found.r_last()[row], expected)
+
+
+def test_moments_without_spread_are_not_correlated():
+    """Two rows tell nothing, and a column that does not vary has no correlation, whatever is rounded."""
+    assert np.isnan(c.group_moments(np.eye(2), np.zeros(2, int)).r_last()).all()
+    flat = np.full((9, 2), 0.1234567)
+    flat[:, 1] = np.arange(9)
+    found = c.group_moments(flat, np.arange(9) % 3).pooled(np.zeros(3, int))
+    assert np.isnan(found.r_last()[0, 0]) and found.r_last()[0, 1] == pytest.approx(1)
+
+
+def test_correlation_of_columns():
+    a, b = np.random.default_rng(3).normal(size=(2, 30, 4)).astype(np.float32)
+    assert np.allclose(c.pearson_columns(a, b), c.pearson_rows(a.T.astype(float), b.T))
+    assert np.isnan(c.pearson_columns(a[:2], b[:2])).all()
+    assert np.isnan(c.pearson_columns(np.ones((9, 1)), b[:9, :1])).all()
 
 
 def test_matching_steps():

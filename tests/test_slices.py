@@ -76,7 +76,7 @@ def test_the_prompts_of_a_slice(given, where, snapshot, scope, direct):  # noqa:
 
 def test_curves_count_the_slice_alone(snapshot, scope, direct):  # noqa: F811
     part = replace(scope, prompts=(3, 4, 5))
-    assert part.rolled_up is None
+    assert not part.whole_categories
     curve = queries.curves(snapshot, part, [0]).query("model_id == 1 and step == 2").iloc[0]
     ((mean,),) = direct.execute(
         "SELECT avg(similarity[3]) FROM rollup_prompt "

@@ -1,23 +1,21 @@
 -- One row per (model, concept, step): mean similarity over prompts, from the trajectories; seeds averaged first.
-WITH said AS MATERIALIZED (  -- the words of each text, once: within the join below they were found anew for each concept
-    SELECT prompt_id, ' ' || regexp_replace(lower(text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ' AS words
-    FROM prompt
+WITH chosen_prompt AS MATERIALIZED (
+    SELECT prompt_id FROM prompt
     WHERE category IN $categories
       AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
-wanted AS MATERIALIZED (
-    SELECT concept_id, family, ' ' || trim(regexp_replace(lower(name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ' AS words
-    FROM concept WHERE concept_id IN $concepts
-),
-mention AS (
-    SELECT s.prompt_id, w.concept_id, w.concept_id = 0 OR contains(s.words, w.words) AS named
-    FROM said AS s CROSS JOIN wanted AS w
+counted AS (  -- the pairs that count
+    SELECT prompt_id, concept_id FROM chosen_prompt CROSS JOIN concept
+    WHERE concept_id IN $concepts AND (NOT $named OR concept_id = 0)
+    UNION ALL
+    SELECT prompt_id, concept_id FROM chosen_prompt JOIN mention USING (prompt_id)
+    WHERE concept_id IN $concepts AND $named
 ),
 point AS (
     SELECT t.model_id, t.concept_id, t.prompt_id,
            unnest(t.similarity) AS value, generate_subscripts(t.similarity, 1) - 1 AS step, t.final
-    FROM trajectory AS t JOIN mention AS m USING (prompt_id, concept_id)
-    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds AND (m.named OR NOT $named)
+    FROM trajectory AS t JOIN counted USING (prompt_id, concept_id)
+    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds
 ),
 unit AS (
     SELECT model_id, concept_id, prompt_id, step, avg(value) AS value, avg(final) AS final, count(*) AS samples

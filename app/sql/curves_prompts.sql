@@ -1,27 +1,25 @@
 -- One row per (model, concept, step): mean similarity over prompts, where each prompt has one curve: of all its seeds
 -- together ($whole), as publish has averaged them, or of one seed. So no point is grouped by its prompt: at 50 million
 -- similarities that took more than a gigabyte of memory.
-WITH said AS MATERIALIZED (  -- the words of each text, once: within the join below they were found anew for each concept
-    SELECT prompt_id, ' ' || regexp_replace(lower(text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ' AS words
-    FROM prompt
+WITH chosen_prompt AS MATERIALIZED (
+    SELECT prompt_id FROM prompt
     WHERE category IN $categories
       AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
-wanted AS MATERIALIZED (
-    SELECT concept_id, ' ' || trim(regexp_replace(lower(name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ' AS words
-    FROM concept WHERE concept_id IN $concepts
-),
-mention AS (
-    SELECT s.prompt_id, w.concept_id FROM said AS s CROSS JOIN wanted AS w
-    WHERE NOT $named OR w.concept_id = 0 OR contains(s.words, w.words)
+counted AS (  -- the pairs that count
+    SELECT prompt_id, concept_id FROM chosen_prompt CROSS JOIN concept
+    WHERE concept_id IN $concepts AND (NOT $named OR concept_id = 0)
+    UNION ALL
+    SELECT prompt_id, concept_id FROM chosen_prompt JOIN mention USING (prompt_id)
+    WHERE concept_id IN $concepts AND $named
 ),
 curve AS (
     SELECT t.model_id, t.concept_id, t.seeds, t.similarity, t.final
-    FROM rollup_prompt AS t JOIN mention USING (prompt_id, concept_id)
+    FROM rollup_prompt AS t JOIN counted USING (prompt_id, concept_id)
     WHERE $whole AND t.model_id IN $models AND t.concept_id IN $concepts
     UNION ALL
     SELECT t.model_id, t.concept_id, 1, t.similarity, t.final
-    FROM trajectory AS t JOIN mention USING (prompt_id, concept_id)
+    FROM trajectory AS t JOIN counted USING (prompt_id, concept_id)
     WHERE NOT $whole AND t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds
 ),
 last AS (

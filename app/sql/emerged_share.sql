@@ -1,22 +1,20 @@
 -- One row per (model, family, step): share of trajectories that have emerged by this step; prompts are the unit.
-WITH said AS MATERIALIZED (  -- the words of each text, once: within the join below they were found anew for each concept
-    SELECT prompt_id, ' ' || regexp_replace(lower(text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ' AS words
-    FROM prompt
+WITH chosen_prompt AS MATERIALIZED (
+    SELECT prompt_id FROM prompt
     WHERE category IN $categories
       AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
-wanted AS MATERIALIZED (
-    SELECT concept_id, family, ' ' || trim(regexp_replace(lower(name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ' AS words
-    FROM concept WHERE concept_id IN $concepts
-),
-mention AS (
-    SELECT s.prompt_id, w.concept_id, w.family, contains(s.words, w.words) AS named
-    FROM said AS s CROSS JOIN wanted AS w
+counted AS (  -- the pairs that count
+    SELECT prompt_id, concept_id FROM chosen_prompt CROSS JOIN concept
+    WHERE concept_id IN $concepts AND (NOT $named OR concept_id = 0)
+    UNION ALL
+    SELECT prompt_id, concept_id FROM chosen_prompt JOIN mention USING (prompt_id)
+    WHERE concept_id IN $concepts AND $named
 ),
 chosen AS (
-    SELECT t.model_id, m.family, t.prompt_id, t.emergence_step
-    FROM trajectory AS t JOIN mention AS m USING (prompt_id, concept_id)
-    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds AND (m.named OR NOT $named)
+    SELECT t.model_id, c.family, t.prompt_id, t.emergence_step
+    FROM trajectory AS t JOIN counted USING (prompt_id, concept_id) JOIN concept AS c USING (concept_id)
+    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds
 ),
 unit AS (
     SELECT model_id, family, prompt_id, count(*) AS size,

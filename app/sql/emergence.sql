@@ -1,23 +1,21 @@
 -- One row per (model, concept): when its trajectories emerge; seeds averaged within a prompt first.
 -- mean, sd and n (prompts that emerge) are over prompts; median and quartiles over samples; share of all its samples.
-WITH said AS MATERIALIZED (  -- the words of each text, once: within the join below they were found anew for each concept
-    SELECT prompt_id, ' ' || regexp_replace(lower(text), '[^\p{L}\p{N}]+', ' ', 'g') || ' ' AS words
-    FROM prompt
+WITH chosen_prompt AS MATERIALIZED (
+    SELECT prompt_id FROM prompt
     WHERE category IN $categories
       AND ($slice IS NULL OR prompt_id IN (SELECT unnest($slice::INTEGER[])))
 ),
-wanted AS MATERIALIZED (
-    SELECT concept_id, family, ' ' || trim(regexp_replace(lower(name), '[^\p{L}\p{N}]+', ' ', 'g')) || ' ' AS words
-    FROM concept WHERE concept_id IN $concepts
-),
-mention AS (
-    SELECT s.prompt_id, w.concept_id, contains(s.words, w.words) AS named
-    FROM said AS s CROSS JOIN wanted AS w
+counted AS (  -- the pairs that count
+    SELECT prompt_id, concept_id FROM chosen_prompt CROSS JOIN concept
+    WHERE concept_id IN $concepts AND (NOT $named OR concept_id = 0)
+    UNION ALL
+    SELECT prompt_id, concept_id FROM chosen_prompt JOIN mention USING (prompt_id)
+    WHERE concept_id IN $concepts AND $named
 ),
 chosen AS (
     SELECT t.model_id, t.concept_id, t.prompt_id, t.emergence_step
-    FROM trajectory AS t JOIN mention AS m USING (prompt_id, concept_id)
-    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds AND (m.named OR NOT $named)
+    FROM trajectory AS t JOIN counted USING (prompt_id, concept_id)
+    WHERE t.model_id IN $models AND t.concept_id IN $concepts AND t.seed IN $seeds
 ),
 sampled AS (
     SELECT model_id, concept_id, count(*) AS samples, count(emergence_step) AS emerged,

@@ -2,6 +2,6 @@
 SELECT table_schema AS schema_name
 FROM information_schema.tables
 WHERE table_catalog = current_database() AND regexp_full_match(table_schema, 'main|scorer_[2-9]')
-  AND table_name IN ('trajectory', 'rollup_prompt', 'rollup_step', 'rollup_trajectory', 'correlation_concept',
-                     'correlation_model', 'sample', 'study')
-GROUP BY ALL HAVING count(*) = 8 ORDER BY schema_name
+  AND table_name IN ('trajectory', 'rollup_prompt', 'rollup_step', 'rollup_trajectory', 'rollup_family', 'cell_curve',
+                     'cell_pair', 'cell_emergence', 'cell_family', 'correlation_concept', 'correlation_model', 'sample', 'study')
+GROUP BY ALL HAVING count(*) = 13 ORDER BY schema_name

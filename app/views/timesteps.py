@@ -39,7 +39,7 @@ MOST_RANKED = 16
 def show(page: Page) -> None:
     """The whole view."""
     controls.header("Timesteps", "Which concept appears when, and what the image looks like then.")
-    if page.concepts.empty or queries.curves(page.snapshot, page.scope, [0]).empty:
+    if queries.ask_scope(page.snapshot, "any_trajectory", page.scope).empty:
         controls.empty(
             "No trajectory within these filters.",
             "Clear a filter in the sidebar. A study whose samples all failed has none: "
@@ -381,7 +381,7 @@ def ranking(page: Page, named: bool) -> None:
     with left:
         _ranking_card(page, data)
     with right:
-        predictability(page)
+        predictability(page, named)
 
 
 def _ranking_card(page: Page, data: pd.DataFrame) -> None:
@@ -478,9 +478,10 @@ def _rank_table(table: pd.DataFrame) -> None:
         )
 
 
-def predictability(page: Page) -> None:
+def predictability(page: Page, named: bool) -> None:
     """From which step on the final similarity to the prompt can be told."""
-    data = queries.curves(page.snapshot, page.scope, [0]).dropna(subset=["r_final"])
+    data = every_curve(page, named)
+    data = data[data["concept_id"] == 0].dropna(subset=["r_final"])
     table = page.placed(page.labelled(data))
     table["mean"] = table["r_final"]
     if table.empty:

@@ -47,7 +47,7 @@ from pipeline.study import MAX_SCORERS, study_spec
 from pipeline.unpacking import refuse_bomb
 
 SQL = Path(__file__).resolve().parent
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CHUNK_BYTES = 32 * 2**20  # of shards, held at a time
 CHUNK_ROWS = 4096
 KEPT_SNAPSHOTS = 3
@@ -238,6 +238,7 @@ def _insert_descriptions(build: _Build) -> None:
         dict(zip(("concept_id", "name", "family", "phrasings"), c, strict=True)) for c in concepts
     ]
     _insert(build.db, "concept", pa.Table.from_pylist(rows, _CONCEPT))
+    build.db.execute(_sql("mention.sql"))
 
 
 _MODEL = pa.schema(
@@ -418,21 +419,42 @@ def _digest(build: _Build, chunk: Chunk) -> None:
 
 
 def _insert_rollups(build: _Build) -> None:
-    """The rollups and correlation tables, from `trajectory`."""
+    """The rollups, cells and correlation tables, from `trajectory`."""
     categories = _categories(build.plan)
     for model_id in range(1, len(build.plan.study.models) + 1):
-        gathered = {
-            name: rollups.Rows() for name in ("rollup_prompt", "rollup_step", "rollup_trajectory")
-        }
+        gathered = _gathered("rollup_step", "rollup_trajectory", "cell_curve")
         for concepts in _ranges(build):
+            named = _mentions(build, concepts)
+            prompts = _gathered("rollup_prompt")
             for curves in rollups.read_curves(build.db, _sql("curves.sql"), model_id, concepts):
-                rollups.roll_up(curves, categories, gathered)
-            _insert(build.db, "rollup_prompt", gathered["rollup_prompt"].table())
-            gathered["rollup_prompt"] = rollups.Rows()
-        for name in ("rollup_step", "rollup_trajectory"):
-            _insert(build.db, name, gathered[name].table())
+                own = named.get(curves.concept_id, np.zeros(0, int))
+                rollups.roll_up(curves, categories, own, {**gathered, **prompts})
+            _insert_gathered(build, prompts)
+        _insert_gathered(build, gathered)
         _insert_concept_correlations(build, model_id)
-    _insert_model_correlations(build)
+        build.db.execute(_sql("rollup_family.sql"), {"model": model_id})
+        for which in (False, True):
+            for name in ("cell_emergence", "cell_family"):
+                build.db.execute(_sql(f"{name}.sql"), {"model": model_id, "named": which})
+    _compare_models(build, categories)
+
+
+def _gathered(*names: str) -> dict[str, rollups.Rows]:
+    return {name: rollups.Rows() for name in names}
+
+
+def _insert_gathered(build: _Build, gathered: dict[str, rollups.Rows]) -> None:
+    for name, rows in gathered.items():
+        _insert(build.db, name, rows.table())
+
+
+def _mentions(build: _Build, concepts: range) -> dict[int, ndarray]:
+    """prompt_ids that name each concept of a range; none for one that no prompt names."""
+    bounds = {"first": concepts.start, "last": concepts.stop - 1}
+    table = rollups.read_table(build.db, _sql("mentions.sql"), bounds)
+    found, starts = np.unique(table["concept_id"].to_numpy(), return_index=True)
+    parts = np.split(table["prompt_id"].to_numpy(), starts[1:])
+    return dict(zip(found.tolist(), parts, strict=False))
 
 
 def _ranges(build: _Build) -> Iterator[range]:
@@ -442,13 +464,14 @@ def _ranges(build: _Build) -> Iterator[range]:
     return rollups.concept_ranges(len(plan.bank.concepts) + 1, rows, steps)
 
 
-def _categories(plan: Plan) -> dict[str, ndarray]:
-    """prompt_ids per named category, in the order of the prompts."""
-    found: dict[str, list[int]] = {}
+def _categories(plan: Plan) -> rollups.Categories:
+    """The categories in the order of the prompts."""
+    names = tuple(dict.fromkeys(prompt.category for prompt in plan.prompts))
+    place = {name: index for index, name in enumerate(names)}
+    of_prompt = np.zeros(len(plan.prompts) + 1, int)
     for prompt in plan.prompts:
-        if prompt.category:
-            found.setdefault(prompt.category, []).append(prompt.position + 1)
-    return {category: np.array(ids) for category, ids in found.items()}
+        of_prompt[prompt.position + 1] = place[prompt.category]
+    return rollups.Categories(names, of_prompt)
 
 
 def _insert_concept_correlations(build: _Build, model_id: int) -> None:
@@ -468,20 +491,21 @@ def _insert_concept_correlations(build: _Build, model_id: int) -> None:
             _insert(build.db, "correlation_concept", rows)
 
 
-def _insert_model_correlations(build: _Build) -> None:
+def _compare_models(build: _Build, categories: rollups.Categories) -> None:
+    """What is told of pairs of models: `correlation_model` and `cell_pair`."""
     models = range(1, len(build.plan.study.models) + 1)
     if len(models) < 2:
         return
     query = _sql("curves.sql")
     for concepts in _ranges(build):
-        rows = rollups.Rows()
+        gathered = _gathered("correlation_model", "cell_pair")
         found: dict[int, dict[int, rollups.Curves]] = {}
         for model_id in models:
             for curves in rollups.read_curves(build.db, query, model_id, concepts):
                 found.setdefault(curves.concept_id, {})[model_id] = curves
         for by_model in found.values():
-            rollups.model_correlations(by_model, rows)
-        _insert(build.db, "correlation_model", rows.table())
+            rollups.compare_models(by_model, categories, gathered)
+        _insert_gathered(build, gathered)
 
 
 def _subset(plan: Plan) -> frozenset[int]:

@@ -1,10 +1,10 @@
-"""Rollups and correlation tables: what a page reads instead of millions of curves.
+"""Rollups, cells and correlation tables: what a page reads instead of millions of curves.
 
 Everything is computed a few concepts at a time, so that memory does not grow with the bank.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from pipeline import correlation
+from pipeline.correlation import Moments
 from pipeline.database.tables import floats, lists_of, wholes
 
 FLOATS_AT_ONCE = 4_000_000
@@ -32,9 +33,8 @@ class Curves:
     similarity: Float[ndarray, "n s"]
     figures: Float[ndarray, "n 4"]  # rise, spearman, auc, emergence_step; NaN where NULL
 
-    def of_prompts(self, prompts: Int[ndarray, " p"]) -> "Curves":
-        """Only those of some prompts."""
-        keep = np.isin(self.prompt_id, prompts)
+    def where(self, keep: Bool[ndarray, " n"]) -> "Curves":
+        """Only some of them."""
         return Curves(
             self.model_id,
             self.concept_id,
@@ -43,6 +43,19 @@ class Curves:
             self.similarity[keep],
             self.figures[keep],
         )
+
+
+@dataclass(frozen=True)
+class Categories:
+    """How a study's prompts are cut into categories.
+
+    Attributes:
+        names: of the categories; '' stands for the prompts that have none.
+        of_prompt: each prompt's place in `names`, by prompt_id; 0 is no prompt's.
+    """
+
+    names: tuple[str, ...]
+    of_prompt: Int[ndarray, " p"]
 
 
 FIGURES = ("rise", "spearman", "auc", "emergence_step")
@@ -135,20 +148,74 @@ def prompt_rows(curves: Curves, rows: Rows) -> tuple[Int[ndarray, " p"], Float[n
     return prompts, np.concatenate([mean, figures], axis=1)
 
 
-def step_rows(curves: Curves, category: str, means: Float[ndarray, "p s"], rows: Rows) -> ndarray:
-    """Adds the rows of `rollup_step` of a category. Returns the correlation with the final step."""
-    steps = means.shape[1]
-    mean, low, high, sd = correlation.interval(means)
-    r_final = correlation.correlation_with_final(means)
+def cells_of(
+    curves: Curves,
+    prompts: Int[ndarray, " p"],
+    means: Float[ndarray, "p s"],
+    categories: Categories,
+    named: Int[ndarray, " k"],
+) -> tuple[Moments, Moments]:
+    """Moments of the curves by category: of all prompts, and of those that name the concept.
+
+    Args:
+        curves: the trajectories.
+        prompts: prompt_id of each row of `means`.
+        means: the curves, seeds averaged.
+        categories: of the prompts.
+        named: prompt_ids that name the concept.
+    """
+    mark = np.isin(prompts, named, assume_unique=True)
+    parts = correlation.group_moments(means, 2 * categories.of_prompt[prompts] + mark)
+    category = parts.group // 2
+    return parts.pooled(category), parts.pooled(np.where(parts.group % 2, category, -1))
+
+
+def samples_of(curves: Curves, categories: Categories, keep: Int[ndarray, " k"]) -> ndarray:
+    """The number of samples of some prompts in each category."""
+    own = curves.prompt_id[np.isin(curves.prompt_id, keep)]
+    return np.bincount(categories.of_prompt[own], minlength=len(categories.names))
+
+
+def cell_rows(
+    curves: Curves,
+    names: Sequence[str],
+    moments: Moments,
+    samples: Int[ndarray, " c"],
+    named: bool,
+    rows: Rows,
+) -> None:
+    """Adds the rows of `cell_curve`, a category each."""
+    count = len(moments.group)
+    if count:
+        rows.add(
+            model_id=np.full(count, curves.model_id),
+            concept_id=np.full(count, curves.concept_id),
+            category=pa.array([names[g] for g in moments.group], pa.string()),
+            named=np.full(count, named),
+            prompts=moments.count,
+            samples=samples[moments.group],
+            mean=lists_of(moments.mean, pa.float64()),
+            sd=lists_of(np.nan_to_num(moments.sd)),
+            covariance=lists_of(np.nan_to_num(moments.covariance)),
+        )
+
+
+def step_rows(
+    curves: Curves, category: str, moments: Moments, samples: int, rows: Rows
+) -> Float[ndarray, " s"]:
+    """Adds the rows of `rollup_step` of a category, of which these are the moments. Returns the correlation with the final step."""
+    steps = moments.mean.shape[1]
+    low, high = moments.limits()
+    r_final = moments.r_last()[0]
     rows.add(
         **_constants(curves, category, steps),
         step=np.arange(steps),
-        prompts=np.full(steps, len(means)),
-        samples=np.full(steps, len(curves.prompt_id)),
-        mean=mean,
-        low=low,
-        high=high,
-        sd=sd,
+        prompts=np.full(steps, moments.count[0]),
+        samples=np.full(steps, samples),
+        mean=moments.mean[0],
+        low=low[0],
+        high=high[0],
+        sd=moments.sd[0],
         r_final=r_final,
     )
     return r_final
@@ -205,18 +272,37 @@ def concept_ranges(concepts: int, rows_each: int, steps: int) -> Iterator[range]
 
 
 def roll_up(
-    curves: Curves, categories: Mapping[str, Int[ndarray, " p"]], tables: Mapping[str, Rows]
+    curves: Curves,
+    categories: Categories,
+    named: Int[ndarray, " k"],
+    tables: Mapping[str, Rows],
 ) -> None:
-    """Adds the rows of the three rollups for one (model, concept)."""
+    """Adds the rows of the rollups and of `cell_curve` for one (model, concept).
+
+    Args:
+        curves: the trajectories.
+        categories: of the study's prompts.
+        named: prompt_ids that name the concept.
+        tables: where the rows go.
+    """
     prompts, means = prompt_rows(curves, tables["rollup_prompt"])
     steps = curves.similarity.shape[1]
-    for category, members in {"": prompts, **categories}.items():
-        keep = np.isin(prompts, members) if category else np.ones(len(prompts), bool)
-        if keep.any():
-            part = curves.of_prompts(members) if category else curves
-            r_final = step_rows(part, category, means[keep, :steps], tables["rollup_step"])
-            figures = means[keep, steps - 1 :]
-            trajectory_rows(part, category, figures, r_final, tables["rollup_trajectory"])
+    cells, named_cells = cells_of(curves, prompts, means[:, :steps], categories, named)
+    samples = samples_of(curves, categories, prompts)
+    cell_rows(curves, categories.names, cells, samples, False, tables["cell_curve"])
+    own = samples_of(curves, categories, named)
+    cell_rows(curves, categories.names, named_cells, own, True, tables["cell_curve"])
+    figures = means[:, steps - 1 :]
+    whole = cells.pooled(np.zeros(len(cells.group), int))
+    r_final = step_rows(curves, "", whole, len(curves.prompt_id), tables["rollup_step"])
+    trajectory_rows(curves, "", figures, r_final, tables["rollup_trajectory"])
+    for place, name in ((int(g), categories.names[g]) for g in cells.group):
+        if name:
+            one = cells.pooled(np.where(cells.group == place, 0, -1))
+            part = curves.where(categories.of_prompt[curves.prompt_id] == place)
+            r_final = step_rows(part, name, one, len(part.prompt_id), tables["rollup_step"])
+            own = figures[categories.of_prompt[prompts] == place]
+            trajectory_rows(part, name, own, r_final, tables["rollup_trajectory"])
 
 
 def concept_correlations(
@@ -239,8 +325,10 @@ def concept_correlations(
     return rows.table()
 
 
-def model_correlations(curves: Mapping[int, Curves], rows: Rows) -> None:
-    """Adds the rows of `correlation_model` for one concept and every pair of models.
+def compare_models(
+    curves: Mapping[int, Curves], categories: Categories, tables: Mapping[str, Rows]
+) -> None:
+    """Adds the rows of `correlation_model` and `cell_pair` for one concept and every pair of models.
 
     Paired over shared (prompt, seed). Steps are matched by index, or by relative progress where
     the models have different numbers of steps.
@@ -248,23 +336,70 @@ def model_correlations(curves: Mapping[int, Curves], rows: Rows) -> None:
     for a, b in combinations(sorted(curves), 2):
         first, second = curves[a], curves[b]
         rows_a, rows_b = _shared(first, second)
+        prompts = first.prompt_id[rows_a]
         x, y = first.similarity[rows_a], second.similarity[rows_b]
-        steps = x.shape[1]
-        matched = y[:, correlation.matching_steps(steps, y.shape[1])]
-        enough = len(x) > 2
-        pearson = (
-            correlation.pearson_rows(x.T.astype(float), matched.T.astype(float))
-            if enough
-            else np.full(steps, np.nan)
-        )
-        rows.add(
-            model_a=np.full(steps, a),
-            model_b=np.full(steps, b),
-            concept_id=np.full(steps, first.concept_id),
-            step=np.arange(steps),
-            pearson=pearson,
-            pairs=np.full(steps, len(x)),
-        )
+        matched = _matched(x, y)
+        _correlate(first, second, x, matched, tables["correlation_model"])
+        if len(prompts):
+            pair_rows(first, second, prompts, matched - x, categories, tables["cell_pair"])
+            if x.shape[1] != y.shape[1]:
+                gap = _matched(y, x) - y
+                pair_rows(second, first, prompts, gap, categories, tables["cell_pair"])
+
+
+def _matched(x: Float[ndarray, "n s"], y: Float[ndarray, "n r"]) -> Float[ndarray, "n s"]:
+    """The second curves at the steps of the first."""
+    steps, others = x.shape[1], y.shape[1]
+    return y if steps == others else y[:, correlation.matching_steps(steps, others)]
+
+
+def _correlate(
+    first: Curves, second: Curves, x: Float[ndarray, "n s"], y: Float[ndarray, "n s"], rows: Rows
+) -> None:
+    steps = x.shape[1]
+    rows.add(
+        model_a=np.full(steps, first.model_id),
+        model_b=np.full(steps, second.model_id),
+        concept_id=np.full(steps, first.concept_id),
+        step=np.arange(steps),
+        pearson=correlation.pearson_columns(x, y),
+        pairs=np.full(steps, len(x)),
+    )
+
+
+def pair_rows(
+    first: Curves,
+    second: Curves,
+    prompts: Int[ndarray, " n"],
+    gap: Float[ndarray, "n s"],
+    categories: Categories,
+    rows: Rows,
+) -> None:
+    """Adds the rows of `cell_pair` for two models and a concept, a category each.
+
+    Args:
+        first: of the baseline.
+        second: of the candidate.
+        prompts: prompt_id of each shared sample.
+        gap: candidate minus baseline.
+        categories: of the study's prompts.
+        rows: where the rows go.
+    """
+    units, mean, _ = correlation.mean_by_group(gap, prompts)
+    groups = categories.of_prompt[units]
+    moments = correlation.group_moments(mean, groups)
+    lead = correlation.group_means(np.sign(mean), groups)  # wins less losses
+    count = len(moments.group)
+    rows.add(
+        model_a=np.full(count, first.model_id),
+        model_b=np.full(count, second.model_id),
+        concept_id=np.full(count, first.concept_id),
+        category=pa.array([categories.names[g] for g in moments.group], pa.string()),
+        prompts=moments.count,
+        mean=lists_of(moments.mean),
+        sd=lists_of(np.nan_to_num(moments.sd)),
+        win_rate=lists_of((1 + lead) / 2),
+    )
 
 
 def _shared(a: Curves, b: Curves) -> tuple[ndarray, ndarray]:

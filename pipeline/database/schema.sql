@@ -60,6 +60,13 @@ CREATE TABLE concept (
     phrasings VARCHAR[] NOT NULL
 );
 
+-- One row per (prompt, concept) whose text names the concept: the words of the concept's name, one after the other. Words
+-- are runs of letters and digits, without case. Not of the whole prompt (concept 0).
+CREATE TABLE mention (
+    prompt_id INTEGER NOT NULL,
+    concept_id INTEGER NOT NULL
+);
+
 -- One row per planned sample that was tried: one image.
 CREATE TABLE sample (
     sample_id BIGINT PRIMARY KEY,         -- 1.. in the order (model, prompt, seed)
@@ -146,6 +153,63 @@ CREATE TABLE rollup_trajectory (
     emergence_median FLOAT, emergence_q1 FLOAT, emergence_q3 FLOAT,  -- over the samples that emerge
     predictable_from INTEGER,             -- first step from which r_final >= 0.9 stays; NULL if never
     seed_noise FLOAT                      -- pooled sd over seeds of the final value; NULL with one seed
+);
+
+-- One row per (model, family, prompt): seeds averaged within a concept, then the family's concepts.
+CREATE TABLE rollup_family (
+    model_id INTEGER NOT NULL,
+    family VARCHAR NOT NULL,
+    prompt_id INTEGER NOT NULL,
+    final FLOAT NOT NULL,
+    auc FLOAT,
+    emergence_step FLOAT                  -- over the concepts that emerge
+);
+
+-- Cells: moments over the prompts of one category ('' = those that have none), seeds averaged within a prompt first. Any
+-- choice of categories is a sum of cells: of n, n mean, and (n - 1) sd^2 + n mean^2. named = over the prompts whose text
+-- names the concept, else over all of them.
+
+-- One row per (model, concept, category, named); named only for concepts that some prompt names, never for concept 0.
+CREATE TABLE cell_curve (
+    model_id INTEGER NOT NULL, concept_id INTEGER NOT NULL, category VARCHAR NOT NULL, named BOOLEAN NOT NULL,
+    prompts INTEGER NOT NULL,
+    samples INTEGER NOT NULL,
+    mean DOUBLE[] NOT NULL,               -- similarity per step; cells' means differ by little
+    sd FLOAT[] NOT NULL,                  -- over prompts; 0 for one prompt
+    covariance FLOAT[] NOT NULL           -- over prompts, of each step with the last; 0 for one prompt
+);
+
+-- One row per (model_a < model_b, concept, category), and one the other way round where the models' steps differ in number:
+-- the paired difference b minus a over shared prompts and seeds. Steps are matched as in correlation_model.
+CREATE TABLE cell_pair (
+    model_a INTEGER NOT NULL, model_b INTEGER NOT NULL, concept_id INTEGER NOT NULL, category VARCHAR NOT NULL,
+    prompts INTEGER NOT NULL,
+    mean FLOAT[] NOT NULL,                -- per step
+    sd FLOAT[] NOT NULL,                  -- over prompts; 0 for one prompt
+    win_rate FLOAT[] NOT NULL             -- share of prompts in which b is higher, ties counting half
+);
+
+-- One row per (model, concept, category, named): when trajectories emerge.
+CREATE TABLE cell_emergence (
+    model_id INTEGER NOT NULL, concept_id INTEGER NOT NULL, category VARCHAR NOT NULL, named BOOLEAN NOT NULL,
+    prompts INTEGER NOT NULL,
+    samples INTEGER NOT NULL,
+    n INTEGER NOT NULL,                   -- prompts in which the concept emerges with some seed
+    mean DOUBLE, sd DOUBLE,               -- of the emergence step over those prompts; sd NULL for fewer than 2
+    steps INTEGER[] NOT NULL              -- samples that emerge at each step
+);
+
+-- One row per (model, family, category, named): when a family's concepts emerge; named = of these only those that the
+-- prompt names. Concepts and seeds are averaged within a prompt first.
+CREATE TABLE cell_family (
+    model_id INTEGER NOT NULL, family VARCHAR NOT NULL, category VARCHAR NOT NULL, named BOOLEAN NOT NULL,
+    prompts INTEGER NOT NULL,
+    samples INTEGER NOT NULL,             -- (sample, concept) pairs
+    n INTEGER NOT NULL,                   -- prompts in which some concept emerges
+    mean DOUBLE, sd DOUBLE,               -- of the emergence step over those prompts; sd NULL for fewer than 2
+    steps INTEGER[] NOT NULL,             -- (sample, concept) pairs that emerge at each step
+    share DOUBLE[] NOT NULL,              -- per step, mean over prompts of the share that has emerged by then
+    share_sd DOUBLE[] NOT NULL            -- over prompts; 0 for one prompt
 );
 
 -- One row per (model, step, concept_a < concept_b): correlation of their similarities over prompts.

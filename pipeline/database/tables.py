@@ -14,6 +14,8 @@ from pipeline import correlation
 from pipeline.errors import StoreError
 from pipeline.plan import Plan
 
+FLOAT = pa.float32()
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -237,11 +239,11 @@ def _flat(column: Any) -> Any:
     return pc.list_flatten(_whole(column))
 
 
-def lists_of(matrix: Float[ndarray, "n s"]) -> pa.Array:
+def lists_of(matrix: Float[ndarray, "n s"], kind: pa.DataType = FLOAT) -> pa.Array:
     """A matrix as an Arrow list column, one row a list."""
     n, s = matrix.shape
     offsets = pa.array(np.arange(n + 1) * s, pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(matrix.reshape(-1), pa.float32()))
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.reshape(-1), kind))
 
 
 def floats(values: Float[ndarray, " n"]) -> pa.Array:
