@@ -17,7 +17,7 @@ from snapshots import Scope, Snapshot
 from typeset import Draw
 
 # What another scorer would have other numbers of, as SQL names it.
-SCORED = re.compile(r"\b(clip_score|trajectory|rollup_\w+|correlation_\w+)\b")
+SCORED = re.compile(r"\b(clip_score|trajectory|rollup_\w+|cell_\w+|correlation_\w+)\b")
 
 
 class FigureError(Exception):
