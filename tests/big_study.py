@@ -21,7 +21,7 @@ if str(ROOT) not in sys.path:
 
 from pipeline.bench_scale import plan_of, study_of, write_shards  # noqa: E402
 from pipeline.concepts import ConceptBank, read_concepts  # noqa: E402
-from pipeline.database.publish import publish  # noqa: E402
+from pipeline.database.publish import SCHEMA_VERSION, publish, schema_version  # noqa: E402
 from pipeline.plan import Plan, WorkUnit  # noqa: E402
 from pipeline.prompts import Prompt, key_of  # noqa: E402
 from pipeline.study import Study  # noqa: E402
@@ -131,7 +131,7 @@ def picture() -> bytes:
 
 
 def build(folder: Path, count: int = PROMPTS) -> int:
-    """Writes and publishes the study where it is not there yet. Returns its number of similarities."""
+    """Writes the study where it is not there yet, publishes it where this version has not. Returns its number of similarities."""
     made = plan_of((study(), prompts(count), bank()))
     size = len(MODELS) * count * len(made.bank.concepts) * STEPS
     if not (folder / "current.json").exists():
@@ -140,5 +140,6 @@ def build(folder: Path, count: int = PROMPTS) -> int:
         write_shards(
             folder, made, lambda unit: truth.curves(unit, place[unit.model.name]), picture()
         )
+    if schema_version(folder) != SCHEMA_VERSION:
         publish(folder)
     return size
