@@ -13,6 +13,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from charts import (
     AXIS_ROOM,
     COLOURS,
@@ -207,14 +208,14 @@ def _map_bar(title: str) -> alt.Chart:
     legend.labelExpr = "datum.value < 0.5 ? 'lowest of the row' : 'highest'"
     scale = alt.Scale(domain=[0, 1], range=list(VIRIDIS))
     return (
-        alt.Chart(pd.DataFrame({"share": [0.0, 1.0]}))
+        alt.Chart(pa.table({"share": [0.0, 1.0]}))
         .mark_point(opacity=0, size=0)
         .encode(color=alt.Color("share:Q", scale=scale, legend=legend))
     )
 
 
 def _tile_outline(column: int, rows: Sequence[str], x: alt.X, y: alt.Y) -> alt.Chart:
-    frame = pd.DataFrame({"column": [column] * len(rows), "row": list(rows)})
+    frame = pa.table({"column": [column] * len(rows), "row": list(rows)})
     return (
         alt.Chart(frame)
         .mark_rect(fill="transparent", stroke="#E69F00", strokeWidth=2.5, cornerRadius=2)
@@ -394,11 +395,11 @@ def tool_curves(
     )
     layers: list[Any] = [band, line, points]
     if zero:
-        rule = alt.Chart(pd.DataFrame({"mean": [0.0]})).mark_rule(color=look.ink, strokeDash=[2, 2])
+        rule = alt.Chart(pa.table({"mean": [0.0]})).mark_rule(color=look.ink, strokeDash=[2, 2])
         layers.insert(0, rule.encode(y=alt.Y("mean:Q")))
     if marker is not None:
         layers[-1] = points.add_params(click("step", nearest=True))
-        rule = alt.Chart(pd.DataFrame({x: [marker]})).mark_rule(color=look.quiet, strokeWidth=1.5)
+        rule = alt.Chart(pa.table({x: [marker]})).mark_rule(color=look.quiet, strokeWidth=1.5)
         layers.insert(0, rule.encode(x=horizontal))
     return layered(*layers, height=height)
 
@@ -428,7 +429,7 @@ def tool_forest(
     table = data.assign(tool=[tool_title(m) for m in data["method"]])
     order = [tool_title(m) for m in tool_order(list(data["method"]))]
     zero = (
-        alt.Chart(pd.DataFrame({"mean": [0.0]}))
+        alt.Chart(pa.table({"mean": [0.0]}))
         .mark_rule(color=look.ink, strokeDash=[2, 2])
         .encode(x=alt.X("mean:Q"))
     )

@@ -21,6 +21,7 @@ import pandas as pd
 import queries
 import slice_panel
 import slices
+import specs
 import spreadsheet
 import streamlit as st
 import texts
@@ -483,7 +484,7 @@ class _Trusted:
     clicks: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        return _numbered(cast(dict[str, Any], self.chart.to_dict(validate=False)), self.clicks)
+        return _numbered(specs.written(self.chart), self.clicks)
 
 
 def _numbered(spec: dict[str, Any], clicks: int) -> dict[str, Any]:
