@@ -13,6 +13,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from charts import (
     AXIS_ROOM,
     COLOURS,
@@ -29,6 +30,7 @@ from charts import (
     model_scales,
     step_marker,
     thin,
+    when,
 )
 from numpy.typing import NDArray
 from PIL import Image
@@ -181,7 +183,7 @@ def tiles(
         .encode(
             x=x,
             y=y,
-            url="url:N",
+            url=alt.Url("url:N"),
             tooltip=[
                 alt.Tooltip("note:N", title="Map"),
                 alt.Tooltip("step:O", title="Step"),
@@ -206,14 +208,14 @@ def _map_bar(title: str) -> alt.Chart:
     legend.labelExpr = "datum.value < 0.5 ? 'lowest of the row' : 'highest'"
     scale = alt.Scale(domain=[0, 1], range=list(VIRIDIS))
     return (
-        alt.Chart(pd.DataFrame({"share": [0.0, 1.0]}))
+        alt.Chart(pa.table({"share": [0.0, 1.0]}))
         .mark_point(opacity=0, size=0)
         .encode(color=alt.Color("share:Q", scale=scale, legend=legend))
     )
 
 
 def _tile_outline(column: int, rows: Sequence[str], x: alt.X, y: alt.Y) -> alt.Chart:
-    frame = pd.DataFrame({"column": [column] * len(rows), "row": list(rows)})
+    frame = pa.table({"column": [column] * len(rows), "row": list(rows)})
     return (
         alt.Chart(frame)
         .mark_rect(fill="transparent", stroke="#E69F00", strokeWidth=2.5, cornerRadius=2)
@@ -277,7 +279,7 @@ def matrix(
     )
     text = base.mark_text(fontSize=12).encode(
         text=alt.Text("value:Q", format=".2f"),
-        color=alt.condition(f"datum.value > {middle}", alt.value("#111"), alt.value("#fff")),
+        color=alt.ColorValue("#fff", condition=when(f"datum.value > {middle}", "#111")),
     )
     return layered(cells, text, height=cell * len(order) + FRAME - 20)
 
@@ -374,7 +376,7 @@ def tool_curves(
     )
     y = alt.Y("mean:Q", title=y_title, scale=vertical, axis=alt.Axis(tickCount=5, gridOpacity=0.5))
     band = base.mark_area(opacity=0.13, clip=True).encode(
-        y=alt.Y("low:Q", scale=vertical, title=y_title), y2="high:Q"
+        y=alt.Y("low:Q", scale=vertical, title=y_title), y2=alt.Y2("high:Q")
     )
     line = base.mark_line(strokeWidth=2.2, clip=True).encode(
         y=y, strokeDash=alt.StrokeDash("tool:N", scale=scales["dash"], legend=legend)
@@ -393,11 +395,11 @@ def tool_curves(
     )
     layers: list[Any] = [band, line, points]
     if zero:
-        rule = alt.Chart(pd.DataFrame({"mean": [0.0]})).mark_rule(color=look.ink, strokeDash=[2, 2])
-        layers.insert(0, rule.encode(y="mean:Q"))
+        rule = alt.Chart(pa.table({"mean": [0.0]})).mark_rule(color=look.ink, strokeDash=[2, 2])
+        layers.insert(0, rule.encode(y=alt.Y("mean:Q")))
     if marker is not None:
         layers[-1] = points.add_params(click("step", nearest=True))
-        rule = alt.Chart(pd.DataFrame({x: [marker]})).mark_rule(color=look.quiet, strokeWidth=1.5)
+        rule = alt.Chart(pa.table({x: [marker]})).mark_rule(color=look.quiet, strokeWidth=1.5)
         layers.insert(0, rule.encode(x=horizontal))
     return layered(*layers, height=height)
 
@@ -427,9 +429,9 @@ def tool_forest(
     table = data.assign(tool=[tool_title(m) for m in data["method"]])
     order = [tool_title(m) for m in tool_order(list(data["method"]))]
     zero = (
-        alt.Chart(pd.DataFrame({"mean": [0.0]}))
+        alt.Chart(pa.table({"mean": [0.0]}))
         .mark_rule(color=look.ink, strokeDash=[2, 2])
-        .encode(x="mean:Q")
+        .encode(x=alt.X("mean:Q"))
     )
     base = alt.Chart(table).encode(
         y=alt.Y(
@@ -453,10 +455,10 @@ def tool_forest(
     )
     bar = base.mark_rule(strokeWidth=2.5, opacity=0.75).encode(
         x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.2~f", grid=False, tickCount=6)),
-        x2="high:Q",
+        x2=alt.X2("high:Q"),
     )
     point = base.mark_point(size=60, filled=True, opacity=1).encode(
-        x="mean:Q", shape=alt.Shape("model:N", scale=scales["shape"], legend=None)
+        x=alt.X("mean:Q"), shape=alt.Shape("model:N", scale=scales["shape"], legend=None)
     )
     per_row = max(height, 13 * len(models) + 8)
     return layered(zero, bar, point, height=per_row * len(order) + AXIS_ROOM)
@@ -500,7 +502,9 @@ def role_bars(
     )
     bars = bars.add_params(click("role"))
     ink = (look or Look()).ink
-    interval = base.mark_rule(strokeWidth=1.6).encode(y="low:Q", y2="high:Q", color=alt.value(ink))
+    interval = base.mark_rule(strokeWidth=1.6).encode(
+        y=alt.Y("low:Q"), y2=alt.Y2("high:Q"), color=alt.ColorValue(ink)
+    )
     return layered(bars, interval, height=280)
 
 
@@ -579,7 +583,7 @@ def paths(
     thin = (
         alt.Chart(data)
         .mark_line(strokeWidth=1, opacity=0.22 if dense else 0.4)
-        .encode(x=x, y=y, color=hue, detail="sample_id:N", order="step:Q")
+        .encode(x=x, y=y, color=hue, detail=alt.Detail("sample_id:N"), order=alt.Order("step:Q"))
     )
     at = data[data["step"] == data["nearest"]]
     points = (
@@ -600,7 +604,11 @@ def paths(
     layers: list[Any] = [thin, points]
     if len(means):
         base = alt.Chart(means).encode(x=x, y=y, color=hue)
-        layers.append(base.mark_line(strokeWidth=3.2).encode(detail=f"{colour}:N", order="step:Q"))
+        layers.append(
+            base.mark_line(strokeWidth=3.2).encode(
+                detail=alt.Detail(f"{colour}:N"), order=alt.Order("step:Q")
+            )
+        )
         ends = means[means["step"] == 0]
         layers.append(
             alt.Chart(ends)

@@ -63,7 +63,7 @@ def key(models: pd.DataFrame, width: float, font: float, *, mark: str = "line") 
     colour = alt.Color("model:N", scale=scales["color"], legend=None)
     dash = alt.StrokeDash("model:N", scale=scales["dash"], legend=None)
     line = base.mark_rule(strokeWidth=1.2, aria=False).encode(
-        x=_at("x"), x2="x2", color=colour, strokeDash=dash
+        x=_at("x"), x2=alt.X2("x2"), color=colour, strokeDash=dash
     )
     middle = data.assign(x=data["x"] + 8)
     point = (
@@ -79,7 +79,7 @@ def key(models: pd.DataFrame, width: float, font: float, *, mark: str = "line") 
     names = (
         alt.Chart(data.assign(x=data["x2"] + 4))
         .mark_text(align="left", baseline="middle", fontSize=font, aria=False)
-        .encode(x=_at("x"), y=_at("y"), text="shown:N")
+        .encode(x=_at("x"), y=_at("y"), text=alt.Text("shown:N"))
     )
     layers = (
         [point, names] if mark == "point" else [line, *([point] if mark == "both" else []), names]
@@ -226,7 +226,7 @@ def line_panel(
         layers.append(
             band.encode(
                 y=alt.Y("low:Q", scale=vertical, title=y_title, axis=axis),
-                y2="high:Q",
+                y2=alt.Y2("high:Q"),
             )
         )
     line = base.mark_line(strokeWidth=1.1, aria=False, clip=True)
@@ -240,7 +240,7 @@ def line_panel(
         mark = alt.Chart(peaks).mark_point(filled=True, size=34, opacity=1, aria=False)
         layers.append(
             mark.encode(
-                x=f"{x}:Q",
+                x=alt.X(f"{x}:Q"),
                 y=alt.Y(f"{y}:Q", scale=vertical, title=y_title),
                 color=alt.Color("model:N", scale=scales["color"], legend=None),
                 shape=alt.Shape("model:N", scale=scales["shape"], legend=None),
@@ -303,7 +303,9 @@ def matrix(
     middle = (domain[0] + 2 * domain[1]) / 3
     numbers = base.mark_text(fontSize=font, aria=False).encode(
         text=alt.Text("value:Q", format=".2f"),
-        color=alt.condition(f"datum.value > {middle}", alt.value("#000000"), alt.value("#ffffff")),
+        color=alt.ColorValue(
+            "#ffffff", condition=charts.when(f"datum.value > {middle}", "#000000")
+        ),
     )
     side = width if len(names) < 2 else min(width, 34.0 * len(names))
     return cast(
@@ -355,7 +357,7 @@ def dots(
             scale=scale,
             axis=alt.Axis(grid=False, tickCount=5),
         ),
-        x2="high:Q",
+        x2=alt.X2("high:Q"),
     )
     point = base.mark_point(filled=True, size=22, opacity=1, aria=False).encode(
         x=alt.X("mean:Q", scale=scale),
@@ -392,7 +394,7 @@ def trails(data: pd.DataFrame, models: pd.DataFrame, titles: tuple[str, str], wi
         .encode(
             x=x,
             y=y,
-            order="step:Q",
+            order=alt.Order("step:Q"),
             color=colour,
             strokeDash=alt.StrokeDash("model:N", scale=scales["dash"], legend=None),
         )
@@ -505,7 +507,7 @@ def sheet(
     layers: list[Any] = [
         alt.Chart(placed)
         .mark_image(width=side, height=side, align="left", baseline="top", smooth=False, aria=False)
-        .encode(x=_at("x"), y=_at("y"), url="url:N")
+        .encode(x=_at("x"), y=_at("y"), url=alt.Url("url:N"))
     ]
     words = _titles(rows, columns, tops, margin, side, step, width, font)
     for bold, own in words.groupby("bold") if len(words) else ():
@@ -515,7 +517,7 @@ def sheet(
                 if bold:
                     mark |= {"fontWeight": "bold", "color": RED}
                 chart = alt.Chart(lines[["x", "y", "text"]]).mark_text(**mark)
-                layers.append(chart.encode(x=_at("x"), y=_at("y"), text="text:N"))
+                layers.append(chart.encode(x=_at("x"), y=_at("y"), text=alt.Text("text:N")))
     return _placed(layers, width, y)
 
 

@@ -277,6 +277,27 @@ def test_a_click_tells_what_the_page_can_follow(name: str) -> None:
     assert (pick["name"], pick["select"]["fields"]) == (charts.PICK, CLICKS[name])
 
 
+@pytest.mark.parametrize("name", sorted(set(CLICKS) - {"contact_sheet", "bars"}))
+def test_a_click_belongs_to_one_layer(name: str) -> None:
+    spec = ALL[name](charts.Look()).to_dict()
+    (pick,) = spec["params"]
+    assert pick["views"] == [layer["name"] for layer in spec["layer"] if "name" in layer]
+    assert not any("params" in layer for layer in spec["layer"])
+
+
+def test_layers_hold_their_common_data_once() -> None:
+    spec = ALL["curves"](charts.Look()).to_dict()
+    marker, *means = spec["layer"]
+    assert spec["datasets"][spec["data"]["name"]][0].keys() >= {"model", "step", "mean"}
+    assert spec["datasets"][marker["data"]["name"]] == [{"step": 2}]
+    assert not any("data" in layer for layer in means)
+
+
+def test_a_copy_of_a_layered_chart_is_drawn_as_the_chart_is() -> None:
+    chart = ALL["curves"](charts.Look())
+    assert chart.copy().to_dict() == chart.copy(deep=False).to_dict() == chart.to_dict()
+
+
 def test_a_click_tells_progress_where_it_is_known() -> None:
     data = by_step().assign(progress=lambda rows: rows["step"] / 5)
     (pick,) = charts.curves(data, MODELS, AXIS, "y", marker=1).to_dict()["params"]

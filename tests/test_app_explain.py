@@ -93,39 +93,54 @@ def test_a_tool_keeps_its_colour_whatever_else_is_drawn() -> None:
     assert charts_explain.tool_order(["zzz", "random", "df-rise"]) == ["df-rise", "random", "zzz"]
 
 
-@pytest.mark.parametrize(
-    "chart",
-    [
-        lambda: charts_explain.tiles(
-            pd.DataFrame({"row": ["a"], "column": [3], "url": ["data:"], "note": [""], "step": [3], "range": [""]}),
-            ["a"], bar="Saliency", marker=3, clickable=True,
-        ),
-        lambda: charts_explain.matrix(
-            pd.DataFrame({"first": ["DF-CAM"], "second": ["LIME"], "value": [0.3], "low": [0.1], "high": [0.5], "n": [4]}),
-            "Spearman", domain=(-0.2, 1),
-        ),
-        lambda: charts_explain.word_lines(
-            pd.DataFrame({"word": ["cat"], "role": ["subject"], "step": [1], "value": [0.2], "seeds": [2]}),
-            ["cat"], "Share", marker=1,
-        ),
-        lambda: charts_explain.tool_curves(
-            pd.DataFrame({"method": ["lime"], "step": [1], "mean": [0.1], "low": [0.0], "high": [0.2], "n": [4]}),
-            "step", "Step", "Gain", zero=True, marker=2,
-        ),
-        lambda: charts_explain.tool_forest(
-            pd.DataFrame({"method": ["lime"], "model": ["UNet"], "mean": [0.1], "low": [0.0], "high": [0.2], "n": [4]}),
-            MODELS, "Gain",
-        ),
-        lambda: charts_explain.role_bars(
-            pd.DataFrame({"role": ["object"], "model": ["UNet"], "mean": [0.1], "low": [0.0], "high": [0.2], "prompts": [4]}),
-            MODELS, "Relevance",
-        ),
-        lambda: charts_explain.schedule_ticks(
-            pd.DataFrame({"model": ["UNet"], "step": [0], "timestep": [999.0], "log_snr": [-5.0]}),
-            MODELS, charts.AXES["Timestep"],
-        ),
-    ],
-)  # fmt: skip
+WALK = pd.DataFrame(
+    {
+        "sample_id": [1, 1],
+        "step": [0, 1],
+        "nearest": [1, 1],
+        "x": [0.0, 1.0],
+        "y": [0.5, 0.2],
+        "text": "a cat",
+        "prompt_key": "k",
+        "model": "UNet",
+    }
+)
+CHARTS = [
+    lambda: charts_explain.tiles(
+        pd.DataFrame({"row": ["a"], "column": [3], "url": ["data:"], "note": [""], "step": [3], "range": [""]}),
+        ["a"], bar="Saliency", marker=3, clickable=True,
+    ),
+    lambda: charts_explain.matrix(
+        pd.DataFrame({"first": ["DF-CAM"], "second": ["LIME"], "value": [0.3], "low": [0.1], "high": [0.5], "n": [4]}),
+        "Spearman", domain=(-0.2, 1),
+    ),
+    lambda: charts_explain.word_lines(
+        pd.DataFrame({"word": ["cat"], "role": ["subject"], "step": [1], "value": [0.2], "seeds": [2]}),
+        ["cat"], "Share", marker=1,
+    ),
+    lambda: charts_explain.tool_curves(
+        pd.DataFrame({"method": ["lime"], "step": [1], "mean": [0.1], "low": [0.0], "high": [0.2], "n": [4]}),
+        "step", "Step", "Gain", zero=True, marker=2,
+    ),
+    lambda: charts_explain.tool_forest(
+        pd.DataFrame({"method": ["lime"], "model": ["UNet"], "mean": [0.1], "low": [0.0], "high": [0.2], "n": [4]}),
+        MODELS, "Gain",
+    ),
+    lambda: charts_explain.role_bars(
+        pd.DataFrame({"role": ["object"], "model": ["UNet"], "mean": [0.1], "low": [0.0], "high": [0.2], "prompts": [4]}),
+        MODELS, "Relevance",
+    ),
+    lambda: charts_explain.schedule_ticks(
+        pd.DataFrame({"model": ["UNet"], "step": [0], "timestep": [999.0], "log_snr": [-5.0]}),
+        MODELS, charts.AXES["Timestep"],
+    ),
+    lambda: charts_explain.paths(
+        WALK, WALK[:1], "model", None, charts.model_scales(MODELS)["color"], ("first", "second"), marker=1,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("chart", CHARTS)
 def test_charts_are_valid_vega_lite(chart) -> None:
     assert chart().to_dict()["layer"]
 

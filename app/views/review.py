@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode
 
 import altair as alt
@@ -207,10 +207,10 @@ def interval(verdict: Verdict, look: charts.Look) -> alt.LayerChart:
     base = alt.Chart(data)
     title = f"Difference; {'right' if sign > 0 else 'left'} is better"
     x = alt.X("from:Q", scale=scale, title=title, axis=alt.Axis(grid=False, tickCount=5))
-    allowed = base.mark_rect(color="#009E73", opacity=0.13).encode(x=x, x2="to:Q")
+    allowed = base.mark_rect(color="#009E73", opacity=0.13).encode(x=x, x2=alt.X2("to:Q"))
     zero = base.mark_rule(color=look.ink, strokeDash=[2, 2]).encode(x=alt.X("zero:Q", scale=scale))
     bar = base.mark_bar(height=7, cornerRadius=3, color="#0072B2", opacity=0.8).encode(
-        x=alt.X("low:Q", scale=scale), x2="high:Q"
+        x=alt.X("low:Q", scale=scale), x2=alt.X2("high:Q")
     )
     point = base.mark_point(
         size=80, filled=True, color="#0072B2", stroke="white", opacity=1
@@ -222,7 +222,7 @@ def interval(verdict: Verdict, look: charts.Look) -> alt.LayerChart:
             alt.Tooltip("high:Q", title="95 % high", format="+.4f"),
         ],
     )
-    return cast(alt.LayerChart, alt.layer(allowed, zero, bar, point).properties(height=84))
+    return charts.layered(allowed, zero, bar, point, height=84)
 
 
 def table(verdicts: list[Verdict]) -> pd.DataFrame:
