@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -42,11 +41,11 @@ def _plain(part: Any) -> Any:
         return {key: _plain(value) for key, value in part.items() if value is not alt.Undefined}
     if isinstance(part, list | tuple):
         return [_plain(each) for each in part]
-    if isinstance(part, np.number):
-        return float(part)
     if isinstance(part, pd.DataFrame | pa.Table):
         transform: Any = alt.data_transformers.get()
         return transform(part)
+    if hasattr(part, "tolist"):  # numbers and arrays of numpy, series
+        return part.tolist()
     return part.to_dict() if hasattr(part, "to_dict") else part
 
 

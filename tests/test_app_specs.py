@@ -44,6 +44,7 @@ def test_a_spec_is_what_altair_writes(name: str) -> None:
     "channels",
     [
         {"x": alt.X("mean(a):Q"), "y": alt.Y("count():Q")},
+        {"x": alt.X("a:Q", bin=True), "y": alt.Y("b:N", sort=ROWS["b"])},
         {"x": alt.X(field="a", type="quantitative"), "x2": alt.X2("a:Q"), "y": alt.value(3)},
         {
             "x": alt.XDatum(2),
