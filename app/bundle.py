@@ -1,6 +1,6 @@
 """A study as a static site: pages, data and images that open from a file or any web server.
 
-    python app/bundle.py SNAPSHOT --out FOLDER
+    python app/bundle.py SNAPSHOT --out FOLDER [--scorer NAME]
 
 It is read-only and asks for nothing from the network. Every text of the study is escaped.
 """
@@ -147,10 +147,17 @@ def _page(study: FigureStudy, folder: Path, file: str, title: str, body: str) ->
         f"<title>{e(title)} – {e(str(study.row['title']))}</title>"
         '<link rel="stylesheet" href="assets/style.css"></head><body><header>'
         f"<nav>{links}</nav></header><main><h1>{e(str(study.row['title']))}</h1>"
-        f'<p class="quiet">{e(study.source_line())}</p>{body}</main>'
+        f'<p class="quiet">{e(_source(study))}</p>{body}</main>'
         '<script src="assets/vega.js"></script><script src="assets/start.js"></script></body></html>\n'
     )
     (folder / file).write_text(text, encoding="utf-8")
+
+
+def _source(study: FigureStudy) -> str:
+    """Where a page's numbers come from, and whose they are where a scorer was chosen."""
+    study.asked.clear()
+    scorer = f"Scored by {study.choice.scorer}. " if study.choice.scorer else ""
+    return scorer + study.source_line()
 
 
 def _overview(study: FigureStudy) -> str:
@@ -179,6 +186,7 @@ def _overview(study: FigureStudy) -> str:
 
 def _figure(study: FigureStudy, kind: figures.Kind, folder: Path) -> str:
     e = html.escape
+    study.asked.clear()  # a caption names the scorer where its own questions depend on it
     try:
         figure = kind.build(study)
     except FigureError as error:
@@ -264,9 +272,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("snapshot", help="results folder or DuckDB file")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--scorer", default="", metavar="NAME", help="of a study with several")
     given = parser.parse_args(arguments)
     try:
-        out = bundle(open_study(given.snapshot, Choice()), given.out)
+        out = bundle(open_study(given.snapshot, Choice(scorer=given.scorer)), given.out)
     except SnapshotError as error:
         print(f"error: {error.title} {error.detail}", file=sys.stderr)
         return 2
