@@ -56,7 +56,7 @@ nav a[aria-current]{font-weight:650;border-bottom:2px solid #0b6394}article{back
 border-radius:10px;padding:1rem 1.2rem;margin:1rem 0;overflow-x:auto}h1{font-size:1.5rem;margin:.3rem 0}
 h2{font-size:1.1rem;margin:0 0 .5rem}p.quiet,td.quiet,figcaption{color:#4d5863;font-size:.9rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e1e6eb;
-vertical-align:top;overflow-wrap:anywhere}td img{width:96px;height:96px;image-rendering:pixelated;display:block}
+vertical-align:top;overflow-wrap:anywhere}th{overflow-wrap:normal}td img{width:96px;height:96px;image-rendering:pixelated;display:block}
 input{font:inherit;padding:.4rem .6rem;width:min(24rem,100%);border:1px solid #8795a1;border-radius:8px}
 """
 
@@ -123,7 +123,8 @@ def _write(study: FigureStudy, folder: Path) -> None:
         "StepscopeSerif-LICENSE.txt",
     ):
         shutil.copyfile(typeset.FONTS / font, folder / "assets" / font)
-    _page(study, folder, "index.html", "Overview", _overview(study))
+    overview = _overview(study) + _figure(study, KINDS["scores"], folder)
+    _page(study, folder, "index.html", "Overview", overview)
     for section in SECTIONS:
         parts = [
             _figure(study, kind, folder) for kind in KINDS.values() if kind.group == section.group
