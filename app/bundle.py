@@ -1,6 +1,6 @@
 """A study as a static site: pages, data and images that open from a file or any web server.
 
-    python app/bundle.py SNAPSHOT --out FOLDER
+    python app/bundle.py SNAPSHOT --out FOLDER [--scorer NAME]
 
 It is read-only and asks for nothing from the network. Every text of the study is escaped.
 """
@@ -56,7 +56,7 @@ nav a[aria-current]{font-weight:650;border-bottom:2px solid #0b6394}article{back
 border-radius:10px;padding:1rem 1.2rem;margin:1rem 0;overflow-x:auto}h1{font-size:1.5rem;margin:.3rem 0}
 h2{font-size:1.1rem;margin:0 0 .5rem}p.quiet,td.quiet,figcaption{color:#4d5863;font-size:.9rem}
 table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e1e6eb;
-vertical-align:top;overflow-wrap:anywhere}td img{width:96px;height:96px;image-rendering:pixelated;display:block}
+vertical-align:top;overflow-wrap:anywhere}th{overflow-wrap:normal}td img{width:96px;height:96px;image-rendering:pixelated;display:block}
 input{font:inherit;padding:.4rem .6rem;width:min(24rem,100%);border:1px solid #8795a1;border-radius:8px}
 """
 
@@ -123,7 +123,8 @@ def _write(study: FigureStudy, folder: Path) -> None:
         "StepscopeSerif-LICENSE.txt",
     ):
         shutil.copyfile(typeset.FONTS / font, folder / "assets" / font)
-    _page(study, folder, "index.html", "Overview", _overview(study))
+    overview = _overview(study) + _figure(study, KINDS["scores"], folder)
+    _page(study, folder, "index.html", "Overview", overview)
     for section in SECTIONS:
         parts = [
             _figure(study, kind, folder) for kind in KINDS.values() if kind.group == section.group
@@ -147,10 +148,17 @@ def _page(study: FigureStudy, folder: Path, file: str, title: str, body: str) ->
         f"<title>{e(title)} – {e(str(study.row['title']))}</title>"
         '<link rel="stylesheet" href="assets/style.css"></head><body><header>'
         f"<nav>{links}</nav></header><main><h1>{e(str(study.row['title']))}</h1>"
-        f'<p class="quiet">{e(study.source_line())}</p>{body}</main>'
+        f'<p class="quiet">{e(_source(study))}</p>{body}</main>'
         '<script src="assets/vega.js"></script><script src="assets/start.js"></script></body></html>\n'
     )
     (folder / file).write_text(text, encoding="utf-8")
+
+
+def _source(study: FigureStudy) -> str:
+    """Where a page's numbers come from, and whose they are where a scorer was chosen."""
+    study.asked.clear()
+    scorer = f"Scored by {study.choice.scorer}. " if study.choice.scorer else ""
+    return scorer + study.source_line()
 
 
 def _overview(study: FigureStudy) -> str:
@@ -179,6 +187,7 @@ def _overview(study: FigureStudy) -> str:
 
 def _figure(study: FigureStudy, kind: figures.Kind, folder: Path) -> str:
     e = html.escape
+    study.asked.clear()  # a caption names the scorer where its own questions depend on it
     try:
         figure = kind.build(study)
     except FigureError as error:
@@ -264,9 +273,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("snapshot", help="results folder or DuckDB file")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--scorer", default="", metavar="NAME", help="of a study with several")
     given = parser.parse_args(arguments)
     try:
-        out = bundle(open_study(given.snapshot, Choice()), given.out)
+        out = bundle(open_study(given.snapshot, Choice(scorer=given.scorer)), given.out)
     except SnapshotError as error:
         print(f"error: {error.title} {error.detail}", file=sys.stderr)
         return 2

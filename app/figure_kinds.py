@@ -102,8 +102,9 @@ def _concept_panel(
 ) -> Callable[[float], Any]:
     own = table[table["concept"] == name]
     title = "Similarity (cosine)" if first else None
+    # Lower than the vertical title is long, a panel's own title would stand above its neighbour's.
     return lambda width: paper.curve_panel(
-        own, study.models, STEP_AXIS, name, title, width, min(width * 0.55, 110)
+        own, study.models, STEP_AXIS, name, title, width, min(max(width * 0.55, 88), 110)
     )
 
 

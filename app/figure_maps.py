@@ -278,11 +278,12 @@ def word_roles(study: FigureStudy) -> Figure:
     lines = methods_frame(roles)
     shown = list(dict.fromkeys(table["entry"]))[: study.choice.rows or 6]
     y = _value_title(source)
-    domain = paper.limits(table)
+    drawn = paper.without_vast_bands(table)
+    domain = paper.limits(drawn)
     columns = min(len(shown), 3)
     parts = [
         _line_part(
-            table[table["entry"] == e],
+            drawn[drawn["entry"] == e],
             lines,
             "step",
             "mean",

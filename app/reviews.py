@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pandas as pd
 import uncertainty
@@ -338,6 +338,7 @@ class Report:
         prompts: text, baseline, candidate, difference of the prompts that differ most.
         images: (title, image bytes of baseline, of candidate) of those prompts.
         links: (title, address) of the evidence.
+        filters: those that the verdicts were taken with, as a query string.
     """
 
     review: Review
@@ -350,6 +351,12 @@ class Report:
     prompts: pd.DataFrame
     images: tuple[tuple[str, bytes, bytes], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    filters: str = ""
+
+    def judged_on(self) -> str:
+        """Which part of the study the verdicts are of."""
+        held = "; ".join(f"{key} = {value}" for key, value in parse_qsl(self.filters))
+        return f"Filters: {held or 'none'}."
 
 
 METHOD = (
@@ -384,7 +391,7 @@ _STYLE = """
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;
 padding:0 1rem;color:#18212b;background:#fff}table{border-collapse:collapse;width:100%;margin:1rem 0}
 th,td{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #d5dbe1;vertical-align:top}
-td.n{font-variant-numeric:tabular-nums;white-space:nowrap}.pass{color:#00694d}.fail{color:#a83a00}
+td.n,td.verdict{font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal}.pass{color:#00694d}.fail{color:#a83a00}
 .undecided{color:#4d5863}.verdict{font-weight:650}.note{border-left:3px solid #c5ced6;padding-left:1rem;
 margin:1rem 0;white-space:pre-wrap;overflow-wrap:anywhere}.quiet{color:#4d5863;font-size:.9rem}
 td,h1,p{overflow-wrap:anywhere}img{image-rendering:pixelated;width:96px;height:96px}
@@ -420,7 +427,7 @@ def to_html(report: Report) -> str:
         f"{e(report.labels[0])}</p>"
         f'<p class="quiet">{e(report.study)}, snapshot {report.snapshot} (sha256 '
         f"{e(report.content_hash)}). Opened by {e(review.author)}, {e(when(review.created_at))}, on "
-        f"snapshot {review.snapshot}.</p>"
+        f"snapshot {review.snapshot}. {e(report.judged_on())}</p>"
         "<h2>Criteria</h2><table><thead><tr><th>Criterion</th><th>Verdict</th><th>Difference</th>"
         "<th>95 % interval</th><th>p</th><th>d_z</th><th>Prompts</th></tr></thead>"
         f'<tbody>{rows}</tbody></table><p class="quiet">{e(METHOD)}</p>'
@@ -486,7 +493,7 @@ def to_markdown(report: Report) -> str:
         f"**{overall(report.verdicts).capitalize()}**: {m(report.labels[1])} against {m(report.labels[0])}",
         "",
         f"{m(report.study)}, snapshot {report.snapshot} (sha256 `{m(report.content_hash)}`). Opened by "
-        f"{m(review.author)}, {when(review.created_at)}, on snapshot {review.snapshot}.",
+        f"{m(review.author)}, {when(review.created_at)}, on snapshot {review.snapshot}. {m(report.judged_on())}",
         "",
         "| criterion | verdict | difference | 95 % interval | p | d_z | prompts |",
         "|---|---|---|---|---|---|---|",

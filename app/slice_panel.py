@@ -44,7 +44,8 @@ def choose(
     )
     with st.sidebar:
         st.caption(
-            f":material/filter_alt: {len(found):,} prompts: {texts.plain(slices.sentence(asked))}"
+            f":material/filter_alt: {len(found):,} prompt{'' if len(found) == 1 else 's'}: "
+            f"{texts.plain(slices.sentence(asked))}"
         )
     return tuple(int(each) for each in found["prompt_id"])
 

@@ -91,6 +91,23 @@ def test_writing_again_replaces_a_site_but_nothing_else(results: Path, tmp_path:
     assert (other / "thesis.tex").read_text() == "x"
 
 
+def test_a_site_of_another_scorer_says_so(two_scorers: Path, tmp_path: Path) -> None:
+    first = made(two_scorers, tmp_path / "first")
+    command = [sys.executable, "app/bundle.py", str(two_scorers), "--out", str(tmp_path / "second")]
+    command += ["--scorer", "ViT-B-32-openai"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    second = tmp_path / "second"
+    for page in second.glob("*.html"):
+        assert "Scored by ViT-B-32-openai." in " ".join(read(page).words)
+        assert "Scored by" not in " ".join(read(first / page.name).words)
+    scores, spectra = "data/scores.csv", "data/spectra.csv"
+    assert (second / scores).read_bytes() != (first / scores).read_bytes()
+    assert (second / spectra).read_bytes() == (first / spectra).read_bytes(), "nobody scores them"
+    wrong = subprocess.run([*command[:-1], "x"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 2 and "'x' is not in this study" in wrong.stderr
+
+
 def test_the_shell(results: Path, tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "app/bundle.py", *arguments]

@@ -145,6 +145,20 @@ def test_the_manifests_command_makes_the_figure_again(everything: Path, tmp_path
     assert all(q["file"].startswith("app/sql/") and len(q["sha256"]) == 64 for q in told["queries"])
 
 
+def test_a_band_that_would_hide_the_lines_is_not_drawn_and_takes_no_room() -> None:
+    import charts_paper as paper
+
+    steps = pd.DataFrame({"step": range(10), "mean": [x / 10 for x in range(10)]})
+    sure = steps.assign(model="sure", low=steps["mean"] - 0.1, high=steps["mean"] + 0.1)
+    vast = steps.assign(model="vast", low=steps["mean"] - 0.4, high=steps["mean"] + 0.4)
+    data = pd.concat([sure, vast])
+    drawn = paper.without_vast_bands(data)
+    assert drawn.groupby("model")["low"].count().to_dict() == {"sure": 10, "vast": 0}
+    assert paper.limits(drawn) == paper.limits(sure)
+    shared = paper.without_vast_bands(data, domain=(0.0, 2.0))
+    assert shared["low"].notna().all(), "a scale that panels share gives it room"
+
+
 def test_a_figure_of_another_scorer_says_so(two_scorers: Path, tmp_path: Path) -> None:
     first = made(two_scorers, "scores")
     done = run("--figure", "scores", "--scorer", "ViT-B-32-openai", "--out", str(tmp_path), place=two_scorers)  # fmt: skip

@@ -35,6 +35,27 @@ def bound_keys(view: str) -> set[str]:
     return found
 
 
+CHOOSERS = {
+    "checkbox", "multiselect", "number_input", "pills", "radio", "segmented_control", "select_slider", "selectbox",
+    "slider", "text_area", "text_input", "toggle",
+}  # fmt: skip
+UNBOUND = {"chosen_review", "note_author", "note_kind", "reviewer", "slice_name", None}
+"""Fields of a form and of a name to save under; `chosen_review` sets the parameter `review` itself."""
+
+
+def test_every_choice_is_in_the_url() -> None:
+    """A link shows what its sender saw: every widget that chooses is bound to a parameter."""
+    for file in sorted(MAIN.parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            given = {k.arg: k.value for k in node.keywords}
+            if node.func.attr in CHOOSERS and "bind" not in given:
+                key = given.get("key")
+                name = key.value if isinstance(key, ast.Constant) else key
+                assert name in UNBOUND, f"{file.name} line {node.lineno}"
+
+
 def _constants(node: ast.expr) -> list[str]:
     """A key as it is written; of an f-string its text, which is no key but close to one."""
     return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]  # fmt: skip

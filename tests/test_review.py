@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,21 @@ def test_notes_survive_a_new_snapshot(open_view: Open, own: Path) -> None:  # no
     assert "Kept" in [t.value for t in app.text]
 
 
+def test_a_second_review_is_shown_once_it_is_saved(open_view: Open, own: Path) -> None:  # noqa: F811
+    """The list of reviews held "New review", and the page showed the draft that had just been saved."""
+    saved(open_view("review", own))
+    app = open_view("review", own)
+    assert app.selectbox(key="chosen_review").value == "new"
+    saved(app, "And the other way round?")
+    assert not app.exception
+    kept = reviews.all_reviews(own / "reviews.sqlite")
+    second = next(r.review_id for r in kept if r.question == "And the other way round?")
+    assert app.query_params["review"] == second
+    app.run()
+    assert app.selectbox(key="chosen_review").value == second
+    assert app.text_input(key="note_author")
+
+
 def test_a_nameless_review_is_not_kept(open_view: Open, own: Path) -> None:  # noqa: F811
     app = saved(open_view("review", own), name="")
     assert not app.exception
@@ -185,6 +201,7 @@ def test_exports_are_self_contained_and_only_text(text: str, review: Review) -> 
         kept, (verdict,), (reviews.Note("note", text, kept.created_at, text, 1, "h"),), text, 1, "h" * 64,
         (text, text), pd.DataFrame([{"text": text, "baseline": 0.1, "candidate": 0.2, "difference": 0.1}]),
         ((text, b"RIFF0000WEBP", b"\x89PNG"),), (("x", "javascript:alert(1)"), ("Models", "models?a=1")),
+        urlencode({"slice_text": text, "seeds": 1}),
     )  # fmt: skip
     page = reviews.to_html(report)
     tags = Tags()
@@ -196,9 +213,11 @@ def test_exports_are_self_contained_and_only_text(text: str, review: Review) -> 
         assert not (attributes.get("href") or "").startswith("javascript")
         assert (attributes.get("src") or "data:").startswith("data:")
     assert "pass" in page
+    assert "seeds = 1" in page, "which part of the study was judged"
     told = reviews.to_markdown(report)
     assert "<script>" not in told.replace("\\<script\\>", "")
     assert "| criterion | verdict |" in told
+    assert "seeds = 1" in told
 
 
 def test_evidence_links_name_both_models_and_the_filters(review: Review) -> None:

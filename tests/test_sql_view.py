@@ -189,6 +189,20 @@ def test_the_view_answers_from_its_link(open_view: Open, results: Path) -> None:
     assert charts_of(app)
 
 
+def test_the_link_holds_the_charts_axes(open_view: Open, results: Path) -> None:  # noqa: F811
+    app = open_view("sql", results, chart_x="samples", chart_by="model")
+    assert not app.exception
+    picked = [app.selectbox(key=f"chart_{key}").value for key in ("x", "y", "by")]
+    assert picked == ["samples", "clip_score", "model"]
+    app.text_area(key="q").set_value(
+        "SELECT step, similarity FROM step CROSS JOIN range(2) r(similarity)"
+    )
+    app.run()
+    assert not app.exception
+    picked = [app.selectbox(key=f"chart_{key}").value for key in ("x", "y", "by")]
+    assert picked == ["step", "similarity", "(none)"], "the columns of another answer"
+
+
 def test_the_view_shows_an_error_and_goes_on(open_view: Open, results: Path) -> None:  # noqa: F811
     app = open_view("sql", results, q="DROP TABLE sample")
     assert not app.exception

@@ -364,6 +364,16 @@ def test_a_link_with_a_scorer_that_is_not_there_shows_the_first(
     assert not app.exception and app.selectbox(key="scorer").value == "scenes-clip"
 
 
+def test_the_candidates_looked_at_are_in_the_link(open_view: Open, results: Path) -> None:
+    app = open_view("models", results, most_model="Transformer", difference_model="Transformer")
+    assert not app.exception
+    for key in ("most_model", "difference_model"):
+        assert app.selectbox(key=key).value == "Transformer"
+    app.selectbox(key="baseline").set_value("Transformer").run()
+    assert not app.exception
+    assert app.selectbox(key="most_model").value != "Transformer", "it is no candidate any more"
+
+
 def test_a_spinner_waits_only_where_nothing_stands_yet(open_view: Open, results: Path) -> None:
     app = open_view("overview", results)
     assert app.session_state["_first_look"]

@@ -400,15 +400,8 @@ def _candidate(shown: pd.DataFrame, key: str) -> int:
     labels = dict(zip(shown["label"], shown["model_id"].astype(int), strict=True))
     if len(labels) == 1:
         return next(iter(labels.values()))
-    chosen = st.segmented_control(
-        "Candidate",
-        list(labels),
-        format_func=controls.plain,
-        default=next(iter(labels)),
-        required=True,
-        key=key,
-    )
-    return labels.get(chosen or "", next(iter(labels.values())))
+    chosen = st.selectbox("Candidate", list(labels), key=key, bind=BIND, width=240)
+    return labels.get(chosen, next(iter(labels.values())))
 
 
 def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:

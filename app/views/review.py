@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -62,10 +63,10 @@ def choose(known: list[Review]) -> Review | None:
     }
     # Bound widgets put an option's title into the URL; a link needs the id.
     linked = st.query_params.get("review", NEW)
+    st.session_state["chosen_review"] = linked if linked in titles else NEW
     chosen = st.selectbox(
         "Reviews of this study",
         list(titles),
-        index=list(titles).index(linked) if linked in titles else 0,
         format_func=lambda i: titles[i],
         key="chosen_review",
         on_change=_open,
@@ -360,8 +361,14 @@ def take_away(
                 query_params={**kept_filters, **extra},
             )  # fmt: skip
 
+        judged_on, address = (
+            filters(),
+            st.context.url or "",
+        )  # both are unknown where a download is made
+        base = address.split("?")[0].rsplit("/", 1)[0]
+
         def report() -> Report:
-            return make_report(page, review, verdicts, found, pair, labels)
+            return make_report(page, review, verdicts, found, pair, labels, base, judged_on)
 
         with st.container(horizontal=True):
             st.download_button(
@@ -382,16 +389,17 @@ def make_report(
     found: Measures,
     pair: tuple[int, int],
     labels: tuple[str, str],
+    base: str,
+    judged_on: str,
 ) -> Report:
-    """All that an export shows."""
+    """All that an export shows; its links lead to the app at `base`, with the filters it was judged with."""
     store = reviews.store_of(page.place)
     prompts, images = most_different(page, found, pair)
-    address = st.context.url or ""
-    base = address.split("?")[0].rsplit("/", 1)[0] if address else ""
     return Report(
         review, tuple(verdicts), tuple(reviews.notes_of(store, review.review_id)),
         page.title, int(page.study["snapshot"]), str(page.study["content_hash"]),
-        labels, prompts, images, reviews.links(base, review, labels),
+        labels, prompts, images, reviews.links(base, replace(review, filters=judged_on), labels),
+        judged_on,
     )  # fmt: skip
 
 

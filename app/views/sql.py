@@ -96,9 +96,9 @@ def chart(rows: pd.DataFrame, numbers: list[str]) -> None:
                 key="marks",
                 bind=BIND,
             )
-            x = _pick("Horizontal", names, names[0], "x")
-            y = _pick("Vertical", numbers, numbers[-1], "y")
-            by = _pick("Colour", ["(none)", *names], "(none)", "by")
+            x = _pick("Horizontal", names, "chart_x")
+            y = _pick("Vertical", numbers[::-1], "chart_y")
+            by = _pick("Colour", ["(none)", *names], "chart_by")
         # Columns are numbered for Vega-Lite: a name such as "a.b[0]" means something to it.
         places = {name: f"c{i}" for i, name in enumerate(names)}
         drawn = rows.head(MOST_POINTS).rename(columns=places)
@@ -117,15 +117,13 @@ def chart(rows: pd.DataFrame, numbers: list[str]) -> None:
         controls.draw(drawn_chart, key="sql", alt="Chart of the answer")
 
 
-def _pick(label: str, options: list[str], default: str, key: str) -> str:
-    chosen = st.selectbox(
-        label,
-        options,
-        index=options.index(default),
-        key=f"chart_{key}_of_{len(options)}",
-        width=180,
-    )
-    return chosen if chosen in options else default
+def _pick(label: str, options: list[str], key: str) -> str:
+    """One of the answer's columns, kept in the link; the first where another answer lacks the one chosen."""
+    if key in st.session_state and st.session_state[key] not in options:
+        # Set, not dropped: the browser would go on showing the old one.
+        st.session_state[key] = options[0]
+    chosen = st.selectbox(label, options, key=key, bind=BIND, width=180)
+    return chosen if chosen in options else options[0]
 
 
 def schema(page: Page) -> None:

@@ -25,7 +25,16 @@ AXE_RULES = ["color-contrast", "image-alt", "label", "button-name", "link-name"]
 VIEWS = re.findall(r'^    View\("(\w+)"', (ROOT / "app" / "main.py").read_text(), re.MULTILINE)
 
 
-def test_a_reviewer_decides_and_sends_the_link(reader: Reader) -> None:
+def downloaded(reader: Reader, button: str, folder: Path, pattern: str) -> Path:
+    """The file that a button gives."""
+    allowed = {"behavior": "allow", "downloadPath": str(folder)}
+    reader.driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
+    reader.find(button).click()
+    wait(lambda: list(folder.glob(pattern)), lambda: pattern)
+    return next(folder.glob(pattern))
+
+
+def test_a_reviewer_decides_and_sends_the_link(reader: Reader, tmp_path: Path) -> None:
     reader.open("/review?slice_text=a")
     reader.find("input[aria-label='Question']").send_keys("May the *candidate* replace it?")
     reader.find(".st-key-reviewer input").send_keys("Ada")
@@ -39,12 +48,23 @@ def test_a_reviewer_decides_and_sends_the_link(reader: Reader) -> None:
     reader.find(".st-key-card_notes textarea").send_keys("Seen: <b>fine</b>.")
     reader.find(".st-key-card_notes [data-testid=stFormSubmitButton] button").click()
     wait(lambda: "Seen: <b>fine</b>." in reader.text(), reader.text)
-    assert reader.find(".st-key-export_html button").is_enabled()
     reader.shoot("job-decide")
+    told = downloaded(reader, ".st-key-export_html button", tmp_path, "*.html").read_text()
+    assert f'href="{reader.address}/models?' in told, "links that lead back from anywhere"
+    assert "Filters: slice_text = a." in told
+    assert "Seen: &lt;b&gt;fine&lt;/b&gt;." in told
+    markdown = downloaded(reader, ".st-key-export_markdown button", tmp_path, "*.md").read_text()
+    assert f"<{reader.address}/review?review=" in markdown
 
     link = reader.url()
     reader.open(link.removeprefix(reader.address))
     assert "Seen: <b>fine</b>." in reader.text()
+
+    reader.open("/review")
+    reader.find("input[aria-label='Question']").send_keys("And the other way round?")
+    reader.find(".st-key-reviewer input").send_keys("Ada")
+    reader.find("[data-testid=stFormSubmitButton] button").click()
+    wait(lambda: reader.find(".st-key-note_author input"), lambda: "a second review isn't shown")
 
 
 def test_an_author_leaves_with_a_figure(reader: Reader) -> None:
