@@ -6,6 +6,7 @@ one line in VIEWS.
 
 from __future__ import annotations
 
+import gc
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,16 @@ def signed_in() -> bool:
     return False
 
 
+@st.cache_resource(show_spinner=False)
+def settle() -> None:
+    """Leave what is imported by now out of later garbage collections, once a server.
+
+    One of its 180,000 objects took 0.1 s, in every twentieth rerun; of the rest it takes 0.02 s.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def main() -> None:
     """Draw the navigation, the filters, and the chosen view."""
     st.set_page_config(
@@ -108,6 +119,7 @@ def main() -> None:
             controls.trouble(error)
             return
         chosen.run()
+    settle()
 
 
 main()
