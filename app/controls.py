@@ -217,8 +217,15 @@ def _choose_study(places: Sequence[Path]) -> Path:
     if len(places) == 1:
         return places[0]
     names = _distinct([place.stem if place.suffix else place.name for place in places])
+    # No default: a default is left out of the link, and which study is the newest changes.
+    if "study" not in st.session_state and st.query_params.get("study") not in names:
+        st.query_params["study"] = st.session_state["study"] = names[0]
+    elif "study" in st.session_state and st.session_state["study"] not in names:
+        st.session_state["study"] = names[0]
     with st.sidebar:
-        chosen = st.selectbox("Study", names, key="study", bind=BIND, icon=":material/science:")
+        chosen = st.selectbox(
+            "Study", names, index=None, key="study", bind=BIND, icon=":material/science:"
+        )
     return places[names.index(chosen)] if chosen in names else places[0]
 
 

@@ -364,6 +364,17 @@ def test_a_link_with_a_scorer_that_is_not_there_shows_the_first(
     assert not app.exception and app.selectbox(key="scorer").value == "scenes-clip"
 
 
+def test_a_link_names_its_study_whichever_is_the_newest(
+    open_view: Open, results: Path, one_model: Path
+) -> None:
+    app = open_view("overview", results, one_model)
+    assert app.query_params["study"] == "demo", "also the one that is shown anyway"
+    later = open_view("overview", one_model, results, study="demo")
+    assert not later.exception and later.selectbox(key="study").value == "demo"
+    gone = open_view("overview", one_model, results, study="<b>gone</b>")
+    assert not gone.exception and gone.selectbox(key="study").value == "single"
+
+
 def test_the_candidates_looked_at_are_in_the_link(open_view: Open, results: Path) -> None:
     app = open_view("models", results, most_model="Transformer", difference_model="Transformer")
     assert not app.exception

@@ -43,6 +43,7 @@ def show(page: Page) -> None:
     scores = queries.ask_scope(page.snapshot, "scores", page.scope)
     facts(page)
     watch_panel.follow(page.place, finished=False)
+    watch_panel.offer(page.place, "take_snapshot_here")  # the sidebar's is below the fold
     if scores.empty:
         controls.empty(
             "No sample is done within these filters.",
