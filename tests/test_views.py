@@ -325,6 +325,30 @@ def test_every_tooltip_leads_to_a_definition_that_is_there() -> None:
     assert controls.with_definition("What.", "curves") == (
         "What. [How it is defined](measures#concept-similarity)"
     )
+    assert controls.with_definition("What.", "gain_deletion") == (
+        "What. [How it is defined](measures#insertion-and-deletion)"
+    )
+    assert controls.with_definition("A file.", "files") == "A file."
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_measure_is_explained(view: str, open_view: Open, results: Path) -> None:
+    app = open_view(view, results)
+    unmeasured = {
+        "What was studied",
+        "Coverage",
+        "Final images",
+        "Make it again",
+        "The numbers",
+        "Files",
+    }
+    unmeasured |= {"Answer", "Chart", "Tables"}
+    for heading in app.subheader:
+        if view != "publish" and heading.value not in unmeasured:
+            assert "](measures#" in heading.proto.help, heading.value
+    for metric in app.metric:
+        if view != "changes":
+            assert "](measures#" in metric.proto.help, metric.label
 
 
 def test_one_scorer_needs_no_picker(open_view: Open, one_model: Path) -> None:

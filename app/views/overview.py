@@ -114,7 +114,10 @@ def _score_card(label: str, model_id: int, scores: pd.Series, path: list[float])
         border=True,
         chart_data=path or None,
         chart_type="area",
-        help=SCORE_HELP + " The line is the similarity to the prompt over the denoising steps.",
+        help=controls.with_definition(
+            SCORE_HELP + " The line is the similarity to the prompt over the denoising steps.",
+            "verdict",
+        ),
     )
 
 
