@@ -53,25 +53,49 @@ DEFINITIONS = queries.ROOT / "docs" / "measures.md"
 DEFINED = {
     "agreement": "agreement",
     "auc": "insertion-and-deletion",
+    "changes_models": "paired-difference",
+    "criteria": "paired-difference",
+    "curve": "concept-similarity",
     "curves": "concept-similarity",
     "difference": "paired-difference",
     "emerged": "emergence-step",
     "emergence": "emergence-step",
     "forest": "paired-difference",
+    "frames": "predicted-clean-image",
+    "gain": "insertion-and-deletion",
+    "gain_steps": "insertion-and-deletion",
     "heat": "concept-similarity",
+    "judged": "paired-difference",
+    "layers": "randomised-weights",
     "localisation": "localisation",
+    "localisation_steps": "localisation",
     "measures": "paired-difference",
+    "most": "paired-difference",
     "over": "paired-difference",
     "paths": "embedding-path",
     "predict": "predictable-from",
+    "prompt_strip": "predicted-clean-image",
+    "prompts": "clip-score",
     "randomisation": "randomised-weights",
     "ranking": "emergence-step",
+    "regions_step": "df-rise",
+    "regions_steps": "df-rise",
+    "regions_words": "attention",
+    "role_sums": "attention",
     "roles": "attention",
-    "scorers": "agreement-of-scorers",
+    "scatter": "clip-score",
     "schedule_concepts": "concept-similarity",
+    "schedule_images": "predicted-clean-image",
+    "schedule_roles": "relevance",
     "schedule_scores": "clip-score",
+    "score": "clip-score",
+    "scorers": "agreement-of-scorers",
+    "seeds": "clip-score",
+    "sheet": "predicted-clean-image",
     "spectra": "power-spectrum",
     "spectrum": "power-spectrum",
+    "timesteps": "predicted-clean-image",
+    "trust": "localisation",
     "verdict": "clip-score",
     "word_heat": "attention",
     "word_lines": "attention",
@@ -223,8 +247,15 @@ def _choose_study(places: Sequence[Path]) -> Path:
     if len(places) == 1:
         return places[0]
     names = _distinct([place.stem if place.suffix else place.name for place in places])
+    # No default: a default is left out of the link, and which study is the newest changes.
+    if "study" not in st.session_state and st.query_params.get("study") not in names:
+        st.query_params["study"] = st.session_state["study"] = names[0]
+    elif "study" in st.session_state and st.session_state["study"] not in names:
+        st.session_state["study"] = names[0]
     with st.sidebar:
-        chosen = st.selectbox("Study", names, key="study", bind=BIND, icon=":material/science:")
+        chosen = st.selectbox(
+            "Study", names, index=None, key="study", bind=BIND, icon=":material/science:"
+        )
     return places[names.index(chosen)] if chosen in names else places[0]
 
 
@@ -397,11 +428,14 @@ def card(
 
 
 def with_definition(help: str | None, key: str) -> str | None:
-    """A tooltip with a link to the definition of what its card shows."""
-    if help is None:
-        return None
-    anchor = f"#{DEFINED[key]}" if key in DEFINED else ""
-    return f"{help} [How it is defined](measures{anchor})"
+    """A tooltip with a link to the definition of what its card shows, where that is a measure.
+
+    Args:
+        help: the tooltip.
+        key: of the card; of one of several alike, such as curve3 or gain_deletion, the part that they share.
+    """
+    place = DEFINED.get(key) or DEFINED.get(re.sub(r"(\d+|_[a-z]+)$", "", key))
+    return f"{help} [How it is defined](measures#{place})" if help and place else help
 
 
 def download(data: pd.DataFrame | Callable[[], pd.DataFrame], name: str) -> None:

@@ -22,56 +22,68 @@ class Changed:
     """Counts over both snapshots.
 
     Attributes:
-        models, prompts: names that are only in the newer one, and only in the older one.
+        models, prompts, seeds: those that are only in the newer one, and only in the older one.
     """
 
     more_models: tuple[str, ...]
     fewer_models: tuple[str, ...]
     more_prompts: int
     fewer_prompts: int
+    more_seeds: tuple[int, ...]
+    fewer_seeds: tuple[int, ...]
 
 
 def names(then: pd.DataFrame, now: pd.DataFrame) -> Changed:
-    """Which models and prompts came and went.
+    """Which models, prompts and seeds came and went.
 
     Args:
         then, now: the rows of change_scores.sql.
     """
     models = set(then["model"]), set(now["model"])
     prompts = set(then["prompt_key"]), set(now["prompt_key"])
+    seeds = set(then["seed"].astype(int)), set(now["seed"].astype(int))
     return Changed(
         tuple(sorted(models[1] - models[0])),
         tuple(sorted(models[0] - models[1])),
         len(prompts[1] - prompts[0]),
         len(prompts[0] - prompts[1]),
+        tuple(sorted(seeds[1] - seeds[0])),
+        tuple(sorted(seeds[0] - seeds[1])),
     )
 
 
 def by_model(then: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
-    """Per model: samples, CLIP scores, and their paired difference over the prompts of both snapshots.
+    """Per model: samples, CLIP scores, and their paired difference over what both snapshots have.
+
+    Only samples of both count for the difference: with another seed a prompt's mean moves, and nothing was made anew.
 
     Args:
         then, now: the rows of change_scores.sql.
 
     Returns:
         model; done_then, done_now, failed_then, failed_now; score_then, score_now: means over all prompts;
-        shared, altered: prompts of both, and those whose score differs; difference, low, high: now minus then over the
-        shared prompts, percentile bootstrap.
+        shared, altered: prompts of which both have a sample of the same seed, and those where such a sample's score
+        differs; difference, low, high: now minus then over the shared prompts, their shared seeds averaged.
     """
-    both = then.merge(now, on=["model", "prompt_key"], how="outer", suffixes=("_then", "_now"))
+    both = then.merge(
+        now, on=["model", "prompt_key", "seed"], how="outer", suffixes=("_then", "_now")
+    )
     rows = []
     for model, own in both.groupby("model", sort=False):
-        paired = uncertainty.compare(own["score_then"], own["score_now"])
-        gap = (own["score_now"] - own["score_then"]).dropna()
+        means = own.groupby("prompt_key")[["score_then", "score_now"]].mean()
+        shared = own.dropna(subset=["score_then", "score_now"])
+        differs = (shared["score_then"] != shared["score_now"]).groupby(shared["prompt_key"]).any()
+        pairs = shared.groupby("prompt_key")[["score_then", "score_now"]].mean()
+        paired = uncertainty.compare(pairs["score_then"], pairs["score_now"])
         sums = own[["done_then", "done_now", "failed_then", "failed_now"]].sum().astype(int)
         rows.append(
             {
                 "model": model,
                 **sums.to_dict(),
-                "score_then": own["score_then"].mean(),
-                "score_now": own["score_now"].mean(),
-                "shared": len(gap),
-                "altered": int((gap != 0).sum()),
+                "score_then": means["score_then"].mean(),
+                "score_now": means["score_now"].mean(),
+                "shared": len(pairs),
+                "altered": int(differs.sum()),
                 "difference": paired.difference.estimate,
                 "low": paired.difference.low,
                 "high": paired.difference.high,

@@ -112,7 +112,7 @@ def held(place: Path, newest: Snapshot) -> Snapshot:
 
 
 @st.fragment(run_every=EVERY)
-def offer(place: Path) -> None:
+def offer(place: Path, key: str = "take_snapshot") -> None:
     """A button, where a newer snapshot than the one shown was published."""
     try:
         newest = queries.locate(place)
@@ -125,7 +125,7 @@ def offer(place: Path) -> None:
         "Show the new snapshot",
         icon=":material/update:",
         width="stretch",
-        key="take_snapshot",
+        key=key,
         help=f"{Path(newest.path).name} was published since; what you see stays as it is until you take it.",
     ):
         seen[str(place)] = newest

@@ -16,7 +16,7 @@ from pipeline.database.publish import publish
 
 def rows(**scores: float | None) -> pd.DataFrame:
     return pd.DataFrame(
-        {"model": "m", "prompt_key": key, "done": int(score is not None), "failed": int(score is None), "score": score}
+        {"model": "m", "prompt_key": key, "seed": 0, "done": int(score is not None), "failed": int(score is None), "score": score}
         for key, score in scores.items()
     )  # fmt: skip
 
@@ -30,6 +30,16 @@ def test_by_model_by_hand():
     assert found["score_then"] == pytest.approx(0.2)
     names = changes.names(then, now)
     assert (names.more_prompts, names.fewer_prompts) == (1, 1)
+
+
+def test_another_seed_alters_nothing():
+    then = rows(a=0.1, b=0.2)
+    now = pd.concat([then, rows(a=0.5, b=0.7).assign(seed=1)])
+    (found,) = changes.by_model(then, now).to_dict("records")
+    assert (found["shared"], found["altered"], found["difference"]) == (2, 0, 0)
+    assert found["score_now"] == pytest.approx(0.375)
+    names = changes.names(then, now)
+    assert (names.more_seeds, names.fewer_seeds) == ((1,), ())
 
 
 def test_the_largest_change_comes_first():

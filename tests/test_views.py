@@ -325,6 +325,30 @@ def test_every_tooltip_leads_to_a_definition_that_is_there() -> None:
     assert controls.with_definition("What.", "curves") == (
         "What. [How it is defined](measures#concept-similarity)"
     )
+    assert controls.with_definition("What.", "gain_deletion") == (
+        "What. [How it is defined](measures#insertion-and-deletion)"
+    )
+    assert controls.with_definition("A file.", "files") == "A file."
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_measure_is_explained(view: str, open_view: Open, results: Path) -> None:
+    app = open_view(view, results)
+    unmeasured = {
+        "What was studied",
+        "Coverage",
+        "Final images",
+        "Make it again",
+        "The numbers",
+        "Files",
+    }
+    unmeasured |= {"Answer", "Chart", "Tables"}
+    for heading in app.subheader:
+        if view != "publish" and heading.value not in unmeasured:
+            assert "](measures#" in heading.proto.help, heading.value
+    for metric in app.metric:
+        if view != "changes":
+            assert "](measures#" in metric.proto.help, metric.label
 
 
 def test_one_scorer_needs_no_picker(open_view: Open, one_model: Path) -> None:
@@ -362,6 +386,17 @@ def test_a_link_with_a_scorer_that_is_not_there_shows_the_first(
 ) -> None:
     app = open_view("sql", two_scorers, scorer="scorer_2'; DROP TABLE sample; --")
     assert not app.exception and app.selectbox(key="scorer").value == "scenes-clip"
+
+
+def test_a_link_names_its_study_whichever_is_the_newest(
+    open_view: Open, results: Path, one_model: Path
+) -> None:
+    app = open_view("overview", results, one_model)
+    assert app.query_params["study"] == "demo", "also the one that is shown anyway"
+    later = open_view("overview", one_model, results, study="demo")
+    assert not later.exception and later.selectbox(key="study").value == "demo"
+    gone = open_view("overview", one_model, results, study="<b>gone</b>")
+    assert not gone.exception and gone.selectbox(key="study").value == "single"
 
 
 def test_the_candidates_looked_at_are_in_the_link(open_view: Open, results: Path) -> None:

@@ -131,6 +131,7 @@ def test_a_new_snapshot_is_offered_and_not_forced(tmp_path, open_view: Open, res
     publish(place)
     app.run()
     assert any("Snapshot 1" in each.value for each in app.caption)
+    assert app.button(key="take_snapshot_here"), "the sidebar's is below the fold of a small window"
     app.button(key="take_snapshot").click().run()
     assert not app.exception
     assert any("Snapshot 2" in each.value for each in app.caption)

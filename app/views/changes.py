@@ -16,8 +16,8 @@ from controls import Page
 from queries import Snapshot, SnapshotError
 
 HELP = (
-    "Difference of the CLIP score, this snapshot minus the older one, over the prompts that both have; "
-    f"{uncertainty.PAIRED}. Running on with more prompts leaves shared prompts as they were: a change there means "
+    "Difference of the CLIP score, this snapshot minus the older one, over the samples that both have; "
+    f"{uncertainty.PAIRED}. Running on with more prompts or seeds leaves shared prompts as they were: a change there means "
     "that samples were made anew with another model, scheduler or environment."
 )
 
@@ -100,14 +100,15 @@ def facts(study: pd.Series, before: pd.Series) -> None:
 
 
 def came_and_went(found: changes.Changed) -> None:
-    """Models and prompts that are in one of the two."""
+    """Models, prompts and seeds that are in one of the two."""
     lines = []
-    for sign, models_, prompts in (
-        ("New", found.more_models, found.more_prompts),
-        ("Gone", found.fewer_models, found.fewer_prompts),
+    for sign, models_, prompts, seeds in (
+        ("New", found.more_models, found.more_prompts, found.more_seeds),
+        ("Gone", found.fewer_models, found.fewer_prompts, found.fewer_seeds),
     ):
         parts = [controls.plain(", ".join(models_))] if models_ else []
         parts += [controls.count(prompts, "prompt")] if prompts else []
+        parts += [f"seed {', '.join(map(str, seeds))}"] if seeds else []
         if parts:
             lines.append(f"**{sign}:** {'; '.join(parts)}")
     if lines:

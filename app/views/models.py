@@ -17,6 +17,10 @@ from controls import BIND, Page
 
 CLIP = "CLIP score"
 SCORE_HELP = "CLIP score of the final image: cosine to its prompt, -1 to 1; higher is better."
+GAP_HELP = (
+    "Similarity of the predicted clean image with a concept (cosine, -1 to 1), candidate minus baseline, "
+    "paired by prompt: above 0 the candidate is closer to the concept."
+)
 MOST_ROWS = 14
 MOST_MARKS = 28  # rows times candidates: a taller chart leaves its neighbour half empty
 MOST_PROMPTS = 4
@@ -134,8 +138,11 @@ def verdicts(page: Page, found: pd.DataFrame, baseline: int, candidates: list[in
             delta_arrow=("up" if gap > 0 else "down") if sure else "off",
             delta_description=f"{result['win_rate']:.0%} wins, {uncertainty.p_text(p)}",
             border=True,
-            help=SCORE_HELP + " Mean paired difference over shared prompts, "
-            f"{uncertainty.PAIRED}; Wilcoxon p, Holm-corrected.",
+            help=controls.with_definition(
+                SCORE_HELP + " Mean paired difference over shared prompts, "
+                f"{uncertainty.PAIRED}; Wilcoxon p, Holm-corrected.",
+                "measures",
+            ),
         )
 
 
@@ -432,6 +439,7 @@ def at_the_step(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, baseline: i
         "Hollow: not significant after Benjamini-Hochberg over the whole grid. "
         "Click a concept to see it over the steps.",
         key="forest",
+        help=GAP_HELP,
         on_click=to_concept(page),
         models=shown,
     )
@@ -443,7 +451,7 @@ def over_the_steps(page: Page, moments: pd.DataFrame, shown: pd.DataFrame, basel
         0: "(whole prompt)",
         **dict(zip(page.concepts["concept_id"].astype(int), page.concepts["name"], strict=True)),
     }
-    with controls.card("Over the steps", key="over", data=lambda: table):
+    with controls.card("Over the steps", key="over", data=lambda: table, help=GAP_HELP):
         concept = st.selectbox(
             "Concept",
             list(labels),
@@ -544,7 +552,7 @@ def _with_texts(page: Page, pairs: pd.DataFrame) -> pd.DataFrame:
 
 def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:
     """The prompts that differ most, with both models' images."""
-    with controls.card("The prompts that differ most", key="most"):
+    with controls.card("The prompts that differ most", key="most", help=SCORE_HELP):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             candidate = _candidate(shown, "most_model")
             side = st.segmented_control(

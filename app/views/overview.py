@@ -43,6 +43,7 @@ def show(page: Page) -> None:
     scores = queries.ask_scope(page.snapshot, "scores", page.scope)
     facts(page)
     watch_panel.follow(page.place, finished=False)
+    watch_panel.offer(page.place, "take_snapshot_here")  # the sidebar's is below the fold
     if scores.empty:
         controls.empty(
             "No sample is done within these filters.",
@@ -113,7 +114,10 @@ def _score_card(label: str, model_id: int, scores: pd.Series, path: list[float])
         border=True,
         chart_data=path or None,
         chart_type="area",
-        help=SCORE_HELP + " The line is the similarity to the prompt over the denoising steps.",
+        help=controls.with_definition(
+            SCORE_HELP + " The line is the similarity to the prompt over the denoising steps.",
+            "verdict",
+        ),
     )
 
 

@@ -152,7 +152,8 @@ def judged(page: Page, verdicts: list[Verdict], labels: tuple[str, str]) -> None
     verdict = reviews.overall(verdicts)
     mark = f"{ICONS.get(verdict, ':material/help:')} :{HUES.get(verdict, 'gray')}[**{verdict.capitalize()}**]"
     first, second = (controls.plain(label) for label in labels)
-    with controls.card("Verdict", key="verdict", data=table(verdicts)):
+    told = "Candidate minus baseline with its 95 % interval; where the green band is, the margin is kept."
+    with controls.card("Verdict", key="judged", data=table(verdicts), help=told):
         st.markdown(f"{mark}: {second} against {first}")
         for place, each in enumerate(verdicts):
             left, right = st.columns([2, 3], vertical_alignment="center")
