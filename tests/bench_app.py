@@ -93,7 +93,7 @@ OWN: dict[str, list[tuple[str, list[Act]]]] = {
     "models": [
         STEPS,
         ("", [Act("pick", "baseline", "Late"), *add("candidates", "Tuned", "Early")]),
-        ("", [Act("pick", "concept", "furry"), Act("press", "difference_model", "Late")]),
+        ("", [Act("pick", "concept", "furry"), Act("pick", "difference_model", "Late")]),
     ],
     "schedules": [STEPS, ("", [Act("press", "schedule_axis", "Log-SNR")])],
     "review": [

@@ -22,6 +22,7 @@ GAP_HELP = (
     "paired by prompt: above 0 the candidate is closer to the concept."
 )
 MOST_ROWS = 14
+MOST_CATEGORIES = 16
 MOST_MARKS = 28  # rows times candidates: a taller chart leaves its neighbour half empty
 MOST_PROMPTS = 4
 AGREEMENT = {
@@ -181,7 +182,8 @@ def measures(page: Page, found: pd.DataFrame, baseline: int) -> None:
             },
         )
         st.caption(
-            f"Candidate minus {controls.plain(page.label(baseline))}. Similarity and "
+            f"Candidate minus {controls.plain(page.label(baseline))}; the CLIP score also within each "
+            "category of prompts. Similarity and "
             "area are means over a family's concepts; emergence is in steps (lower is "
             "earlier). "
             f"{uncertainty.PAIRED}, Wilcoxon signed-rank, "
@@ -230,6 +232,7 @@ def _tests(key: tuple[Any, ...], _page: Page, _pairs: pd.DataFrame) -> pd.DataFr
     for c in candidates:
         own = _pairs[_pairs["model_id"] == c]
         rows.append(_measure_row(CLIP, own["baseline"], own["candidate"], c))
+        rows += _by_category(own, c)
         for column, title in (("final", "Final similarity"), ("emergence", "Emergence step")):
             for family in dict.fromkeys(_page.concepts["family"]):
                 if (c, family) in by_family:
@@ -237,6 +240,19 @@ def _tests(key: tuple[Any, ...], _page: Page, _pairs: pd.DataFrame) -> pd.DataFr
                     first, second = one[f"{column}_baseline"], one[f"{column}_candidate"]
                     rows.append(_measure_row(f"{title}: {family}", first, second, c))
     return pd.DataFrame([row for row in rows if row["prompts"]])
+
+
+def _by_category(pairs: pd.DataFrame, candidate: int) -> list[dict[str, Any]]:
+    """The CLIP score within each category of prompts, where there are several."""
+    groups = pairs.groupby("category", sort=True)
+    if not 1 < len(groups) <= MOST_CATEGORIES:
+        return []
+    return [
+        _measure_row(
+            f"{CLIP}: {name or controls.NO_CATEGORY}", own["baseline"], own["candidate"], candidate
+        )
+        for name, own in groups
+    ]
 
 
 def scorers_agree(page: Page, baseline: int, candidates: list[int]) -> None:
