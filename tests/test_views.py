@@ -257,6 +257,18 @@ def test_models_compares_with_the_chosen_baseline(open_view: Open, results: Path
     assert [m.label for m in app.metric if not m.label.endswith(f"vs {last}")] == []
 
 
+def test_models_are_compared_within_each_category(open_view: Open, results: Path) -> None:
+    app = open_view("models", results)
+    table = app.dataframe[0].value
+    scores = table[table["measure"].str.startswith("CLIP score")]
+    for _, own in scores.groupby("model"):
+        whole, parts = own[own["measure"] == "CLIP score"], own[own["measure"] != "CLIP score"]
+        assert len(parts) > 1 and parts["prompts"].sum() == whole["prompts"].item()
+    assert len(app.multiselect(key="categories").options) == len(parts)
+    one = open_view("models", results, categories=app.multiselect(key="categories").options[0])
+    assert not one.dataframe[0].value["measure"].str.startswith("CLIP score:").any()
+
+
 def test_several_studies_get_a_picker(open_view: Open, results: Path, one_model: Path) -> None:
     app = open_view("overview", results, one_model)
     assert app.selectbox(key="study").options == ["demo", "single"]

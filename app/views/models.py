@@ -21,6 +21,7 @@ GAP_HELP = (
     "paired by prompt: above 0 the candidate is closer to the concept."
 )
 MOST_ROWS = 14
+MOST_CATEGORIES = 16
 MOST_MARKS = 28  # rows times candidates: a taller chart leaves its neighbour half empty
 MOST_PROMPTS = 4
 AGREEMENT = {
@@ -181,7 +182,8 @@ def measures(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[in
             },
         )
         st.caption(
-            f"Candidate minus {controls.plain(page.label(baseline))}. Similarity and "
+            f"Candidate minus {controls.plain(page.label(baseline))}; the CLIP score also within each "
+            "category of prompts. Similarity and "
             "area are means over a family's concepts; emergence is in steps (lower is "
             "earlier). "
             f"{uncertainty.PAIRED}, Wilcoxon signed-rank, "
@@ -201,6 +203,7 @@ def measure_table(
     for c in candidates:
         own = pairs[pairs["model_id"] == c]
         rows.append(_measure_row(page, "CLIP score", own["baseline"], own["candidate"], c))
+        rows += _by_category(page, own, c)
         by_family = dict(list(found[found["model_id"] == c].groupby("family")))
         for column, title in (("final", "Final similarity"), ("emergence", "Emergence step")):
             for family in (f for f in families if f in by_family):
@@ -225,6 +228,17 @@ def measure_table(
             "win_rate",
             "prompts",
         ]
+    ]
+
+
+def _by_category(page: Page, pairs: pd.DataFrame, candidate: int) -> list[dict[str, Any]]:
+    """The CLIP score within each category of prompts, where there are several."""
+    groups = pairs.groupby("category", sort=True)
+    if not 1 < len(groups) <= MOST_CATEGORIES:
+        return []
+    return [
+        _measure_row(page, f"CLIP score: {name}", own["baseline"], own["candidate"], candidate)
+        for name, own in groups
     ]
 
 
