@@ -19,7 +19,8 @@ from pipeline import correlation
 from pipeline.correlation import Moments
 from pipeline.database.tables import floats, lists_of, wholes
 
-FLOATS_AT_ONCE = 4_000_000
+# Half as many: 15.5 s in place of 12.7 for 50 million similarities, read more often. 13 million: 2.06 GB in place of 1.84.
+FLOATS_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True)
