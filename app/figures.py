@@ -429,6 +429,8 @@ def main(arguments: Sequence[str]) -> int:
     except FigureError as error:
         print(f"error: {given.figure or 'figures'}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who reads it, such as head, has seen enough
+        return 1
     except OSError as error:
         print(f"error: --out {given.out}: {error.strerror or error}", file=sys.stderr)
         return 2

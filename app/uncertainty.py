@@ -216,7 +216,14 @@ def p_text(p: float) -> str:
     """A p value for a sentence, not to be broken: 'p = 0.045', 'p < 0.001', 'p unknown'."""
     if not np.isfinite(p):
         return "p\u00a0unknown"
-    return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.2g}"
+    return f"p\u00a0{p_cell(p)}" if p < 0.001 else f"p\u00a0=\u00a0{p_cell(p)}"
+
+
+def p_cell(p: float) -> str:
+    """A p value for a table: '0.045', '< 0.001', '' where it is unknown."""
+    if not np.isfinite(p):
+        return ""
+    return "<\u00a00.001" if p < 0.001 else f"{p:.2g}"
 
 
 def holm(p: ArrayLike) -> Floats:

@@ -164,7 +164,7 @@ def measures(page: Page, found: pd.DataFrame, baseline: int) -> None:
         "lower.",
     ):
         st.dataframe(
-            table.drop(columns="model_id"),
+            _with_p_text(table.drop(columns="model_id")),
             hide_index=True,
             alt="Paired differences per measure",
             column_config={
@@ -174,7 +174,7 @@ def measures(page: Page, found: pd.DataFrame, baseline: int) -> None:
                 "difference": st.column_config.NumberColumn("Difference", format="%+.4f"),
                 "low": st.column_config.NumberColumn("95 % low", format="%+.4f"),
                 "high": st.column_config.NumberColumn("95 % high", format="%+.4f"),
-                "p": st.column_config.NumberColumn("p (Holm)", format="%.3g"),
+                "p": "p (Holm)",
                 "d_z": st.column_config.NumberColumn("d_z", format="%+.2f"),
                 "cliffs_delta": st.column_config.NumberColumn("Cliff's delta", format="%+.2f"),
                 "win_rate": st.column_config.NumberColumn("Candidate higher", format="percent"),
@@ -293,7 +293,7 @@ def _agreement_table(table: pd.DataFrame, alt: str, measure: str, title: str) ->
     order = ["model", "scorer", "verdict", measure, "low", "high", "p", "prompts"]
     number = st.column_config.NumberColumn
     st.dataframe(
-        table[[name for name in order if name in table]],
+        _with_p_text(table[[name for name in order if name in table]]),
         hide_index=True,
         alt=alt,
         column_config={
@@ -303,10 +303,15 @@ def _agreement_table(table: pd.DataFrame, alt: str, measure: str, title: str) ->
             measure: number(title, format="%+.4f" if measure == "difference" else "%+.2f"),
             "low": number("95 % low", format="%+.4f" if measure == "difference" else "%+.2f"),
             "high": number("95 % high", format="%+.4f" if measure == "difference" else "%+.2f"),
-            "p": number("p (Holm)", format="%.3g"),
+            "p": "p (Holm)",
             "prompts": "Prompts",
         },
     )
+
+
+def _with_p_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with p as a text, where there is one: 0.00000155 filled its column and told no more than < 0.001."""
+    return table.assign(p=table["p"].map(uncertainty.p_cell)) if "p" in table else table
 
 
 def _measure_row(
