@@ -122,6 +122,35 @@ def limits_of(data: pd.DataFrame) -> tuple[float, float]:
     return low - pad, high + pad
 
 
+VAST = (
+    "An interval wider than three quarters of what the means span is not drawn; the data hold it."
+)
+
+
+def without_vast_bands(
+    data: pd.DataFrame, column: str = "mean", domain: Sequence[float] | None = None
+) -> pd.DataFrame:
+    """The rows without the limits of lines whose interval would hide the others: over two or three prompts.
+
+    A band is measured by the means alone: by limits that make room for it, it was never too wide.
+
+    Args:
+        data: model, low and high; by panel, where panels share limits.
+        column: of the means.
+        domain: the limits that panels share, where they do.
+    """
+    if not {"low", "high"} <= set(data.columns) or data["low"].isna().all():
+        return data
+    shown = domain or (data[column].min(), data[column].max())
+    most = 0.75 * max(float(shown[1] - shown[0]), 1e-3)
+    width = data["high"] - data["low"]
+    if not width.max() > most:  # as where prompts are many: no lines to tell apart
+        return data
+    lines = [data[name] for name in ("entry", "model") if name in data]
+    vast = width.groupby(lines).transform("median") > most
+    return data.assign(low=data["low"].mask(vast), high=data["high"].mask(vast))
+
+
 def layered(*charts: Any, height: float) -> alt.LayerChart:
     """Layers of one height, made of the charts given: the data of most of them stand above all, once.
 
@@ -229,7 +258,8 @@ def curves(
     low, high = (
         ("95 % low", "95 % high") if spread == "prompts" else ("Lowest seed", "Highest seed")
     )
-    vertical = alt.Scale(domain=list(domain or limits_of(data)), nice=domain is None, zero=False)
+    banded = without_vast_bands(data, domain=domain) if spread == "prompts" else data
+    vertical = alt.Scale(domain=list(domain or limits_of(banded)), nice=domain is None, zero=False)
     tooltip = [
         alt.Tooltip("model:N", title="Model"),
         alt.Tooltip("step:Q", title="Step"),
@@ -256,6 +286,7 @@ def curves(
     points = base.mark_point(size=70, filled=True, opacity=0).encode(
         y=alt.Y("mean:Q", scale=vertical), tooltip=tooltip
     )
+    band.data = banded
     layers: list[Any] = [band, line, points]
     if marker is not None:
         layers[-1] = points.add_params(click(*_step_fields(data), nearest=True))

@@ -139,7 +139,7 @@ def curve_panel(
         domain: limits of the vertical axis.
         format: of the vertical axis' labels.
     """
-    data = without_vast_bands(data, domain=domain)
+    data = charts.without_vast_bands(data, domain=domain)
     shown = domain or limits(
         data
     )  # without a tick at the very top, which would lift one title of a row
@@ -166,32 +166,6 @@ def limits(data: pd.DataFrame, column: str = "mean") -> tuple[float, float]:
         high = max(highest, min(float(data["high"].max()), highest + room))
     pad = 0.05 * (high - low) or 0.01
     return low - pad, high + pad
-
-
-VAST = (
-    "An interval wider than three quarters of what the means span is not drawn; the data hold it."
-)
-
-
-def without_vast_bands(
-    data: pd.DataFrame, column: str = "mean", domain: Sequence[float] | None = None
-) -> pd.DataFrame:
-    """The rows without the limits of lines whose interval would hide the others: over two or three prompts.
-
-    A band is measured by the means alone: by limits that make room for it, it was never too wide.
-
-    Args:
-        data: model, low and high; by panel, where panels share limits.
-        column: of the means.
-        domain: the limits that panels share, where they do.
-    """
-    if not {"low", "high"} <= set(data.columns) or data["low"].isna().all():
-        return data
-    shown = domain or (data[column].min(), data[column].max())
-    lines = [name for name in ("entry", "model") if name in data]
-    width = (data["high"] - data["low"]).groupby([data[name] for name in lines]).transform("median")
-    vast = width > 0.75 * float(shown[1] - shown[0])
-    return data.assign(low=data["low"].mask(vast), high=data["high"].mask(vast))
 
 
 def line_panel(
@@ -224,7 +198,7 @@ def line_panel(
         peaks: rows to mark with a point.
     """
     scales = charts.model_scales(models)
-    data = without_vast_bands(data, y, domain)
+    data = charts.without_vast_bands(data, y, domain)
     vertical = alt.Scale(domain=list(domain or limits(data, y)), nice=False)
     base = alt.Chart(data).encode(
         x=alt.X(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -788,6 +788,15 @@ def model_mark(model_id: int) -> str:
 def model_name(model_id: int, label: str) -> None:
     """A model's name beside its colour."""
     st.markdown(f"{model_mark(model_id)} **{plain(label)}**")
+
+
+def vast_note(tables: Iterable[pd.DataFrame], domain: Sequence[float] | None = None) -> None:
+    """Say so under charts of which some leave a band out; as `charts.curves` decides it."""
+    for each in tables:
+        drawn = charts.without_vast_bands(each, domain=domain)
+        if drawn["low"].isna().sum() > each["low"].isna().sum():
+            st.caption(charts.VAST)
+            return
 
 
 def legend(models: pd.DataFrame) -> None:

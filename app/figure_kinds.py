@@ -72,7 +72,7 @@ def concept_curves(study: FigureStudy) -> Figure:
     caption = (
         "Cosine similarity (CLIP) of the predicted clean image with a concept at each denoising "
         f"step; higher means that the concept is seen more. Lines: mean over {which}; bands: "
-        f"95 % t interval over prompts. {paper.VAST} {SEEDS_FIRST} {sizes(study, table['prompts'])} "
+        f"95 % t interval over prompts. {charts.VAST} {SEEDS_FIRST} {sizes(study, table['prompts'])} "
         f"{study.source_line()}"
     )
     columns = min(len(parts), 2)
@@ -517,7 +517,7 @@ def _auc_curves(study: FigureStudy, methods: tuple[str, ...]) -> Figure:
     caption = (
         f"Deletion and insertion curves at one denoising step: {means} to the untouched prediction as "
         "pixels of the noisy latents are replaced by zero (deletion) or put back into a blurred copy "
-        f"(insertion), most salient first. Lines: mean over prompts; bands: 95 % t interval. {paper.VAST} "
+        f"(insertion), most salient first. Lines: mean over prompts; bands: 95 % t interval. {charts.VAST} "
         f"{SEEDS_FIRST} {sizes(study, table['prompts'])} {study.source_line()}"
     )
     kept = table[table["entry"].isin(shown)].drop(columns=["model", "model_id"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import altair as alt
+import charts
 import charts_paper as paper
 import pandas as pd
 import uncertainty
@@ -278,7 +279,7 @@ def word_roles(study: FigureStudy) -> Figure:
     lines = methods_frame(roles)
     shown = list(dict.fromkeys(table["entry"]))[: study.choice.rows or 6]
     y = _value_title(source)
-    drawn = paper.without_vast_bands(table)
+    drawn = charts.without_vast_bands(table)
     domain = paper.limits(drawn)
     columns = min(len(shown), 3)
     parts = [
@@ -296,7 +297,7 @@ def word_roles(study: FigureStudy) -> Figure:
     ]
     caption = (
         f"{_value_caption(source)} by the role of the words, over the denoising steps, for each model and "
-        f"timestep schedule. Lines: mean over prompts; bands: 95 % t interval. {paper.VAST} Words of a role are "
+        f"timestep schedule. Lines: mean over prompts; bands: 95 % t interval. {charts.VAST} Words of a role are "
         f"averaged first. {SEEDS_FIRST} {sizes(study, table['prompts'])} {study.source_line()}"
     )
     kept = table[["entry", "role", "step", "mean", "low", "high", "prompts"]]

@@ -43,3 +43,4 @@ def role_grid(page: Page, table: pd.DataFrame, source: str, axis: charts.Axis) -
                 on_click=controls.to_step(page),
                 alt=f"{title} of the role {role} over the steps",
             )
+    controls.vast_note((own for _, own in table.groupby("role")), domain=limits)

@@ -314,3 +314,16 @@ def test_a_second_click_on_the_same_mark_is_another_click() -> None:
     first, second = (controls._Trusted(ALL["heat"](charts.Look()), n).to_dict() for n in (0, 1))
     assert first["params"][0]["select"]["fields"] == ["step", "concept", "click"]
     assert first["layer"][0]["transform"] != second["layer"][0]["transform"]
+
+
+def test_a_band_wider_than_its_chart_is_left_out_and_takes_no_room() -> None:
+    """As over two prompts: it hid every line. The tooltip still tells the limits."""
+    sure = by_step()
+    assert charts.without_vast_bands(sure) is sure
+    other = sure["model"] == "UNet"
+    vast = sure.assign(low=sure["low"].where(~other, -1.0), high=sure["high"].where(~other, 1.0))
+    drawn = charts.without_vast_bands(vast)
+    assert drawn.loc[other, "low"].isna().all() and drawn.loc[~other, "low"].notna().all()
+    spec = charts.curves(vast, MODELS, AXIS, "Similarity").to_dict()
+    low, high = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert -1 < low < high < 1

@@ -152,10 +152,10 @@ def test_a_band_that_would_hide_the_lines_is_not_drawn_and_takes_no_room() -> No
     sure = steps.assign(model="sure", low=steps["mean"] - 0.1, high=steps["mean"] + 0.1)
     vast = steps.assign(model="vast", low=steps["mean"] - 0.4, high=steps["mean"] + 0.4)
     data = pd.concat([sure, vast])
-    drawn = paper.without_vast_bands(data)
+    drawn = charts.without_vast_bands(data)
     assert drawn.groupby("model")["low"].count().to_dict() == {"sure": 10, "vast": 0}
     assert paper.limits(drawn) == paper.limits(sure)
-    shared = paper.without_vast_bands(data, domain=(0.0, 2.0))
+    shared = charts.without_vast_bands(data, domain=(0.0, 2.0))
     assert shared["low"].notna().all(), "a scale that panels share gives it room"
 
 

@@ -192,6 +192,7 @@ def _band_grid(page: Page, bands: pd.DataFrame, change: bool, axis: charts.Axis)
                 on_click=controls.to_step(page),
                 alt=f"Power in band {number} over the steps",
             )
+    controls.vast_note(band for _, band in table.groupby("band"))
 
 
 show(controls.current())

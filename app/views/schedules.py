@@ -245,6 +245,7 @@ def concepts(page: Page, axis: charts.Axis) -> None:
             "prompts; whole prompt: band is a 95 % t interval over prompts. A family's band is left out: its "
             f"concepts share prompts. {controls.STEP_CLICK}"
         )
+        controls.vast_note(own for _, own in kept.groupby("family"))
 
 
 def family_means(table: pd.DataFrame) -> pd.DataFrame:

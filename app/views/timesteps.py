@@ -202,6 +202,7 @@ def concept_curves(page: Page, axis: charts.Axis, named: bool) -> None:
         own = table[table["concept_id"] == concept_id]
         with grid.cell():
             _concept_card(page, own, labels[concept_id], axis, number)
+    controls.vast_note(own for _, own in table.groupby("concept_id"))
 
 
 def _concept_card(page: Page, own: pd.DataFrame, name: str, axis: charts.Axis, number: int) -> None:
@@ -289,6 +290,7 @@ def emerged(page: Page, axis: charts.Axis, named: bool) -> None:
             f"{controls.count(len(page.scope.seeds), 'seed')}; band: 95 % t interval "
             f"over prompts. What never emerges keeps a curve below 100 %. {controls.STEP_CLICK}"
         )
+        controls.vast_note((own for _, own in table.groupby("family")), domain=(0, 1))
 
 
 def heat_map(page: Page, named: bool) -> None:
