@@ -695,7 +695,7 @@ def forest(
         ],
     )
     bar = base.mark_rule(strokeWidth=2.5, opacity=0.75).encode(
-        x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.3~f", grid=False, tickCount=6)),
+        x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.3~g", grid=False, tickCount=6)),
         x2=alt.X2("high:Q"),
     )
     point = (

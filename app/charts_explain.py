@@ -454,7 +454,7 @@ def tool_forest(
         ],
     )
     bar = base.mark_rule(strokeWidth=2.5, opacity=0.75).encode(
-        x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.2~f", grid=False, tickCount=6)),
+        x=alt.X("low:Q", title=title, axis=alt.Axis(format="+.2~g", grid=False, tickCount=6)),
         x2=alt.X2("high:Q"),
     )
     point = base.mark_point(size=60, filled=True, opacity=1).encode(
