@@ -78,6 +78,7 @@ DEFINED = {
     "prompts": "clip-score",
     "randomisation": "randomised-weights",
     "ranking": "emergence-step",
+    "ranks": "clip-score",
     "regions_step": "df-rise",
     "regions_steps": "df-rise",
     "regions_words": "attention",

@@ -269,6 +269,15 @@ def test_models_are_compared_within_each_category(open_view: Open, results: Path
     assert not one.dataframe[0].value["measure"].str.startswith("CLIP score:").any()
 
 
+def test_models_whose_intervals_overlap_share_a_rank(open_view: Open, results: Path) -> None:
+    app = open_view("models", results)
+    table = next(each.value for each in app.dataframe if "rank" in each.value)
+    assert table["mean"].is_monotonic_decreasing and len(table) == 3
+    ranks = [1 + int((table["low"] > high).sum()) for high in table["high"]]
+    expected = [f"={rank}" if ranks.count(rank) > 1 else f"{rank}" for rank in ranks]
+    assert table["rank"].tolist() == expected
+
+
 def test_several_studies_get_a_picker(open_view: Open, results: Path, one_model: Path) -> None:
     app = open_view("overview", results, one_model)
     assert app.selectbox(key="study").options == ["demo", "single"]

@@ -54,6 +54,7 @@ def show(page: Page) -> None:
     found = tests(page, pairs, baseline, candidates)
     verdicts(page, found, baseline, candidates)
     measures(page, found, baseline)
+    ranks(page, scores[scores["model_id"].isin([baseline, *candidates])])
     if page.scorers:
         scorers_agree(page, baseline, candidates)
     moments = paired_moments(page, baseline, candidates)
@@ -211,6 +212,46 @@ def measure_table(page: Page, found: pd.DataFrame) -> pd.DataFrame:
             "prompts",
         ]
     ]
+
+
+def ranks(page: Page, scores: pd.DataFrame) -> None:
+    """The models by their CLIP score; those whose intervals overlap share a rank."""
+    table = rank_table(page, scores)
+    with controls.card(
+        "Which rank each model has",
+        key="ranks",
+        data=table,
+        help=SCORE_HELP
+        + " A model is ranked one plus the number of models that are separably better: = marks a tie.",
+    ):
+        number = st.column_config.NumberColumn
+        st.dataframe(
+            table.drop(columns=["model_id", "sd"]),
+            hide_index=True,
+            alt="Models by CLIP score, with ties where intervals overlap",
+            column_config={
+                "rank": "Rank",
+                "model": st.column_config.TextColumn("Model", width="medium"),
+                "mean": number("CLIP score", format="%.4f"),
+                "low": number("95 % low", format="%.4f"),
+                "high": number("95 % high", format="%.4f"),
+                "prompts": "Prompts",
+            },
+        )
+        st.caption(
+            "Each model over its own prompts, seeds averaged; 95 % t interval over prompts. Overlapping intervals tie. "
+            "Prompts differ more than models do, so the paired differences above tell models apart that tie here."
+        )
+
+
+def rank_table(page: Page, scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per model, the best first: rank, mean, low, high, prompts."""
+    own = scores.groupby("model_id")["score"].agg(mean="mean", sd="std", prompts="count")
+    low, high = uncertainty.t_limits(own["mean"], own["sd"], own["prompts"])
+    table = page.labelled(own.assign(low=low, high=high).reset_index())
+    table = table.assign(rank=uncertainty.tied_ranks(table, ascending=False))
+    table = table.sort_values(["mean", "model_id"], ascending=[False, True])
+    return table[["model_id", "rank", "model", "mean", "low", "high", "sd", "prompts"]]
 
 
 def tests(page: Page, pairs: pd.DataFrame, baseline: int, candidates: list[int]) -> pd.DataFrame:
