@@ -240,7 +240,7 @@ def ranks(page: Page, scores: pd.DataFrame) -> None:
         )
         st.caption(
             "Each model over its own prompts, seeds averaged; 95 % t interval over prompts. Overlapping intervals tie. "
-            "Prompts differ more than models do, so the paired differences above tell models apart that tie here."
+            "Prompts differ more than models do, so the paired differences above may tell apart models that tie here."
         )
 
 
