@@ -128,7 +128,7 @@ def verdicts(page: Page, found: pd.DataFrame, baseline: int, candidates: list[in
     for candidate in (c for c in candidates if c in results):
         result = results[candidate]
         gap, p = result["difference"], result["p"]
-        sure = (result["low"] > 0 or result["high"] < 0) and p < 0.05
+        sure = _sure(result)
         grid.metric(
             f"{controls.model_mark(candidate)} "
             f"{controls.plain(page.label(candidate))} vs "
@@ -373,9 +373,13 @@ def _measure_row(
     }
 
 
+def _sure(row: dict[Any, Any]) -> bool:
+    """Whether the interval leaves out 0 and the corrected p is below 0.05."""
+    return bool((row["low"] > 0 or row["high"] < 0) and row["p"] < 0.05)
+
+
 def _verdict(row: dict[Any, Any]) -> str:
-    sure = (row["low"] > 0 or row["high"] < 0) and row["p"] < 0.05
-    if not sure:
+    if not _sure(row):
         return "not separable"
     if row["measure"].startswith("Emergence"):
         return "later" if row["difference"] > 0 else "earlier"
