@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -183,3 +184,39 @@ def is_dark(driver: object) -> bool:
         "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
     )
     return max(int(part) for part in colour.strip("rgba()").split(",")[:3]) < 64
+
+
+WATCH_CARDS = """
+const cards = () => [...document.querySelectorAll('[data-testid=stMain] [class*="st-key-card_"]')];
+const key = card => [...card.classList].find(name => name.startsWith('st-key-card_'));
+const first = document.querySelector('[data-testid=stMain] h1');
+const top = card => card.getBoundingClientRect().top - first.getBoundingClientRect().top;
+const start = Object.fromEntries(cards().map(card => [key(card), top(card)]));
+window.jumps = {};
+const look = () => {
+  for (const card of cards()) {
+    const moved = Math.abs(top(card) - start[key(card)]);
+    if (moved > (window.jumps[key(card)] || 0)) window.jumps[key(card)] = moved;
+  }
+  window.frames_seen = (window.frames_seen || 0) + 1;
+  requestAnimationFrame(look);
+};
+look();
+"""
+"""Notes, frame by frame, how far each card gets from where it stood below the title."""
+
+
+@pytest.mark.parametrize("view", ["timesteps", "models"])
+def test_no_card_moves_while_a_change_is_answered(reader: Reader, view: str) -> None:
+    """Not even for a frame: neither by a spinner, nor by a chart that is drawn anew."""
+    reader.open(f"/{view}")
+    time.sleep(1.5)  # until the charts of the first look are drawn
+    reader.driver.execute_script(WATCH_CARDS)
+    reader.find(".st-key-step input").send_keys(Keys.ARROW_RIGHT)
+    wait(lambda: "step=" in reader.url(), reader.url)
+    reader.settle()
+    reader.choose("seeds", "1")
+    time.sleep(1.0)
+    jumps, frames = reader.driver.execute_script("return [window.jumps, window.frames_seen]")
+    assert frames > 10
+    assert {card: px for card, px in jumps.items() if px > 1} == {}
