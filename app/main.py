@@ -1,23 +1,30 @@
-"""The dashboard: `streamlit run app/main.py -- [RESULTS_DIR | FILE.duckdb]...`.
+"""The dashboard: `streamlit run app/main.py -- [--no-sql] [RESULTS_DIR | FILE.duckdb]...`.
 
-Without a path, the newest study in data/results is shown. A new view is one file in app/views and
-one line in VIEWS.
+Without a path, the newest study in data/results is shown, or the shipped one; `--no-sql` turns the SQL page off. A new
+view is one file in app/views and one line in VIEWS. Streamlit runs this file twice over: imported, it
+makes the server, with its guard against foreign hosts; as a script, it draws a page.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import controls
-import queries
 import streamlit as st
-import timings
-from queries import SnapshotError
 
 HERE = Path(__file__).resolve().parent
+# Streamlit puts the script's folder there, not the project's; the wheel has this in its package, `stepscope.app`.
+if not (HERE.parent / "__main__.py").exists() and str(HERE.parent) not in sys.path:
+    sys.path.insert(0, str(HERE.parent))
+
+from app import hosts  # noqa: E402
+from app.database import console  # noqa: E402
+from app.ui import cards, links, queries, timings  # noqa: E402
+from app.ui.page import set_up  # noqa: E402
+from app.ui.queries import SnapshotError  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -47,17 +54,22 @@ VIEWS = (
     View("timesteps", "Timesteps", ":material/timeline:", "Explore"),
     View("prompts", "Prompts", ":material/notes:", "Explore", needs="prompt"),
     View("models", "Models", ":material/compare_arrows:", "Explore"),
+    View("training", "Training", ":material/model_training:", "Explore"),
     View("regions", "Regions", ":material/center_focus_strong:", "Explain"),
     View("words", "Words", ":material/format_quote:", "Explain"),
     View("schedules", "Schedules", ":material/schedule:", "Explain"),
+    View("causes", "Causes", ":material/fork_right:", "Explain", scrubber=False),
     View("paths", "Paths", ":material/conversion_path:", "Explain"),
     View("faithfulness", "Faithfulness", ":material/rule:", "Explain"),
     View("trust", "Trust", ":material/verified:", "Explain", scrubber=False),
     View("review", "Review", ":material/gavel:", "Decide", scrubber=False),
-    View("publish", "Figures", ":material/draw:", "Decide", scrubber=False),
+    View("figures", "Figures", ":material/draw:", "Decide", scrubber=False),
     View("sql", "SQL", ":material/database:", "Data", scrubber=False),
     View("measures", "Measures", ":material/straighten:", "Data", scrubber=False),
 )
+
+FORMER = {"publish": "figures"}
+"""Addresses that views had before -> view: old links lead to it with their parameters."""
 
 
 def signed_in() -> bool:
@@ -83,6 +95,33 @@ def settle() -> None:
     gc.freeze()
 
 
+def page_of(view: View) -> st.Page:
+    """A view as Streamlit knows it; one that is turned off is in no menu."""
+    return st.Page(
+        f"views/{view.name}.py",
+        title=view.title,
+        icon=view.icon,
+        url_path=view.name,
+        default=view is VIEWS[0],
+        visibility="hidden" if view.name == "sql" and console.turned_off() else "visible",
+    )
+
+
+def navigation(pages: Mapping[str, st.Page]) -> dict[str, list[st.Page]]:
+    """The pages by section, and the addresses that views had before, which are in no menu."""
+    sections: dict[str, list[st.Page]] = {}
+    for view in VIEWS:
+        sections.setdefault(view.section, []).append(pages[view.name])
+    sections[VIEWS[0].section] += [
+        st.Page(no_page, title=name, url_path=name, visibility="hidden") for name in FORMER
+    ]
+    return sections
+
+
+def no_page() -> None:
+    """Draws nothing: `main` leads a reader of a former address to the view before it is drawn."""
+
+
 def main() -> None:
     """Draw the navigation, the filters, and the chosen view."""
     st.set_page_config(
@@ -96,30 +135,31 @@ def main() -> None:
     )
     if not signed_in():
         return
-    sections: dict[str, list[st.Page]] = {}
-    views: dict[str, View] = {}
-    for each in VIEWS:
-        page = st.Page(
-            f"views/{each.name}.py",
-            title=each.title,
-            icon=each.icon,
-            url_path=each.name,
-            default=each is VIEWS[0],
-        )
-        sections.setdefault(each.section, []).append(page)
-        views[each.title] = each
-    chosen = st.navigation(sections, expanded=True)
-    view = views[chosen.title]
+    links.clean()
+    links.carry()
+    pages = {each.name: page_of(each) for each in VIEWS}
+    chosen = st.navigation(navigation(pages), expanded=True)
+    if chosen.url_path in FORMER:
+        parameters = {key: st.query_params.get_all(key) for key in st.query_params}
+        st.switch_page(pages[FORMER[chosen.url_path]], query_params=parameters)
+    view = next(each for each in VIEWS if each.title == chosen.title)
     queries.arrive(view.name)
     scrubber = view.scrubber and (not view.needs or view.needs in st.query_params)
     with timings.noted(view.name):
         try:
-            controls.set_up(sys.argv[1:], scrubber=scrubber)
+            paths = [argument for argument in sys.argv[1:] if argument != console.NO_SQL]
+            set_up(paths, scrubber=scrubber)
         except SnapshotError as error:
-            controls.trouble(error)
+            cards.trouble(error)
             return
-        chosen.run()
+        try:
+            chosen.run()
+        except SnapshotError as error:
+            cards.trouble(error)
     settle()
 
 
-main()
+if __name__ == "__main__":
+    main()
+else:
+    server = st.App(Path(__file__).resolve(), middleware=[hosts.GUARD])

@@ -1,4 +1,4 @@
-"""See DESIGN in the README."""
+"""See docs/architecture.md."""
 
 import os
 

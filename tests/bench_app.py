@@ -1,7 +1,7 @@
 """What a reader of a big study waits for: `make bench-app`.
 
-The real app serves the study of tests/big_study.py to headless Chromium. First paint is counted by the browser, from
-navigation to the first chart, number or table; server time is that of the script run, as app/timings.py notes it. No
+The real app serves the study of tests/support/big_study.py to headless Chromium. First paint is counted by the browser, from
+navigation to the first chart, number or table; server time is that of the script run, as app/ui/timings.py notes it. No
 filter value is used twice in a view, so a change finds its answer in no cache.
 """
 
@@ -22,17 +22,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "browser")]
+sys.path[:0] = [str(ROOT)]
 
-import big_study  # noqa: E402
-import numpy as np  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from test_browser import CHROMEDRIVER, CHROMIUM, Reader, chrome, healthy, wait  # noqa: E402
+import numpy as np
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tests.support import big_study
+from tests.support.browser import CHROMEDRIVER, CHROMIUM, Reader, chrome, healthy, wait
 
 VIEWS = (
     *("overview", "changes", "timesteps", "prompts", "models", "regions", "words", "schedules"),
-    *("paths", "faithfulness", "trust", "review", "publish", "sql", "measures"),
+    *("paths", "faithfulness", "trust", "review", "figures", "sql", "measures"),
 )
 FIRST_PAINT, MEDIAN, P95, MEMORY = 2.0, 0.3, 1.0, 1.5  # seconds, seconds, seconds, GB
 OPENED = 3  # times that a view is opened anew on the warm server
@@ -84,7 +85,7 @@ OWN: dict[str, list[tuple[str, list[Act]]]] = {
     "timesteps": [
         STEPS,
         ("", [Act("press", "which", "All"), *add("concepts", "red", "cat")]),
-        ("", [Act("press", "axis", "Log-SNR"), Act("press", "measure", "Similarity")]),
+        ("", [Act("press", "axis", "Step"), Act("press", "measure", "Similarity")]),
     ],
     "prompts": [
         ("", [Act("type", "search", "postcard"), Act("pick", "sort", "CLIP score, highest")]),
@@ -95,10 +96,10 @@ OWN: dict[str, list[tuple[str, list[Act]]]] = {
         ("", [Act("pick", "baseline", "Late"), *add("candidates", "Tuned", "Early")]),
         ("", [Act("pick", "concept", "furry"), Act("pick", "difference_model", "Late")]),
     ],
-    "schedules": [STEPS, ("", [Act("press", "schedule_axis", "Log-SNR")])],
+    "schedules": [STEPS, ("", [Act("press", "schedule_axis", "Timestep")])],
     "review": [
         ("", [Act("pick", "baseline", "Early"), Act("pick", "candidate", "Tuned")]),
-        ("", add("criteria", "Final similarity: object", "Area under the curve: colour")),
+        ("", add("criteria", "Final similarity: object", "Area under the rising curve: colour")),
     ],
 }
 
@@ -153,13 +154,13 @@ def served(results: Path) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as place:
-        notes, log = Path(place) / "timings.jsonl", Path(place) / "log.txt"
+    with tempfile.TemporaryDirectory() as folder_name:
+        notes, log = Path(folder_name) / "timings.jsonl", Path(folder_name) / "log.txt"
         command = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
         command += ["--server.port", str(port), "--", str(results.resolve())]
-        given = {**os.environ, "STEPSCOPE_TIMINGS": str(notes)}
+        environment = {**os.environ, "STEPSCOPE_TIMINGS": str(notes)}
         with log.open("w") as out:
-            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=given)
+            process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environment)
         try:
             address = f"http://localhost:{port}"
             wait(lambda: healthy(address), log.read_text)
@@ -172,11 +173,11 @@ def served(results: Path) -> Iterator[Server]:
 @contextmanager
 def reading(server: Server) -> Iterator[Reader]:
     """A person at a browser that watches for the first paint of every page."""
-    with tempfile.TemporaryDirectory() as place:
-        driver = chrome(1400, 1000, dark=False, profile=Path(place) / "profile")
+    with tempfile.TemporaryDirectory() as folder_name:
+        driver = chrome(1400, 1000, dark=False, profile=Path(folder_name) / "profile")
         try:
             driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
-            yield Reader(driver, server.address, Path(place))
+            yield Reader(driver, server.address, Path(folder_name))
         finally:
             driver.quit()
 
@@ -218,8 +219,8 @@ def _choose(reader: Reader, act: Act) -> None:
 
 
 def _press(reader: Reader, act: Act) -> None:
-    place = f"//*[contains(@class, 'st-key-{act.key}')]//button[contains(., '{act.value}')]"
-    button = reader.driver.find_element(By.XPATH, place)
+    path = f"//*[contains(@class, 'st-key-{act.key}')]//button[contains(., '{act.value}')]"
+    button = reader.driver.find_element(By.XPATH, path)
     reader.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
     button.click()
 
@@ -259,19 +260,19 @@ def look_at(server: Server, views: Sequence[str], starts: int, most: int) -> dic
         starts: at most so many times a view is opened for changes.
         most: changes after each start.
     """
-    found = {view: Waits() for view in views}
+    waits_of = {view: Waits() for view in views}
     with reading(server) as reader:
-        for view, waits in found.items():
+        for view, waits in waits_of.items():
             waits.cold = first_paint(reader, server, view)
             waits.warm = [first_paint(reader, server, view) for _ in range(OPENED)]
-        for turn, (view, own) in enumerate(OWN.items()):
-            if view in found:
-                for start, acts in [*own, *narrowings(turn)][:starts]:
+        for turn, (view, acts_of) in enumerate(OWN.items()):
+            if view in waits_of:
+                for start, acts in [*acts_of, *narrowings(turn)][:starts]:
                     first_paint(reader, server, view, start)
                     for act in acts[:most]:
-                        found[view].changes.append(change(reader, server, act))
+                        waits_of[view].changes.append(change(reader, server, act))
                 print(f"{view} done", file=sys.stderr)
-    return found
+    return waits_of
 
 
 def percentile(values: Sequence[float]) -> float:
@@ -279,16 +280,16 @@ def percentile(values: Sequence[float]) -> float:
     return float(np.percentile(values, 95))
 
 
-def table(found: dict[str, Waits]) -> str:
+def table(waits_of: dict[str, Waits]) -> str:
     """A line per view, and one for all."""
     lines = [
         "| view | first paint, cold | warm | changes | median | 95th percentile | longest | CPU, median | 95th |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for view, waits in found.items():
+    for view, waits in waits_of.items():
         lines.append(_line(view, f"{waits.cold:.2f} s", waits.warm, waits.changes))
-    warm = [seconds for waits in found.values() for seconds in waits.warm]
-    every = [change for waits in found.values() for change in waits.changes]
+    warm = [seconds for waits in waits_of.values() for seconds in waits.warm]
+    every = [change for waits in waits_of.values() for change in waits.changes]
     lines.append(_line("all", "", warm, every))
     return "\n".join(lines)
 
@@ -304,10 +305,10 @@ def _line(view: str, cold: str, warm: Sequence[float], changes: Sequence[Change]
     return start + "".join(f" {1000 * each:.0f} ms |" for each in shown)
 
 
-def bars(found: dict[str, Waits], peak: float) -> list[tuple[str, str, bool]]:
+def bars(waits_of: dict[str, Waits], peak: float) -> list[tuple[str, str, bool]]:
     """What is wanted, what was measured, and whether it is met."""
-    every = [seconds for waits in found.values() for seconds in waits.seconds]
-    slowest = max(statistics.median(waits.warm) for waits in found.values())
+    every = [seconds for waits in waits_of.values() for seconds in waits.seconds]
+    slowest = max(statistics.median(waits.warm) for waits in waits_of.values())
     middle, high = statistics.median(every), percentile(every)
     return [
         (f"first paint under {FIRST_PAINT:.0f} s", f"{slowest:.2f} s", slowest < FIRST_PAINT),
@@ -344,26 +345,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--most", type=int, default=9, metavar="N", help="changes after each start")
     parser.add_argument("--slowest", type=int, default=10, metavar="N", help="changes to list")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     if not (CHROMIUM and CHROMEDRIVER):
         raise SystemExit(
             "Needs chromium and chromedriver (Debian: apt-get install chromium-driver)."
         )
-    folder = given.folder or ROOT / "data" / "results" / f"bench-app-{given.prompts}"
-    size = big_study.build(folder, given.prompts)
+    folder = options.folder or ROOT / "data" / "results" / f"bench-app-{options.prompts}"
+    size = big_study.build(folder, options.prompts)
     with served(folder) as server:
-        found = look_at(server, given.views, given.starts, given.most)
+        waits_of = look_at(server, options.views, options.starts, options.most)
         peak = server.peak_gb()
-    print(f"{size / 1e6:.1f} million similarities; {machine()}\n\n{table(found)}\n")
-    told = bars(found, peak)
-    for wanted, measured, met in told:
+    print(f"{size / 1e6:.1f} million similarities; {machine()}\n\n{table(waits_of)}\n")
+    lines = bars(waits_of, peak)
+    for wanted, measured, met in lines:
         print(f"{wanted}: {measured}, {'met' if met else 'NOT MET'}")
-    _print_slowest(found, given.slowest)
-    return 0 if all(met for _, _, met in told) else 1
+    _print_slowest(waits_of, options.slowest)
+    return 0 if all(met for _, _, met in lines) else 1
 
 
-def _print_slowest(found: dict[str, Waits], most: int) -> None:
-    every = [(change, view) for view, waits in found.items() for change in waits.changes]
+def _print_slowest(waits_of: dict[str, Waits], most: int) -> None:
+    every = [(change, view) for view, waits in waits_of.items() for change in waits.changes]
     for each, view in sorted(every, key=lambda pair: -pair[0].seconds)[:most]:
         print(f"{1000 * each.seconds:6.0f} ms (CPU {1000 * each.cpu:.0f})  {view}: {each.what}")
 

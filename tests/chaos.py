@@ -4,7 +4,8 @@ Every round starts a real run or publisher in a process of its own, waits for a 
 ledger, the swap, ...), and SIGKILLs it, or one of its workers, a random time later. At the end each folder is run
 once more and its content hash must be that of a folder that nothing happened to.
 
-Then every fault of tests/faults.py is done some times: of disks, files, clocks, a second driver, memory, the model.
+Then every fault of tests/support/faults.py and stops.py is done some times: of disks, files, clocks, a second driver, memory,
+the model, and of processes that are stopped (SIGSTOP).
 """
 
 from __future__ import annotations
@@ -23,23 +24,33 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT)]
 
-import duckdb  # noqa: E402
-import faults  # noqa: E402
-from fake_worker import FakeWorker  # noqa: E402
-from synthetic import plan_of, small_study  # noqa: E402
+import duckdb
+from tqdm import tqdm
 
-from pipeline import engine, shards, storage  # noqa: E402
-from pipeline.database import publish as publishing  # noqa: E402
-from pipeline.shards import Results  # noqa: E402
-from pipeline.verify import verify  # noqa: E402
+from pipeline.database import (
+    publish,
+)
+from pipeline.engine import run as engine
+from pipeline.results import folder as folder_
+from pipeline.results import storage
+from pipeline.results.folder import Results
+from pipeline.results.verify import verify
+from tests.support import faults, slurm, stops
+from tests.support.fake_worker import FakeWorker
+from tests.support.synthetic import plan_of, small_study
 
 # A server without threads forks the victims: a fork of this process could inherit a lock that a thread of DuckDB or
 # Arrow holds, and wait for it for ever.
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(
-    ["synthetic", "fake_worker", "pipeline.engine", "pipeline.database.publish"]
+    [
+        "tests.support.synthetic",
+        "tests.support.fake_worker",
+        "pipeline.engine.run",
+        "pipeline.database.publish",
+    ]
 )
 PATIENCE = 60  # seconds for a moment to come; a victim that takes longer is killed and its round counted as hung
 # Moment -> (what is killed, longest wait after it began in seconds).
@@ -60,10 +71,10 @@ def study():
 class Slow(FakeWorker):
     """A worker that says when a unit begins, and takes a while."""
 
-    def run(self, unit, on_step=None):
+    def run(self, work_unit, on_step=None):
         tell("sampling")
         time.sleep(0.01)
-        return super().run(unit, on_step)
+        return super().run(work_unit, on_step)
 
 
 PIPE = -1
@@ -90,11 +101,11 @@ def victim(folder, moment, pipe):
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 2)
     storage.write_whole = marked("shard", storage.write_whole)
-    shards.Results.append = marked("ledger", shards.Results.append)
-    publishing._insert_shards = marked("publish", publishing._insert_shards)
-    publishing._point_to = marked("swap", publishing._point_to)
+    folder_.Results.append = marked("ledger", folder_.Results.append)
+    publish.insert_shards = marked("publish", publish.insert_shards)
+    publish.point_to = marked("swap", publish.point_to)
     if moment in ("publish", "swap"):
-        publishing.publish(folder)
+        publish.publish(folder)
     elif moment == "worker":
         engine.run(plan_of(study()), folder, "cpu", FakeWorker, engine=engine.Engine(workers=2))
     else:
@@ -114,10 +125,12 @@ def round_(folder, moment, rng):
         skip = rng.randrange(6) if moment in ("sampling", "shard", "ledger") else 0
         await_moment(read, moment, skip)
         time.sleep(rng.uniform(0, longest))
-        alive = process.is_alive()
-        if alive:
+        if not process.is_alive():
+            return False
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
             os.kill(process.pid, signal.SIGKILL)
-        return alive
+            return True
+        return False
     finally:
         read.close()
         process.join(PATIENCE)
@@ -140,13 +153,13 @@ def await_moment(pipe, moment, skip):
 
 def kill_worker(driver, rng, longest):
     """Kills one of the driver's processes, once it has some."""
-    deadline = time.time() + 30
+    deadline = time.time() + PATIENCE
     while time.time() < deadline:
         try:
-            found = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
+            pids = Path(f"/proc/{driver}/task/{driver}/children").read_text().split()
             children = [
                 int(pid)
-                for pid in found
+                for pid in pids
                 if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
             ]
         except (FileNotFoundError, ProcessLookupError):
@@ -180,15 +193,16 @@ def quiet(action, *arguments, **named):
 
 
 def expected_content():
-    with tempfile.TemporaryDirectory() as place:
-        quiet(engine.run, plan_of(study()), Path(place), "cpu", FakeWorker)
-        return content(publishing.publish(Path(place)).path)
+    with tempfile.TemporaryDirectory() as folder_name:
+        quiet(engine.run, plan_of(study()), Path(folder_name), "cpu", FakeWorker)
+        return content(publish.publish(Path(folder_name)).path)
 
 
 def chaos(kills, seed):
     """Rows of the table: moment, what was killed, kills, snapshots unreadable after one, restarts with other content."""
     rng, expected = random.Random(seed), expected_content()
     rows = []
+    bar = tqdm(total=kills, desc="kills", mininterval=5)
     shares = {m: kills // 40 if m == "worker" else kills // (len(MOMENTS) - 1) for m in MOMENTS}
     for moment, (target, _) in MOMENTS.items():
         struck = unreadable = changed = restarts = 0
@@ -199,20 +213,25 @@ def chaos(kills, seed):
             try:
                 if moment in ("publish", "swap"):
                     quiet(engine.run, plan_of(study()), folder, "cpu", FakeWorker)
-                    publishing.publish(folder)
+                    publish.publish(folder)
                 for _ in range(8):  # kills in a row, each on what the last one left
                     if struck >= max(1, shares[moment]):
                         break
-                    struck += round_(folder, moment, rng)
+                    alive = round_(folder, moment, rng)
+                    struck += alive
+                    bar.update(alive)
                     unreadable += not readable(folder)
                 quiet(engine.run, plan_of(study()), folder, "cpu", FakeWorker)
                 restarts += 1
-                whole = content(publishing.publish(folder).path) == expected
+                whole = content(publish.publish(folder).path) == expected
                 changed += not (whole and verify(folder) == [])
                 assert not list(Results(folder).shards.glob(".*"))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         rows.append((moment, target, struck, restarts, unreadable, changed))
+        bar.write(
+            f"{target} at {moment}: {struck} kills, {restarts} restarts, {unreadable} unreadable, {changed} changed"
+        )
     return rows
 
 
@@ -226,10 +245,11 @@ def table(rows):
     return "\n".join([*lines, "| **all** | | " + " | ".join(f"**{n}**" for n in totals) + " |"])
 
 
-def other_faults(count, seed):
+def other_faults(count, seed, only=""):
     """Rows of the second table: fault, tries, not reported, last good snapshot not served, missing, doubled or changed."""
     expected = faults.expected_content()
     names = [*faults.FAULTS, *(faults.MOUNTED if faults.can_mount() else ())]
+    names = [name for name in names if only in name]
     return [(name, *faults.tries(name, count, seed, expected)) for name in names]
 
 
@@ -243,16 +263,35 @@ def fault_table(rows):
     return "\n".join([*lines, "| **all** | " + " | ".join(f"**{n}**" for n in totals) + " |"])
 
 
+def print_slurm_table(count, seed):
+    """Faults of the parts of a study that stand-ins of Slurm's commands run here; a row as soon as it is known."""
+    expected = slurm.expected_content()
+    print("| part | faults | submissions | studies with damage | studies with other content |")
+    print("|---|---|---|---|---|", flush=True)
+    for fault in slurm.FAULTS:
+        with contextlib.redirect_stdout(None):
+            row = slurm.chaos(fault, count, seed, expected)
+        print(f"| {fault} | {' | '.join(map(str, row))} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=220)
     parser.add_argument("--tries", type=int, default=10, help="of each other fault")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    parser.add_argument("--only", default="", help="the other faults whose name has this in it")
+    parser.add_argument(
+        "--slurm", type=int, default=0, help="faults of each kind of parts under Slurm"
+    )
+    options = parser.parse_args()
+    if options.slurm:
+        print_slurm_table(options.slurm, options.seed)
+        return 0
+    faults.FAULTS.update(stops.STOPS)
     started = time.time()
-    rows = chaos(given.kills, given.seed) if given.kills else []
-    others = other_faults(given.tries, given.seed) if given.tries else []
-    print(f"seed {given.seed}, {time.time() - started:.0f} s\n")
+    rows = chaos(options.kills, options.seed) if options.kills else []
+    others = other_faults(options.tries, options.seed, options.only) if options.tries else []
+    print(f"seed {options.seed}, {time.time() - started:.0f} s\n")
     if rows:
         print(table(rows), end="\n\n")
     if others:

@@ -1,8 +1,11 @@
-"""What tests share: import paths, a quiet hypothesis, and small studies really published."""
+"""What tests share: no network, a quiet hypothesis, and small studies really published."""
 
 from __future__ import annotations
 
+import fcntl
+import gc
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -12,13 +15,37 @@ import duckdb
 import pytest
 from hypothesis import settings
 
-ROOT = Path(__file__).resolve().parent.parent
-for folder in (ROOT, ROOT / "app"):
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+from tests.support import order
+from tests.support.texts import HOSTILE
+
+# Before huggingface_hub is imported, which reads it then: a model that is not there is not there at once.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 settings.register_profile("stepscope", deadline=None, max_examples=40)
 settings.load_profile("stepscope")
+
+
+def pytest_sessionfinish() -> None:
+    """Closes what Streamlit keeps for its server's life: DuckDB names every connection that is open at exit."""
+    if "streamlit" in sys.modules:
+        import streamlit
+
+        streamlit.cache_resource.clear()
+        gc.unfreeze()  # which the app freezes once
+        gc.collect()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest modules first, so that none begins when the others have ended."""
+    items.sort(key=lambda item: order.rank(item.path))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is noted on this machine goes to a folder of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -30,33 +57,55 @@ def own_main() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with a published snapshot: 3 models, 24 prompts, 2 seeds, 12 steps."""
-    from synthetic import build_results
+def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Gives a copy of a published results folder that the first process of the session in need of it makes."""
+    mine = tmp_path_factory.getbasetemp()
+    shared = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
 
-    folder = tmp_path_factory.mktemp("results") / "demo"
-    build_results(folder, models=3, prompts=24, seeds=2, steps=12)
-    return folder
+    def copy(name: str, **sizes: int) -> Path:
+        from tests.support.synthetic import build_results
+
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / f"{name}-original").is_dir():
+                build_results(shared / f"{name}-part" / name, **sizes)
+                (shared / f"{name}-part").rename(shared / f"{name}-original")
+        folder = tmp_path_factory.mktemp(name) / name
+        return Path(shutil.copytree(shared / f"{name}-original" / name, folder))
+
+    return copy
 
 
 @pytest.fixture(scope="session")
-def one_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(study_folder: Callable[..., Path]) -> Iterator[Path]:
+    """A results folder with a published snapshot: 3 models, 24 prompts, 2 seeds, 12 steps. Who saves anything takes `results_copy`."""
+    folder = study_folder("demo", models=3, prompts=24, seeds=2, steps=12)
+    yield folder
+    assert not (folder / "reviews.sqlite").exists(), "a test has changed what others read"
+
+
+@pytest.fixture
+def results_copy(results: Path, tmp_path: Path) -> Path:
+    """A copy of `results` for a test that saves reviews, tags or slices."""
+    return Path(shutil.copytree(results, tmp_path / "demo"))
+
+
+@pytest.fixture(scope="session")
+def one_model(study_folder: Callable[..., Path]) -> Path:
     """The same with one model, six prompts and one seed."""
-    from synthetic import build_results
-
-    folder = tmp_path_factory.mktemp("one") / "single"
-    build_results(folder, models=1, prompts=6, seeds=1, steps=6)
-    return folder
+    return study_folder("single", models=1, prompts=6, seeds=1, steps=6)
 
 
 @pytest.fixture(scope="session")
-def two_scorers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with two models and two scorers, of which the second finds the better model worse."""
-    from synthetic import build_results
+def two_prompts(study_folder: Callable[..., Path]) -> Path:
+    """The same with two prompts, over which 95 % intervals are far wider than what the means span."""
+    return study_folder("few", models=2, prompts=2, seeds=2, steps=8)
 
-    folder = tmp_path_factory.mktemp("two") / "scored"
-    build_results(folder, models=2, prompts=12, seeds=2, steps=6, scorers=2)
-    return folder
+
+@pytest.fixture(scope="session")
+def two_scorers(study_folder: Callable[..., Path]) -> Path:
+    """The same with two models and two scorers, of which the second finds the better model worse."""
+    return study_folder("scored", models=2, prompts=12, seeds=2, steps=6, scorers=2)
 
 
 @pytest.fixture(scope="session")
@@ -99,18 +148,6 @@ def nothing_yet(altered: Callable[..., Path]) -> Path:
     )
 
 
-HOSTILE = (
-    "<script>alert('boo')</script><img src=x onerror=alert(1)> a cat",
-    "**bold** [click](javascript:alert(1)) ![i](http://127.0.0.1/x.png) :red[x] $x^2$ "
-    ":material/home: # h",
-    '\'; DROP TABLE sample; -- "quoted"',
-    "x" * 10_000,
-    "\u202eright to left\u202c שלום עולם مرحبا",
-    "line one\nline two\t\x0btabbed",
-    "🦊 emoji 👩‍👩‍👧‍👦 and ﷽",
-)
-
-
 @pytest.fixture(scope="session")
 def hostile(altered: Callable[..., Path]) -> Path:
     """A study with prompts, and a model's label, that something might interpret."""
@@ -130,11 +167,9 @@ EMPTIED = [
     "rollup_prompt",
     "rollup_step",
     "rollup_trajectory",
-    "rollup_family",
+    "contrast",
     "cell_curve",
     "cell_pair",
-    "cell_emergence",
-    "cell_family",
     "correlation_concept",
     "correlation_model",
     "frame",
@@ -146,5 +181,10 @@ EMPTIED = [
     "localisation",
     "randomisation",
     "spectrum",
+    "switch",
+    "switch_image",
+    "redraw",
+    "concept_attention",
+    "information",
     "path",
 ]

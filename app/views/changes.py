@@ -6,40 +6,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import controls
 import pandas as pd
-import queries
-import snapshot_changes as changes
 import streamlit as st
-import uncertainty
-from controls import Page
-from queries import Snapshot, SnapshotError
+
+from app.analysis import changes, uncertainty
+from app.ui import cards, queries, text
+from app.ui.page import BIND, Page, current, header
+from app.ui.queries import Snapshot, SnapshotError
 
 HELP = (
     "Difference of the CLIP score, this snapshot minus the older one, over the samples that both have; "
-    f"{uncertainty.PAIRED}. Running on with more prompts or seeds leaves shared prompts as they were: a change there means "
-    "that samples were made anew with another model, scheduler or environment."
+    f"{uncertainty.PAIRED}, paired t test, p corrected by Holm over the models. Adding prompts or seeds does not change "
+    "shared samples: a difference means that they were sampled again with another model, scheduler or environment."
 )
 
 
 def show(page: Page) -> None:
     """The whole view."""
-    controls.header("Changes", "What is different from an older snapshot of this study.")
-    found = changes.others(page.place, Path(page.snapshot.path))
-    if not found:
-        controls.empty(
+    header("Changes", "What differs from an older snapshot of this study.")
+    older_ones = changes.others(page.path, Path(page.snapshot.path))
+    if not older_ones:
+        cards.empty(
             "This study has no other snapshot.",
-            "Each publish makes one, gc removes old ones. Come back after the next run.",
+            "Each publish adds one; gc removes old ones. This page needs two.",
             icon=":material/history:",
         )
         return
-    older = choose(page, found)
+    older = choose(page, older_ones)
     if older is None:
         return
     study, before = page.study, queries.ask(older, "study").iloc[0]
     facts(study, before)
     then, now = (queries.ask(each, "change_scores") for each in (older, page.snapshot))
-    came_and_went(changes.names(then, now))
+    added_and_removed(changes.names(then, now))
     models(changes.by_model(then, now))
     concepts(
         changes.by_concept(
@@ -48,21 +47,21 @@ def show(page: Page) -> None:
     )
 
 
-def choose(page: Page, found: list[Path]) -> Snapshot | None:
-    """The older snapshot to compare with, or None where it can't be read or lacks the scorer, which is said."""
-    names = [path.stem for path in found]
-    name = st.selectbox("Compare with", names, key="since", bind=controls.BIND)
-    older = queries.locate(found[names.index(name)] if name in names else found[0])
+def choose(page: Page, snapshots: list[Path]) -> Snapshot | None:
+    """The older snapshot to compare with; None, with a message, where it cannot be read or lacks the scorer."""
+    names = [path.stem for path in snapshots]
+    name = st.selectbox("Compare with", names, key="since", bind=BIND)
+    older = queries.locate(snapshots[names.index(name)] if name in names else snapshots[0])
     try:
         queries.check(older)
     except SnapshotError as error:
-        controls.empty(error.title, error.detail, icon=":material/database_off:")
+        cards.empty(error.title, error.detail, icon=":material/database_off:")
         return None
     scorers: dict[str, int] = queries.scorers(older) if page.scorer else {"": 1}
     if page.scorer not in scorers:
-        controls.empty(
+        cards.empty(
             "That snapshot has no numbers of this scorer.",
-            f"It was published without {controls.plain(page.scorer)}. Choose another scorer in the sidebar.",
+            f"It was published without {text.plain(page.scorer)}. Choose another scorer in the sidebar.",
             icon=":material/straighten:",
         )
         return None
@@ -99,15 +98,15 @@ def facts(study: pd.Series, before: pd.Series) -> None:
     )
 
 
-def came_and_went(found: changes.Changed) -> None:
+def added_and_removed(changed: changes.Changed) -> None:
     """Models, prompts and seeds that are in one of the two."""
     lines = []
     for sign, models_, prompts, seeds in (
-        ("New", found.more_models, found.more_prompts, found.more_seeds),
-        ("Gone", found.fewer_models, found.fewer_prompts, found.fewer_seeds),
+        ("Added", changed.more_models, changed.more_prompts, changed.more_seeds),
+        ("Removed", changed.fewer_models, changed.fewer_prompts, changed.fewer_seeds),
     ):
-        parts = [controls.plain(", ".join(models_))] if models_ else []
-        parts += [controls.count(prompts, "prompt")] if prompts else []
+        parts = [text.plain(", ".join(models_))] if models_ else []
+        parts += [text.count(prompts, "prompt")] if prompts else []
         parts += [f"seed {', '.join(map(str, seeds))}"] if seeds else []
         if parts:
             lines.append(f"**{sign}:** {'; '.join(parts)}")
@@ -117,10 +116,10 @@ def came_and_went(found: changes.Changed) -> None:
 
 def models(table: pd.DataFrame) -> None:
     """Per model: samples then and now, and the scores of shared prompts."""
-    with controls.card("By model", key="changes_models", data=table, help=HELP):
+    with cards.card("By model", key="changes_models", data=table, help=HELP):
         number = st.column_config.NumberColumn
         st.dataframe(
-            table,
+            table.drop(columns="p").assign(q=table["q"].map(uncertainty.p_cell)),
             hide_index=True,
             alt="What changed by model",
             column_config={
@@ -133,6 +132,8 @@ def models(table: pd.DataFrame) -> None:
                 "score_now": number("now  ", format="%.4f"),
                 "shared": "Shared prompts",
                 "altered": "of them altered",
+                "verdict": "Verdict",
+                "q": "p (Holm)",
                 "difference": number("Difference", format="%+.4f"),
                 "low": number("95 % from", format="%+.4f"),
                 "high": number("to", format="%+.4f"),
@@ -140,9 +141,9 @@ def models(table: pd.DataFrame) -> None:
         )
         altered = int(table["altered"].sum())
         st.caption(
-            "No shared prompt has another score than before."
+            "The scores of shared prompts are the same in both snapshots."
             if not altered
-            else f"{altered:,} scores of shared prompts are different: samples were made anew."
+            else f"{altered:,} scores of shared prompts differ: these samples were sampled again."
         )
 
 
@@ -150,7 +151,7 @@ def concepts(table: pd.DataFrame) -> None:
     """Per model and concept, the largest change first."""
     if table.empty:
         return
-    with controls.card("By concept", key="changes_concepts", data=table):
+    with cards.card("By concept", key="changes_concepts", data=table):
         number = st.column_config.NumberColumn
         shown = ["model", "concept", "family", "prompts_then", "prompts_now"]
         shown += [f"{name}_{when}" for name in changes.MEASURES for when in ("now", "change")]
@@ -168,7 +169,7 @@ def concepts(table: pd.DataFrame) -> None:
                 "final_change": number("change", format="%+.4f"),
                 "auc_now": number("Area under the curve", format="%.3f"),
                 "auc_change": number("change ", format="%+.3f"),
-                "emergence_now": number("Emergence step, median", format="%.1f"),
+                "emergence_now": number("Emergence step, restricted mean", format="%.1f"),
                 "emergence_change": number("change  ", format="%+.1f"),
             },
         )
@@ -177,4 +178,4 @@ def concepts(table: pd.DataFrame) -> None:
         )
 
 
-show(controls.current())
+show(current())

@@ -2,108 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-import charts_explain
-import controls
 import pandas as pd
-import queries
 import streamlit as st
-import uncertainty
-from controls import BIND, Page
 
-# score -> what it is, and whether a higher one is closer to the untouched prediction.
+from app.analysis import baselines, faithfulness
+from app.charts import bands, tools
+from app.ui import baseline_panels, cards, choices, drawing, text
+from app.ui.page import BIND, Page, current, header
+
 SCORES = {
-    "clip": ("CLIP similarity of x0", True),
-    "structure": ("SSIM structure of x0", True),
-    "fid": ("FID at batch 1 (the paper's)", False),
+    "clip": "CLIP similarity",
+    "structure": "SSIM structure",
+    "inception": "Inception distance (FID at batch 1)",
+    "fid": "Squared CLIP distance",  # of older studies
 }
 GAMES = {"insertion": "Insertion", "deletion": "Deletion"}
 AUC_HELP = (
-    "Deletion replaces the latent pixels by 0, most salient first; insertion puts them back into a blurred image. After "
-    "each row's worth of pixels the prediction is compared with the untouched one. AUC is the area under that curve. "
-    "Gain is the area's distance from that of a random map on the same sample, turned so that a positive gain is "
-    "always better: higher areas for insertion, lower ones for deletion (the reverse for FID, a distance)."
+    "Deletion removes the latent pixels, most salient first; insertion restores them. What stands in a removed pixel is "
+    "the baseline: zero (in insertion a blurred copy), re-noised or resampled. After each row's worth of pixels the "
+    "prediction is compared with the unchanged one. AUC is the area under that curve. Gain is the difference to the area "
+    "of a random map on the same sample; a positive gain is better for both (a higher area for insertion, a lower one for "
+    "deletion; the reverse for distances)."
 )
+NOT_MEASURED = "Insertion and deletion were not measured for this model."
 
 
 def show(page: Page) -> None:
     """The whole view."""
-    controls.header("Faithfulness", "Do the pixels that a tool marks matter more than random ones?")
-    scores = queries.ask_scope(page.snapshot, "faithfulness_scores", page.scope)
-    if scores.empty:
-        controls.empty(
-            "Insertion and deletion were not played within these filters.",
+    header("Faithfulness", "Do the pixels that a tool marks matter more than random ones?")
+    scores = faithfulness.scores(page.ask_scope)
+    if not scores:
+        cards.empty(
+            "Insertion and deletion were not measured within these filters.",
             "Clear a filter in the sidebar, or add faithfulness to the measures of the study file and run "
             "it again.",
         )
         return
-    score = choose_score(scores["score"].tolist())
-    data = queries.ask_scope(page.snapshot, "faithfulness", page.scope, score=score)
-    if data.empty:
-        controls.empty("No curve within these filters.", "Clear a filter in the sidebar.")
+    score = choose_score(scores)
+    known = baselines.measured(page.ask_scope)
+    baseline = baseline_panels.choose_baseline(known)
+    table = page.labelled(faithfulness.areas(page.ask_scope, score, baseline))
+    if table.empty:
+        cards.empty("No curve within these filters.", "Clear a filter in the sidebar.")
         return
-    table = with_gain(page, data, higher_is_closer=SCORES.get(score, (score, True))[1])
-    overall(page, table[table["step"] == -1])
-    curves(page, score)
-    by_step(page, table[table["step"] >= 0])
+    overall(page, table[table["step"] == faithfulness.ALL_STEPS].drop(columns="step"))
+    drawn = faithfulness.curves(page.ask_scope, score, baseline)
+    curves(page, page.labelled(drawn), score)
+    if len(known) > 1:
+        baseline_panels.rankings(page, score)
+    by_step(page, table[table["step"] != faithfulness.ALL_STEPS])
 
 
-def choose_score(found: list[str]) -> str:
-    """The similarity that the games are scored with."""
-    if len(found) == 1:
-        return found[0]
+def choose_score(known: list[str]) -> str:
+    """The score that predictions are compared with."""
+    default = faithfulness.default_score(known)
+    if len(known) == 1:
+        return default
     chosen = st.segmented_control(
         "Scored by",
-        found,
-        format_func=lambda s: SCORES.get(s, (s, True))[0],
-        default=found[0],
+        known,
+        format_func=lambda score: SCORES.get(score) or text.plain(score),
+        default=default,
         required=True,
         key="score",
         bind=BIND,
     )
-    return str(chosen or found[0])
+    return str(chosen or default)
 
 
-def with_gain(page: Page, data: pd.DataFrame, *, higher_is_closer: bool) -> pd.DataFrame:
-    """Rows with the gain over a random map, its interval, and what can be said of it."""
-    sign = data["game"].map({"insertion": 1, "deletion": -1}) * (1 if higher_is_closer else -1)
-    gain = data["gain"] * sign
-    low, high = uncertainty.t_limits(gain, data["gain_sd"], data["prompts"])
-    table = data.assign(mean=gain, low=low, high=high, n=data["prompts"])
-    table["inverse"] = data["inverse_gain"] * sign
-    table["verdict"] = [_verdict(a, b) for a, b in zip(low, high, strict=True)]
-    return page.labelled(table)
-
-
-def _verdict(low: float, high: float) -> str:
-    if pd.isna(low) or pd.isna(high):
-        return "one prompt: unknown"
-    if low > 0:
-        return "better than random"
-    return "worse than random" if high < 0 else "can't be told from random"
+def games(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Insertion and deletion in a column each, with their rows; one without rows is left out."""
+    for column, game in zip(st.columns(2), faithfulness.GAMES, strict=True):
+        rows = table[table["game"] == game]
+        if len(rows):
+            with column:
+                yield game, rows
 
 
 def overall(page: Page, table: pd.DataFrame) -> None:
-    """Tool x game x model: the gain over a random map, as a figure and as a table."""
-    left, right = st.columns(2)
-    for place, game in ((left, "insertion"), (right, "deletion")):
-        own = table[table["game"] == game]
-        if own.empty:
-            continue
-        with place:
-            controls.figure(
-                f"{GAMES[game]}: gain over a random map",
-                charts_explain.tool_forest(
-                    own, page.models, "Gain in AUC  (better →)", look=page.look
-                ),
-                own[["model", "method", "mean", "low", "high", "n"]],
-                f"Mean over {_span(own['n'])} prompts, steps and seeds averaged; 95 % t interval over "
-                "prompts. At the dashed line a tool is no better than chance.",
-                key=f"gain_{game}",
-                help=AUC_HELP,
-                models=page.models[page.models["label"].isin(own["model"])],
-            )
+    """The gain over a random map per tool and model, as figures and as a table."""
+    for game, rows in games(table):
+        drawn = rows.assign(mean=rows["gain"], n=rows["prompts"])
+        cards.figure(
+            f"{GAMES[game]}: gain over a random map",
+            tools.tool_forest(drawn, page.models, "Gain in AUC  (better →)", look=page.look),
+            rows,
+            f"Mean over {_span(rows['prompts'])} prompts, steps and seeds averaged; 95 % t interval over "
+            "prompts. Dashed: a random map.",
+            key=f"gain_{game}",
+            help=AUC_HELP,
+            models=page.models[page.models["label"].isin(rows["model"])],
+        )
     _auc_table(table)
 
 
@@ -113,53 +105,24 @@ def _span(counts: pd.Series) -> str:
 
 
 def _auc_table(table: pd.DataFrame) -> None:
-    order = {method: i for i, method in enumerate(charts_explain.tool_order(list(table["method"])))}
-    rows = table.assign(
-        tool=table["method"].map(charts_explain.tool_title),
-        game=table["game"].map(GAMES),
-        place=table["method"].map(order),
-    ).sort_values(["game", "place", "model_id"])
-    shown = rows[
-        [
-            "tool",
-            "game",
-            "model",
-            "auc",
-            "auc_scaled",
-            "auc_random",
-            "auc_inverse",
-            "mean",
-            "low",
-            "high",
-            "verdict",
-            "n",
-        ]
+    order = {method: i for i, method in enumerate(tools.tool_order(list(table["method"])))}
+    rows = table.assign(order=table["method"].map(order)).sort_values(["game", "order", "model_id"])
+    names = ["model", *[c for c in rows if c not in {"model", "model_id", "order"}]]
+    data = rows[names]
+    shown = data.assign(tool=data["method"].map(tools.tool_title), game=data["game"].map(GAMES))[
+        ["tool", "game", *AUC_COLUMNS]
     ]
-    with controls.card("Tool × game × model", key="auc", data=shown, help=AUC_HELP):
+    with cards.card("Tool × game × model", key="auc", data=data, help=AUC_HELP):
         st.dataframe(
             shown,
             hide_index=True,
-            alt="Areas of insertion and deletion per tool, game and model",
-            column_config={
-                "tool": "Tool",
-                "game": "Game",
-                "model": "Model",
-                "auc": _number("AUC", "Area under the mean curve, raw"),
-                "auc_scaled": _number(
-                    "Scaled", "Area of the curve scaled to its own minimum and maximum"
-                ),
-                "auc_random": _number("Random", "The same game with a random map"),
-                "auc_inverse": _number("Inverse", "The same game with the map turned round"),
-                "mean": _number("Gain", "Over the random map; positive is better", "%+.3f"),
-                "low": _number("95 % low", "Of the gain", "%+.3f"),
-                "high": _number("95 % high", "Of the gain", "%+.3f"),
-                "verdict": "Verdict",
-                "n": "Prompts",
-            },
+            alt="Areas under insertion and deletion per tool, game and model",
+            column_config={"tool": "Tool", "game": "Game", **AUC_COLUMNS},
         )
         st.caption(
-            "AUC: 0 to 1 for similarities. Insertion: higher is better. Deletion: lower is better. For FID, a "
-            "distance, the other way round. The gain's sign already says so."
+            "AUC: 0 to 1 for similarities. Insertion: higher is better. Deletion: lower is better. The reverse for "
+            "FID, a distance. A positive gain is better. Verdict: paired t test against the random map, corrected by "
+            "Holm over the table; at least 6 prompts."
         )
 
 
@@ -167,97 +130,89 @@ def _number(title: str, help: str, format: str = "%.3f") -> Any:
     return st.column_config.NumberColumn(title, help=help, format=format)
 
 
-def curves(page: Page, score: str) -> None:
+AUC_COLUMNS: dict[str, Any] = {
+    "model": "Model",
+    "verdict": "Verdict",
+    "auc": _number("AUC", "Area under the mean curve, raw"),
+    "auc_scaled": _number("Scaled", "Area of the curve scaled to its own minimum and maximum"),
+    "auc_random": _number("Random", "The same area with a random map"),
+    "auc_inverse": _number("Inverse", "The same area with the inverse map"),
+    "gain": _number("Gain", "Over the random map; positive is better", "%+.3f"),
+    "low": _number("95 % low", "Of the gain", "%+.3f"),
+    "high": _number("95 % high", "Of the gain", "%+.3f"),
+    "q": _number("p (Holm)", "Paired t test of the gain, corrected over the table", "%.2g"),
+    "prompts": "Prompts",
+}
+
+
+def curves(page: Page, data: pd.DataFrame, score: str) -> None:
     """Mean insertion and deletion curves of every tool, for one model."""
-    data = queries.ask_scope(page.snapshot, "faithfulness_curves", page.scope, score=score)
-    title = SCORES.get(score, (score, True))[0]
-    with controls.card(
-        "Mean curves", key="curves", data=lambda: page.labelled(data), help=AUC_HELP
-    ):
-        model = controls.choose_model(page, "curve_model")
-        own = data[data["model_id"] == model]
-        if own.empty:
-            st.caption("The games were not played on this model.")
+    with cards.card("Mean curves", key="auc_curves", data=data, help=AUC_HELP):
+        model = choices.choose_model(page, "curve_model")
+        rows = data[data["model_id"] == model]
+        if rows.empty:
+            st.caption(NOT_MEASURED)
             return
-        low, high = uncertainty.t_limits(own["mean"], own["sd"], own["prompts"])
-        own = own.assign(low=low, high=high, n=own["prompts"])
-        limits = _limits(own)
-        left, right = st.columns(2)
-        for place, game in ((left, "insertion"), (right, "deletion")):
-            part = own[own["game"] == game]
-            if part.empty:
-                continue
-            with place:
-                better = (
-                    "higher"
-                    if (game == "insertion") == SCORES.get(score, ("", True))[1]
-                    else "lower"
-                )
-                st.markdown(f"**{GAMES[game]}** ({better} is better)")
-                controls.draw(
-                    charts_explain.tool_curves(
-                        part,
-                        "fraction",
-                        "Pixels put back" if game == "insertion" else "Pixels removed",
-                        title,
-                        look=page.look,
-                        domain=limits,
-                        height=300,
-                    ),
-                    key=f"curve_{game}",
-                    alt=f"Mean {game} curves per tool",
-                )
+        limits = bands.limits_of(rows)
+        for game, part in games(rows):
+            better = "higher" if faithfulness.higher_is_better(game, score) else "lower"
+            st.markdown(f"**{GAMES[game]}** ({better} is better)")
+            drawing.draw(
+                tools.tool_curves(
+                    part.assign(n=part["prompts"]),
+                    "fraction",
+                    "Pixels restored" if game == "insertion" else "Pixels removed",
+                    SCORES.get(score, score),
+                    look=page.look,
+                    domain=limits,
+                    height=300,
+                ),
+                key=f"curve_{game}",
+                alt=f"Mean {game} curves per tool",
+            )
         st.caption(
-            f"{controls.plain(page.label(model))}. Mean over {_span(own['prompts'])} prompts, steps and seeds "
+            f"{text.plain(page.label(model))}. Mean over {_span(rows['prompts'])} prompts, steps and seeds "
             "averaged; band: 95 % t interval over prompts."
         )
-
-
-def _limits(own: pd.DataFrame) -> tuple[float, float]:
-    """Limits that show every mean, and the bands as far as they are not far wider."""
-    lowest, highest = float(own["mean"].min()), float(own["mean"].max())
-    room = 0.25 * max(highest - lowest, 1e-3)
-    return lowest - room, highest + room
+        cards.clip_note([rows], domain=limits)
 
 
 def by_step(page: Page, table: pd.DataFrame) -> None:
     """The gain of every tool at every explained step."""
     if table["step"].nunique() < 2:
         return
-    with controls.card(
-        "At which steps a tool is faithful", key="gain_steps", data=table, help=AUC_HELP
-    ):
-        model = controls.choose_model(page, "gain_model")
-        own = table[table["model_id"] == model]
-        if own.empty:
-            st.caption("The games were not played on this model.")
+    data = table.drop(columns=["p", "q", "verdict"])
+    with cards.card("Gain at each step", key="gain_steps", data=data, help=AUC_HELP):
+        model = choices.choose_model(page, "gain_model")
+        rows = data[data["model_id"] == model]
+        if rows.empty:
+            st.caption(NOT_MEASURED)
             return
-        left, right = st.columns(2)
-        for place, game in ((left, "insertion"), (right, "deletion")):
-            part = own[own["game"] == game]
-            if part.empty:
-                continue
-            with place:
-                st.markdown(f"**{GAMES[game]}**")
-                controls.draw(
-                    charts_explain.tool_curves(
-                        part,
-                        "step",
-                        "Step  (noise → image)",
-                        "Gain over random  ↑",
-                        zero=True,
-                        format="+.3f",
-                        marker=page.progress * page.last_of(model),
-                        look=page.look,
-                    ),
-                    key=f"gain_step_{game}",
-                    on_click=controls.to_step(page, model),
-                    alt=f"Gain over a random map per step, {game}",
-                )
+        drawn = rows.assign(mean=rows["gain"], n=rows["prompts"])
+        limits = bands.limits_of(drawn)
+        for game, part in games(drawn):
+            st.markdown(f"**{GAMES[game]}**")
+            drawing.draw(
+                tools.tool_curves(
+                    part,
+                    "step",
+                    "Step  (noise → image)",
+                    "Gain over random  ↑",
+                    zero=True,
+                    format="+.3f",
+                    domain=limits,
+                    marker=page.progress * page.last_of(model),
+                    look=page.look,
+                ),
+                key=f"gain_step_{game}",
+                on_click=drawing.to_step(page, model),
+                alt=f"Gain over a random map per step, {game}",
+            )
         st.caption(
-            f"{controls.plain(page.label(model))}. Mean over {_span(own['n'])} prompts, seeds averaged; "
-            f"band: 95 % t interval over prompts. {controls.STEP_CLICK}"
+            f"{text.plain(page.label(model))}. Mean over {_span(rows['prompts'])} prompts, seeds averaged; "
+            f"band: 95 % t interval over prompts. {drawing.STEP_CLICK}"
         )
+        cards.clip_note([drawn], domain=limits)
 
 
-show(controls.current())
+show(current())

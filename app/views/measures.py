@@ -1,16 +1,17 @@
-"""Measures: what every number is, its range and its direction; where tooltips lead to."""
+"""Measures: the definition, range and direction of every number; tooltips link here."""
 
 from __future__ import annotations
 
-import controls
 import streamlit as st
 
-DEFINITIONS = controls.DEFINITIONS
+from app.ui import cards, page
+
+DEFINITIONS = cards.DEFINITIONS
 
 
 def show() -> None:
     """The whole view: the project's own text, not the study's."""
-    controls.header("Measures", "What every number is, its range, and which way is better.")
+    page.header("Measures", "Definition, range and direction of every measure.")
     _, text = DEFINITIONS.read_text(encoding="utf-8").split("\n", 1)
     st.markdown(text)
 

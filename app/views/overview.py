@@ -1,68 +1,64 @@
-"""Overview: what was studied, how much of it is there, and what came out."""
+"""Overview: the study, its progress and its main results."""
 
 from __future__ import annotations
 
-import itertools
 import json
-from typing import Any
 
-import charts
-import controls
-import numpy as np
 import pandas as pd
-import queries
 import streamlit as st
-import uncertainty
-import watch_panel
-from controls import Page
 
-SCORE_HELP = (
-    "CLIP score: cosine between the CLIP embeddings of the final image and of its "
-    "prompt, -1 to 1. Higher is better. "
-    "Seeds are averaged within a prompt first; the interval is over prompts."
-)
-CARDS = 4  # of models, at most, in a row
-MOST_TICKS = 4000  # a chart of a tick for each of 100,000 scores was 10 MB for the browser
+from app.analysis import comparison, emergence, shipped
+from app.analysis.reading import default_axis, shared_range
+from app.charts.axes import by_field
+from app.charts.images import contact_sheet
+from app.charts.rows import bars
+from app.charts.rows import emergence as emergence_chart
+from app.ui import answer_panels, cards, choices, drawing, queries, watch_panel
+from app.ui import text as text_
+from app.ui.page import Page, current
+
 EMERGENCE_HELP = (
-    "A concept emerges at the first step after which its similarity stays above half "
-    "of its total rise. Earlier is "
-    "further left. Point: mean over prompts; thick bar: its 95 % interval; thin line: "
-    "quartiles over samples."
+    "A concept is present at a step where its similarity exceeds that of prompts that do not name it by more than 95 % of "
+    "such prompts do. It emerges at the first step from which it stays present; earlier is further left. Point: restricted "
+    "mean over prompts; thick bar: its 95 % interval; thin line: quartiles over samples."
 )
 
 
 def show(page: Page) -> None:
     """The whole view."""
     study = page.study
-    controls.header(
-        str(study["title"]) or str(study["name"]),
-        "What was studied, how much of it is there, and what came out.",
-    )
-    if study["description"]:
-        st.text(str(study["description"]))
-    scores = queries.ask_scope(page.snapshot, "scores", page.scope)
-    facts(page)
-    watch_panel.follow(page.place, finished=False)
-    watch_panel.offer(page.place, "take_snapshot_here")  # the sidebar's is below the fold
+    st.title(text_.plain(str(study["title"]) or str(study["name"])), anchor=False)
+    scores = comparison.scores(page)
+    answer_panels.answer(page)
+    watch_panel.follow(page.path, finished=False)
+    watch_panel.offer(page.path, "take_snapshot_here")  # the sidebar's is below the fold
     if scores.empty:
-        controls.empty(
+        cards.empty(
             "No sample is done within these filters.",
-            "Clear a filter, or look at the failures below: they say why nothing came out.",
+            "Clear a filter, or read the failures below.",
         )
     else:
-        score_cards(page, scores)
-        left, right = st.columns([1, 1])
-        with left:
-            verdict(page, scores)
-        with right:
-            order_of_emergence(page)
+        answer_panels.ranked(page, scores)
+        answer_panels.others(page)
+        order_of_emergence(page)
         gallery(page)
+    about(page)
     left, right = st.columns([3, 2])
     with left:
-        what_was_studied(page)
+        models_and_settings(page)
     with right:
         coverage(page)
     failures(page)
+
+
+def about(page: Page) -> None:
+    """What the study says of itself, and its size."""
+    with st.container(key="about"):
+        if page.study["description"]:
+            st.text(str(page.study["description"]))
+        if origin := shipped.sentence(str(page.study["environment"])):
+            st.caption(f":material/inventory_2: {text_.plain(origin)}")
+        facts(page)
 
 
 def facts(page: Page) -> None:
@@ -72,14 +68,12 @@ def facts(page: Page) -> None:
     missing = int(study["planned_samples"] - study["done_samples"] - study["failed_samples"])
     with st.container(horizontal=True, gap="xsmall"):
         st.badge(
-            controls.count(len(page.every_model), "model"),
+            text_.count(len(page.every_model), "model"),
             icon=":material/neurology:",
             color="gray",
         )
-        st.badge(controls.count(prompts, "prompt"), icon=":material/notes:", color="gray")
-        st.badge(
-            controls.count(len(study["seeds"]), "seed"), icon=":material/casino:", color="gray"
-        )
+        st.badge(text_.count(prompts, "prompt"), icon=":material/notes:", color="gray")
+        st.badge(text_.count(len(study["seeds"]), "seed"), icon=":material/casino:", color="gray")
         st.badge(f"{int(study['done_samples']):,} done", icon=":material/check:", color="green")
         if study["failed_samples"]:
             st.badge(
@@ -89,147 +83,43 @@ def facts(page: Page) -> None:
             st.badge(f"{missing:,} missing", icon=":material/pending:", color="orange")
 
 
-def score_cards(page: Page, scores: pd.DataFrame) -> None:
-    """A metric card per model: CLIP score with its interval, and how it grows over the steps."""
-    whole = queries.curves(page.snapshot, page.scope, [0])
-    models = list(zip(page.models["model_id"].tolist(), page.models["label"], strict=True))
-    rows = -(-len(models) // CARDS)
-    for row in np.array_split(np.arange(len(models)), max(1, rows)):  # rows of like length
-        with st.container(horizontal=True):
-            for model_id, label in (models[index] for index in row):
-                path = whole[whole["model_id"] == model_id]["mean"].round(4).tolist()
-                _score_card(label, model_id, scores[scores["model_id"] == model_id]["score"], path)
-
-
-def _score_card(label: str, model_id: int, scores: pd.Series, path: list[float]) -> None:
-    interval = uncertainty.t_interval(scores)
-    half = (interval.high - interval.low) / 2
-    count = controls.count(interval.n, "prompt")
-    st.metric(
-        f"{controls.model_mark(model_id)} {controls.plain(label)}",
-        f"{interval.estimate:.3f}" if interval.n else "n/a",
-        f"± {half:.3f} (95 %), {count}" if interval.n > 1 else count,
-        delta_color=controls.model_hue(model_id),
-        delta_arrow="off",
-        border=True,
-        chart_data=path or None,
-        chart_type="area",
-        help=controls.with_definition(
-            SCORE_HELP + " The line is the similarity to the prompt over the denoising steps.",
-            "verdict",
-        ),
-    )
-
-
-def verdict(page: Page, scores: pd.DataFrame) -> None:
-    """Which model follows its prompts better, and whether that can be told apart from chance."""
-    rows = [_mean_row(page, int(m), scores) for m in page.models["model_id"]]
-    means = pd.DataFrame([row for row in rows if row["prompts"]])
-    drawn = scores if len(scores) <= MOST_TICKS else scores.sample(MOST_TICKS, random_state=0)
-    chart = charts.score_strip(
-        page.labelled(drawn),
-        means,
-        page.models,
-        "CLIP score  (higher is better →)",
-    )
-    with controls.card(
-        "Which model follows its prompts better",
-        key="verdict",
-        data=page.labelled(scores),
-        help=SCORE_HELP,
-    ):
-        for sentence in sentences(page, scores):
-            st.markdown(sentence)
-        event = controls.draw(
-            chart,
-            key="verdict",
-            on_select="rerun",
-            alt="CLIP score per prompt and its mean per model",
-        )
-        controls.open_prompt(event)
-        st.caption(
-            "One tick per prompt "
-            f"({controls.count(int(scores['prompt_id'].nunique()), 'prompt')}, seeds "
-            f"averaged{'' if len(drawn) == len(scores) else f'; {len(drawn):,} of {len(scores):,} ticks drawn'}); bar: 95 % t interval of the "
-            "mean. Pairs: mean paired difference, "
-            f"{uncertainty.PAIRED}, Wilcoxon signed-rank, Holm-corrected. Click a tick to open its prompt."
-        )
-
-
-def _mean_row(page: Page, model_id: int, scores: pd.DataFrame) -> dict[str, Any]:
-    interval = uncertainty.t_interval(scores[scores["model_id"] == model_id]["score"])
-    return {
-        "model": page.label(model_id),
-        "mean": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "prompts": interval.n,
-    }
-
-
-def sentences(page: Page, scores: pd.DataFrame) -> list[str]:
-    """One sentence per pair of models, the clearest first; at most four."""
-    wide = scores.pivot(index="prompt_id", columns="model_id", values="score")
-    pairs = list(itertools.combinations(wide.columns, 2))
-    if not pairs:
-        return ["Only one model is shown: there is nothing to compare it with."]
-    results = [controls.compare(wide[a], wide[b]) for a, b in pairs]
-    corrected = uncertainty.holm([result.p for result in results])
-    told = sorted(zip(pairs, results, corrected, strict=True), key=lambda row: -abs(row[1].d_z))
-    return [_sentence(page, pair, result, float(p)) for pair, result, p in told[:4]]
-
-
-def _sentence(page: Page, pair: tuple[int, int], result: uncertainty.Paired, p: float) -> str:
-    better, worse = pair[::-1] if result.difference.estimate > 0 else pair
-    names = controls.plain(page.label(int(better))), controls.plain(page.label(int(worse)))
-    gap = sorted((abs(result.difference.low), abs(result.difference.high)))
-    if result.difference.excludes_zero and p < 0.05:
-        wins = max(result.win_rate, 1 - result.win_rate)
-        return (
-            f"{controls.model_mark(int(better))} **{names[0]}** beats **{names[1]}** by "
-            f"{abs(result.difference.estimate):.3f} "
-            f"[{gap[0]:.3f}, {gap[1]:.3f}], on {wins:.0%} of prompts ({uncertainty.p_text(p)})"
-        )
-    return (
-        f":gray[○] **{names[0]}** and **{names[1]}** can't be told apart: "
-        f"{result.difference.estimate:+.3f} "
-        f"[{result.difference.low:+.3f}, {result.difference.high:+.3f}] ({uncertainty.p_text(p)})"
-    )
-
-
 def order_of_emergence(page: Page) -> None:
     """The headline of a study: in which order kinds of concepts appear."""
-    named = bool(queries.ask_scope(page.snapshot, "named_pairs", page.scope)["pairs"].iloc[0])
-    data = queries.ask_scope(page.snapshot, "emergence_family", page.scope, named=named)
-    data = data[data["n"] > 0]
-    if data.empty:
-        with controls.card("In what order concepts emerge", key="emergence"):
-            st.caption(
-                "No concept emerges within these filters: no similarity rises by more "
-                "than the noise between seeds."
-            )
+    named, axis = page.names_concepts, by_field(default_axis(page.models))
+    table = emergence.table(page, emergence.FAMILY, named=named, axis=axis.field)
+    if table.empty:
+        with cards.card("In what order concepts emerge", key="emergence"):
+            st.caption(emergence.NOT_ENOUGH)
         return
-    low, high = uncertainty.t_limits(data["mean"], data["sd"], data["n"])
-    table = page.labelled(data.assign(low=low, high=high))
-    order = table.groupby("family")["mean"].mean().sort_values().index.tolist()
-    table["family"] = pd.Categorical(table["family"], order)
-    table = table.sort_values(["family", "model_id"]).astype({"family": str})
-    chart = charts.emergence(
-        table, page.models, "family", last_step=page.last_step, look=page.look, row_height=52
-    )
     which = "concepts that the prompt names" if named else "all concepts (no prompt names one)"
-    controls.figure(
+    cards.figure(
         "In what order concepts emerge",
-        chart,
+        emergence_chart(
+            table,
+            page.models,
+            "family",
+            limits=shared_range(page.steps, axis.field),
+            axis=axis,
+            look=page.look,
+            row_height=52,
+        ),
         table,
-        f"Families of {which}, earliest on top; "
-        f"{controls.count(int(data['prompts'].max()), 'prompt')} × "
-        f"{controls.count(len(page.scope.seeds), 'seed')}. 95 % t interval over prompts. "
-        "Click a family to show only it, again to show all.",
+        f"Families of {which}, earliest on top; {text_.count(int(table['n'].max()), 'prompt')} × "
+        f"{text_.count(len(page.scope.seeds), 'seed')}. {emergence.RESTRICTED}; 95 % t interval over prompts. "
+        f"{choices.axis_text(page, axis)} {_shares(table)} Click a family to show only it, again to show all.",
         key="emergence",
         help=EMERGENCE_HELP,
-        on_click=controls.to_filter("families", "family"),
+        on_click=drawing.to_filter("families", "family"),
         models=page.models,
+    )
+
+
+def _shares(table: pd.DataFrame) -> str:
+    """The outcomes over families and models, in a sentence."""
+    start, never = table["start_share"], table["never_share"]
+    return (
+        f"There from the start: {start.min():.0%} to {start.max():.0%}; never: {never.min():.0%} to {never.max():.0%} "
+        "(tooltips)."
     )
 
 
@@ -240,23 +130,24 @@ def gallery(page: Page) -> None:
     if images.empty:
         return
     images = page.labelled(images.drop(columns="model"))
-    images["text"] = [controls.shorten(text) for text in images["text"]]
-    event = controls.figure(
+    images["text"] = [text_.shorten(text) for text in images["text"]]
+    event = cards.figure(
         "Final images",
-        charts.contact_sheet(images, page.models, fewer=True, look=page.look),
+        contact_sheet(images, page.models, fewer=True, score=page.score.title, look=page.look),
         images,
         f"The same prompts and seed ({seed}) for every model, spread over the set. "
         "Click an image to open its prompt.",
         key="gallery",
         on_select="rerun",
     )
-    controls.open_prompt(event)
+    drawing.open_prompt(event)
 
 
-def what_was_studied(page: Page) -> None:
+def models_and_settings(page: Page) -> None:
     """The models and their settings, the scorer and the environment."""
     columns = [
         "label",
+        "checked",
         "pipeline",
         "scheduler",
         "schedule",
@@ -268,8 +159,11 @@ def what_was_studied(page: Page) -> None:
         "source",
         "revision",
     ]
-    table = page.models[columns].assign(parameters=page.models["parameters"] / 1e6)
-    with controls.card("What was studied", key="studied", data=page.models):
+    table = page.models.assign(
+        parameters=page.models["parameters"] / 1e6,
+        checked=[trial(row) for _, row in page.models.iterrows()],
+    )[columns]
+    with cards.card("Models and settings", key="studied", data=page.models):
         st.dataframe(
             table,
             hide_index=True,
@@ -284,12 +178,38 @@ def what_was_studied(page: Page) -> None:
                 "prediction_type": "Prediction",
                 "dtype": "Precision",
                 "parameters": st.column_config.NumberColumn("Denoiser", format="%.1f M"),
+                "checked": st.column_config.TextColumn("Checked", help=TRIAL),
                 "source": "Source",
                 "revision": "Revision",
             },
         )
-        made = environment(str(page.study["environment"]))
-        st.caption(controls.plain(f"Scored by {page.study['scorer']}. {made}"))
+        versions = environment(str(page.study["environment"]))
+        st.caption(text_.plain(f"Scored by {page.study['scorer']}. {versions}"))
+
+
+TRIAL = (
+    "A trial of two steps before the run: mean difference of the last predicted clean image from the final image in levels of "
+    "255 (a scheduler that ends with noise leaves some), whether recording changed a bit, and whether a replayed denoiser call "
+    "gave the captured output."
+)
+
+
+def trial(model: pd.Series) -> str:
+    """What the trial of a model showed, in words."""
+    if pd.isna(model["x0_levels"]):
+        return "not tried"
+    bits = (
+        "" if pd.isna(model["same_bits"]) else f", {'same' if model['same_bits'] else 'other'} bits"
+    )
+    replay = model["replay_difference"]
+    replayed = (
+        ""
+        if pd.isna(replay)
+        else ", replay equal"
+        if replay == 0
+        else f", replay within {replay:.1g}"
+    )
+    return f"x0 within {model['x0_levels']:.1f}{bits}{replayed}"
 
 
 def environment(text: str) -> str:
@@ -317,23 +237,23 @@ def coverage(page: Page) -> None:
     long["place"] = long["state"].map({"done": 0, "failed": 1, "missing": 2})
     seconds = table["seconds_per_sample"].dropna()
     pace = f" {seconds.mean():.2f} s per sample on average." if len(seconds) else ""
-    controls.figure(
+    cards.figure(
         "Coverage",
-        charts.bars(long, page.models),
+        bars(long, page.models),
         table,
-        f"{controls.count(int(table['planned'].iloc[0]) if len(table) else 0, 'sample')} "
+        f"{text_.count(int(table['planned'].iloc[0]) if len(table) else 0, 'sample')} "
         f"planned per model within the filters.{pace} Click a model to show only it, again to show all.",
         key="coverage",
-        on_click=controls.to_filter("models", "model"),
+        on_click=drawing.to_filter("models", "model"),
     )
 
 
 def failures(page: Page) -> None:
-    """What failed and why; what was odd about the rest."""
+    """What failed and why, and the notices of the other samples."""
     failed = queries.ask_scope(page.snapshot, "failures", page.scope)
     notices = queries.ask_scope(page.snapshot, "notices", page.scope)
     if len(failed):
-        with controls.card("Failures", key="failures", data=failed):
+        with cards.card("Failures", key="failures", data=failed):
             st.dataframe(
                 failed,
                 hide_index=True,
@@ -347,9 +267,9 @@ def failures(page: Page) -> None:
                     "first_prompt": "First prompt",
                 },
             )
-            st.caption("Running the study again retries them; what is done is kept.")
+            st.caption("Run the study again to retry them; finished samples are kept.")
     if len(notices):
-        with controls.card("Notices", key="notices", data=notices):
+        with cards.card("Notices", key="notices", data=notices):
             st.dataframe(
                 notices,
                 hide_index=True,
@@ -358,4 +278,4 @@ def failures(page: Page) -> None:
             )
 
 
-show(controls.current())
+show(current())

@@ -1,39 +1,41 @@
-"""Paths: how images move through CLIP's space, and how their spatial frequencies fill up."""
+"""Paths: how images form in CLIP space, and at which steps their spatial frequencies gain power."""
 
 from __future__ import annotations
 
 import altair as alt
-import charts
-import charts_explain
-import controls
 import pandas as pd
-import queries
 import streamlit as st
-import uncertainty
-from controls import BIND, Page
+
+from app.analysis import paths as analysis
+from app.charts.axes import AXES, Axis
+from app.charts.curves import curves
+from app.charts.paths import paths as path_chart
+from app.charts.style import COLOURS as HUES
+from app.charts.style import model_scales
+from app.ui import cards, choices, drawing
+from app.ui.page import BIND, NO_CATEGORY, Page, current, header
+from app.ui.text import count, legend
 
 MOST_PATHS = 40
 MOST_GROUPS = 6
+REST = "(other)"
 PATH_HELP = (
     "CLIP embeddings of the predicted clean image at each step, on the two principal components of the whole "
-    "study (fitted once). A path runs from noise to the image; images that CLIP takes for alike lie close together."
+    "study (fitted once). A path runs from noise to the image; images that CLIP finds similar are close together."
 )
 SPECTRUM_HELP = (
     "Radial power spectrum of the predicted clean image's brightness: log10 of the mean power in a band of spatial "
-    "frequencies. Low bands are layout, high bands are fine detail. 0.5 cycles per pixel is the finest."
+    "frequencies. Low bands are layout, high bands are fine detail. 0.5 cycles per pixel is the highest frequency."
 )
 COLOURS = ("Model", "Category", "Concept")
 
 
 def show(page: Page) -> None:
     """The whole view."""
-    controls.header(
-        "Paths", "Which way does an image take from noise, and when does its detail come?"
-    )
-    means = queries.ask_scope(page.snapshot, "path_means", page.scope)
-    bands = queries.ask_scope(page.snapshot, "spectrum", page.scope)
+    header("Paths", "How do images form in CLIP space, and at which steps does detail form?")
+    means, bands = analysis.means(page.ask_scope), analysis.spectrum(page.ask_scope)
     if means.empty and bands.empty:
-        controls.empty(
+        cards.empty(
             "No paths or spectra within these filters.",
             "Clear a filter in the sidebar, or add embeddings = true and spectrum = true to the measures of "
             "the study file and run it again.",
@@ -42,12 +44,12 @@ def show(page: Page) -> None:
     if len(means):
         paths(page, means)
     if len(bands):
-        spectra(page, bands)
+        spectra(page)
 
 
 def paths(page: Page, means: pd.DataFrame) -> None:
     """Paths on the two principal components."""
-    with controls.card(
+    with cards.card(
         "From noise to image",
         key="paths",
         data=lambda: page.labelled(means),
@@ -58,39 +60,42 @@ def paths(page: Page, means: pd.DataFrame) -> None:
                 "Colour", COLOURS, default="Model", required=True, key="colour", bind=BIND
             )
             family = _family(page) if by == "Concept" else ""
-            seed = controls.choose_seed(page)
-        points = queries.ask_scope(
-            page.snapshot, "path_points", page.scope, seed=seed, most=MOST_PATHS
-        )
+            seed = choices.choose_seed(page)
+        points = page.ask_scope("path_points", seed=seed, most=MOST_PATHS)
         if points.empty:
             st.caption("No path of this seed within the filters.")
             return
         points = page.labelled(points)
         points["nearest"] = page.wanted_steps(points).round().astype(int)
-        points, bold, scale = _coloured(page, points, page.labelled(means), by or "Model", family)
-        event = controls.draw(
-            charts_explain.paths(
-                points,
-                bold,
-                "group",
-                None if by == "Model" else (by or ""),
-                scale,
-                _axes(page),
-                marker=page.step,
-                look=page.look,
-            ),
-            key="paths",
-            on_select="rerun",
-            alt="Paths of the predicted clean images on two principal components",
+        grouped = _coloured(page, points, page.labelled(means), by or "Model", family)
+        _draw_paths(page, *grouped, title=None if by == "Model" else (by or ""))
+        over = (
+            count(int(means["prompts"].max()), "prompt") if by == "Model" else "the drawn prompts"
         )
-        controls.open_prompt(event)
         st.caption(
-            f"Seed {seed}; {controls.count(points['prompt_id'].nunique(), 'prompt')} "
-            f"({controls.count(points['sample_id'].nunique(), 'path')}). Points: {controls.place(page)}; click one to "
-            "open its prompt. Bold: mean path"
-            f" over {controls.count(int(means['prompts'].max()), 'prompt') if by == 'Model' else 'the drawn prompts'}, "
-            "from the square at step 0."
+            f"Seed {seed}; {count(points['prompt_id'].nunique(), 'prompt')} "
+            f"({count(points['sample_id'].nunique(), 'path')}). Points: {cards.step_text(page)}; click one to "
+            f"open its prompt. Bold: mean path over {over}, from the square at step 0."
         )
+
+
+def _draw_paths(
+    page: Page,
+    points: pd.DataFrame,
+    bold: pd.DataFrame,
+    scale: alt.Scale | None,
+    *,
+    title: str | None,
+) -> None:
+    event = drawing.draw(
+        path_chart(
+            points, bold, "group", title, scale, _axes(page), marker=page.step, look=page.look
+        ),
+        key="paths",
+        on_select="rerun",
+        alt="Paths of the predicted clean images on two principal components",
+    )
+    drawing.open_prompt(event)
 
 
 def _family(page: Page) -> str:
@@ -101,9 +106,9 @@ def _family(page: Page) -> str:
 
 
 def _axes(page: Page) -> tuple[str, str]:
-    found = queries.ask(page.snapshot, "projection").set_index("component")["explained_variance"]
+    explained = analysis.explained(page.ask_scope)
     names = ("First", "Second")
-    shares = [f" ({share:.0%} of the variance)" for share in found.tolist()[:2]] or ["", ""]
+    shares = [f" ({share:.0%} of the variance)" for share in explained[:2]] or ["", ""]
     return f"{names[0]} component{shares[0]}", f"{names[1]} component{shares[-1]}"
 
 
@@ -112,33 +117,27 @@ def _coloured(
 ) -> tuple[pd.DataFrame, pd.DataFrame, alt.Scale | None]:
     """The points with their group, the bold lines, and the colours."""
     if by == "Model":
-        scale = charts.model_scales(page.models)["color"]
+        scale = model_scales(page.models)["color"]
         return points.assign(group=points["model"]), means.assign(group=means["model"]), scale
     if by == "Category":
-        group = points["category"].replace("", controls.NO_CATEGORY)
+        group = points["category"].replace("", NO_CATEGORY)
     else:
         names = page.concepts.loc[page.concepts["family"] == family, "name"].tolist()
-        group = points["text"].map(lambda text: _first_named(text, names))
-    common = group.value_counts().index[:MOST_GROUPS].tolist()
-    points = points.assign(group=group.where(group.isin(common), "(other)"))
+        group = points["text"].map(lambda text: analysis.first_named(text, names))
+    group, shown = analysis.grouped(group, MOST_GROUPS)
+    points = points.assign(group=group)
     bold = points.groupby(["group", "step"], as_index=False)[["x", "y"]].mean()
-    shown = [*common, "(other)"] if (points["group"] == "(other)").any() else common
-    hues = [*charts.COLOURS[: len(common)], "#8a949e"][: len(shown)]
-    return points, bold[bold["group"] != "(other)"], alt.Scale(domain=shown, range=hues)
+    named = [name for name in shown if name != REST]
+    hues = [*HUES[: len(named)], "#8a949e"][: len(shown)]
+    return points, bold[bold["group"] != REST], alt.Scale(domain=shown, range=hues)
 
 
-def _first_named(text: str, names: list[str]) -> str:
-    """The first of the concepts that a prompt names."""
-    words = f" {' '.join(text.lower().split())} "
-    return next((name for name in names if f" {name.lower()} " in words), "(none)")
-
-
-def spectra(page: Page, bands: pd.DataFrame) -> None:
+def spectra(page: Page) -> None:
     """Power per band of spatial frequencies over the steps, or its change at each step."""
-    with controls.card(
+    with cards.card(
         "Spatial frequencies over the steps",
         key="spectra",
-        data=lambda: page.labelled(bands),
+        data=lambda: page.labelled(analysis.spectrum(page.ask_scope)),
         help=SPECTRUM_HELP,
     ):
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -152,47 +151,46 @@ def spectra(page: Page, bands: pd.DataFrame) -> None:
             )
             axis = st.segmented_control(
                 "Horizontal axis",
-                list(charts.AXES),
+                list(AXES),
                 default="Step",
                 required=True,
                 key="axis",
                 bind=BIND,
             )
-        controls.legend(page.models)
-        _band_grid(page, bands, shown != "Power", charts.AXES[axis or "Step"])
+        legend(page.models)
+        change = shown != "Power"
+        table = page.placed(page.labelled(analysis.spectrum(page.ask_scope, change=change)))
+        title = "Change of log10 power" if change else "log10 power"
+        _band_grid(page, table, title, AXES[axis or "Step"])
         st.caption(
-            f"Mean over {controls.count(int(bands['prompts'].max()), 'prompt')}, seeds averaged; band: 95 % t "
-            f"interval over prompts. Every chart has its own scale. {controls.STEP_CLICK}"
+            f"Mean over {count(int(table['prompts'].max()), 'prompt')}, seeds averaged; band: 95 % t "
+            f"interval over prompts. Each chart has its own vertical scale. {drawing.STEP_CLICK}"
         )
+        cards.clip_note(band for _, band in table.groupby("band"))
 
 
-def _band_grid(page: Page, bands: pd.DataFrame, change: bool, axis: charts.Axis) -> None:
-    column, spread = ("change", "change_sd") if change else ("mean", "sd")
-    own = bands.dropna(subset=[column])
-    low, high = uncertainty.t_limits(own[column], own[spread], own["prompts"])
-    named = own.rename(columns={"low": "from", "high": "to"})
-    table = page.placed(page.labelled(named.assign(mean=own[column], low=low, high=high)))
+def _band_grid(page: Page, table: pd.DataFrame, title: str, axis: Axis) -> None:
+    """A chart per band of spatial frequencies."""
     grid = st.grid(3, min_column_width=230)
     for number, (_, band) in enumerate(table.groupby("band")):
         first = band.iloc[0]
         with grid.cell():
             st.markdown(f"**{first['from']:.2g} to {first['to']:.2g} cycles per pixel**")
-            controls.draw(
-                charts.curves(
+            drawing.draw(
+                curves(
                     band,
                     page.models,
                     axis,
-                    "Change of log10 power" if change else "log10 power",
+                    title,
                     marker=page.marker(axis),
                     look=page.look,
                     height=200,
                     format=".2f",
                 ),
                 key=f"band{number}",
-                on_click=controls.to_step(page),
-                alt=f"Power in band {number} over the steps",
+                on_click=drawing.to_step(page),
+                alt=f"{title} in band {number} over the steps",
             )
-    controls.vast_note(band for _, band in table.groupby("band"))
 
 
-show(controls.current())
+show(current())

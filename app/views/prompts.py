@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import charts
-import controls
 import pandas as pd
-import queries
 import streamlit as st
-from controls import BIND, Page
+
+from app.analysis import shipped
+from app.analysis.measures import CLIP, Measure
+from app.analysis.search import terms
+from app.charts import axes as axes_charts
+from app.charts import curves as curves_charts
+from app.charts import images as images_charts
+from app.ui import (
+    cards,
+    choices,
+    drawing,
+    links,
+    pictures,
+    prompt_order,
+    prompt_tags,
+    step_pictures,
+)
+from app.ui.page import BIND, Page, current, header
+from app.ui.text import count, legend, model_name, plain, shorten
 
 PAGE_SIZE = 12
 SORTS = {
@@ -30,85 +45,80 @@ MOST_CURVES = 6
 def show(page: Page) -> None:
     """The table, or the one prompt that the URL names."""
     key = st.query_params.get("prompt")
-    found = queries.ask(page.snapshot, "prompt", key=key) if key else pd.DataFrame()
-    if key and found.empty:
-        st.toast(
-            "The link names a prompt that this study does not have.", icon=":material/link_off:"
-        )
-    if len(found):
-        one_prompt(page, found.iloc[0])
+    prompt = page.ask("prompt", key=key) if key else pd.DataFrame()
+    if key and prompt.empty:
+        st.toast("The link names a prompt that is not in this study.", icon=":material/link_off:")
+    if len(prompt):
+        one_prompt(page, prompt.iloc[0])
     else:
         all_prompts(page)
 
 
 def all_prompts(page: Page) -> None:
     """The searchable, sortable, paged table."""
-    controls.header(
+    header(
         "Prompts",
         "Find a prompt, and see how every model builds its image. Select a row to open it.",
     )
-    search, sort, direction = _search_row()
+    search, sort, direction = _search_row(page.score)
+    if sort == "difference" and page.score.lower_is_better:
+        direction = -direction
     baseline, candidate = _sides(page)
-    total = int(
-        queries.ask_scope(page.snapshot, "prompt_count", page.scope, search=search)["prompts"].iloc[
-            0
-        ]
-    )
+    asked = terms(search)
+    total = int(page.ask_scope("prompt_count", search=asked)["prompts"].iloc[0])
     if not total:
-        controls.empty(
+        cards.empty(
             "No prompt matches.",
             "Search for another word, or clear the filters.",
             icon=":material/search_off:",
         )
         return
-    pages = -(-total // PAGE_SIZE)
-    place = st.session_state.get("page", 1)
-    if place > pages:
-        st.session_state["page"] = place = 1
     slot = st.container()
-    with st.container(
-        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
-    ):
-        st.caption(
-            f"{controls.count(total, 'prompt')}; scores are means over "
-            f"{controls.count(len(page.scope.seeds), 'seed')}."
-        )
-        place = st.pagination(pages, key="page", bind=BIND) if pages > 1 else 1
-    question: dict[str, Any] = {
-        "search": search,
-        "sort": sort,
-        "direction": direction,
-        "baseline": baseline,
-        "candidate": candidate,
-    }
-    rows = queries.ask_scope(
-        page.snapshot,
-        "prompt_page",
-        page.scope,
-        size=PAGE_SIZE,
-        start=(place - 1) * PAGE_SIZE,
-        **question,
-    )
+    number = _pager(page, total)
+    question: dict[str, Any] = {"search": asked, "sort": sort, "direction": direction}
+    question |= {"baseline": baseline, "candidate": candidate}
+    st.session_state["_table"] = question
+    start = (number - 1) * PAGE_SIZE
+    rows = page.ask_scope("prompt_page", size=PAGE_SIZE, start=start, **question)
 
     def everything() -> pd.DataFrame:
-        return queries.ask_scope(
-            page.snapshot, "prompt_page", page.scope, size=1_000_000, start=0, **question
-        )
+        return page.ask_scope("prompt_page", size=1_000_000, start=0, **question)
 
     with (
         slot,
-        controls.card(
+        cards.card(
             "All prompts",
             key="prompts",
             data=everything,
-            help="The CSV holds every prompt that the search and the filters leave, not "
-            "only this page.",
+            help="The CSV holds all prompts that match the search and the filters, not only this page.",
         ),
     ):
         _table(page, rows, baseline, candidate)
 
 
-def _search_row() -> tuple[str, str, int]:
+def _question(page: Page) -> dict[str, Any]:
+    """What the table was asked last; by a link to a prompt, all prompts in the order of the set."""
+    first = int(page.models["model_id"].iloc[0])
+    asked = {"search": [], "sort": "order", "direction": 1, "baseline": first, "candidate": first}
+    return {**asked, **st.session_state.get("_table", {})}
+
+
+def _pager(page: Page, total: int) -> int:
+    """The number of the table's page, from 1, below the table."""
+    pages = -(-total // PAGE_SIZE)
+    if st.session_state.get("page", 1) > pages:
+        st.session_state["page"] = 1
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"
+    ):
+        st.caption(
+            f"{count(total, 'prompt')}; scores are means over "
+            f"{count(len(page.scope.seeds), 'seed')}."
+        )
+        return st.pagination(pages, key="page", bind=links.bound("page")) if pages > 1 else 1
+
+
+def _search_row(score: Measure) -> tuple[str, str, int]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = st.text_input(
             "Search",
@@ -117,10 +127,18 @@ def _search_row() -> tuple[str, str, int]:
             type="search",
             live="300ms",
             icon=":material/search:",
-            placeholder="Words of the prompt",
+            placeholder='Words of the prompt, "a phrase"',
+            help="Each word and each phrase in quotation marks must be in the prompt, in any order.",
             max_chars=200,
         )
-        sort = st.selectbox("Sort", list(SORTS), key="sort", bind=BIND, width=330)
+        sort = st.selectbox(
+            "Sort",
+            list(SORTS),
+            format_func=lambda name: name.replace(CLIP.title, score.title),
+            key="sort",
+            bind=BIND,
+            width=330,
+        )
     name, direction = SORTS.get(sort or "", ("order", 1))
     return search or "", name, direction
 
@@ -139,31 +157,30 @@ def _sides(page: Page) -> tuple[int, int]:
 
 
 def _table(page: Page, rows: pd.DataFrame, baseline: int, candidate: int) -> None:
-    table = rows.copy()
-    images = queries.ask_scope(
-        page.snapshot,
-        "final_images",
-        page.scope,
-        prompts=rows["prompt_id"].tolist(),
-        seed=page.scope.seeds[0],
+    table = rows.assign(text=[shorten(text, 400) for text in rows["text"]])
+    images = page.ask_scope(
+        "final_images", prompts=rows["prompt_id"].tolist(), seed=page.scope.seeds[0]
     )
-    shown = page.models.head(4)
-    columns: dict[str, Any] = {}
-    for model_id, label in zip(shown["model_id"], shown["label"], strict=True):
-        own = images[images["model_id"] == model_id]
-        urls = dict(zip(own["prompt_id"], map(charts.data_url, own["image"]), strict=True))
+    shown = page.of(*dict.fromkeys((baseline, candidate)))
+    labels = dict(zip(shown["model_id"].astype(int), shown["label"], strict=True))
+    for model_id in labels:
+        pictures = images[images["model_id"] == model_id]
+        urls = dict(
+            zip(pictures["prompt_id"], map(images_charts.data_url, pictures["image"]), strict=True)
+        )
         table[f"image_{model_id}"] = table["prompt_id"].map(urls)
-        columns[f"image_{model_id}"] = st.column_config.ImageColumn(label, width=76)
     scores = ["baseline", "candidate", "difference"] if baseline != candidate else ["score"]
     order = [
         "text",
-        *columns,
+        *(f"image_{model_id}" for model_id in labels),
         *scores,
         "emergence",
         "category",
-        *(["failed"] if table["failed"].any() else []),
     ]
-    table["text"] = [controls.shorten(text, 400) for text in table["text"]]
+    tagged = prompt_tags.by_prompt(page.path)
+    table["tags"] = [", ".join(map(str, tagged.get(key, []))) for key in table["prompt_key"]]
+    order += ["tags"] if table["tags"].any() else []
+    order += ["failed"] if table["failed"].any() else []
     key = f"rows_{st.session_state.get('_opened', 0)}"
     st.dataframe(
         table[["prompt_key", *order]],
@@ -175,35 +192,43 @@ def _table(page: Page, rows: pd.DataFrame, baseline: int, candidate: int) -> Non
         selection_mode="single-row",
         key=key,
         alt="Prompts with their images and scores",
-        column_config={
-            "text": st.column_config.TextColumn("Prompt", width=280),
-            **columns,
-            "category": "Category",
-            "score": st.column_config.NumberColumn(
-                "CLIP score",
-                format="%.3f",
-                help="Mean over the models and seeds shown; higher is better.",
-            ),
-            "baseline": st.column_config.NumberColumn(
-                page.label(baseline), format="%.3f", width=88
-            ),
-            "candidate": st.column_config.NumberColumn(
-                page.label(candidate), format="%.3f", width=88
-            ),
-            "difference": st.column_config.NumberColumn(
-                "Difference",
-                width=88,
-                format="%+.3f",
-                help="Candidate minus baseline; above 0 the candidate is better.",
-            ),
-            "emergence": st.column_config.NumberColumn(
-                "Emergence",
-                format="%.0f",
-                help="Median step at which concepts emerge; lower is earlier.",
-            ),
-            "failed": st.column_config.NumberColumn("Failed", format="%d"),
-        },
+        column_config=_columns(page.score, labels, page.label(baseline), page.label(candidate)),
     )
+
+
+def _columns(
+    score: Measure, labels: dict[int, str], baseline: str, candidate: str
+) -> dict[str, Any]:
+    """How the table's columns are shown: images of some models, scores, counts."""
+    number = st.column_config.NumberColumn
+    return {
+        "text": st.column_config.TextColumn("Prompt", width=280),
+        **{
+            f"image_{model_id}": st.column_config.ImageColumn(label, width=76)
+            for model_id, label in labels.items()
+        },
+        "category": "Category",
+        "tags": "Tags",
+        "score": number(
+            plain(score.title),
+            format="%.3f",
+            help=f"Mean over the models and seeds shown; {score.better} is better. {plain(score.credit)}",
+        ),
+        "baseline": number(baseline, format="%.3f", width=88),
+        "candidate": number(candidate, format="%.3f", width=88),
+        "difference": number(
+            "Difference",
+            width=88,
+            format="%+.3f",
+            help=f"Candidate minus baseline; {'below' if score.lower_is_better else 'above'} 0 the candidate is better.",
+        ),
+        "emergence": number(
+            "Emergence",
+            format="%.0f",
+            help="Mean step at which the concepts that the prompt names emerge, never = the last step; lower is earlier.",
+        ),
+        "failed": number("Failed", format="%d"),
+    }
 
 
 def _open(keys: list[str], widget: str) -> None:
@@ -219,41 +244,36 @@ def _close() -> None:
 
 def one_prompt(page: Page, prompt: pd.Series) -> None:
     """One prompt: pictures, film strips, curves and scores, all models side by side."""
-    st.button(
-        "All prompts", icon=":material/arrow_back:", type="tertiary", on_click=_close, key="back"
-    )
-    controls.header(
-        f"Prompt {int(prompt['prompt_id'])}",
-        f"{controls.plain(str(prompt['source']))}, {controls.count(int(prompt['words']), 'word')}",
-    )
-    with st.container(border=True, key="prompt_text"):
-        st.text(controls.shorten(str(prompt["text"]), 600))
-        if len(str(prompt["text"])) > 600:
-            with st.expander("The whole text", icon=":material/notes:"):
-                st.code(str(prompt["text"]), language=None, wrap_lines=True, height=200)
-        if prompt["category"]:
-            st.badge(controls.plain(str(prompt["category"])), icon=":material/sell:", color="gray")
-    samples = queries.ask_scope(
-        page.snapshot, "prompt_samples", page.scope, prompt=int(prompt["prompt_id"])
-    )
-    if samples.empty:
-        controls.empty(
-            "No sample of this prompt within these filters.", "Show more models or seeds."
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "All prompts",
+            icon=":material/arrow_back:",
+            type="tertiary",
+            on_click=_close,
+            key="back",
         )
-        return
-    seed = controls.choose_seed(page)
-    frames = queries.ask_scope(
-        page.snapshot, "prompt_frames", page.scope, prompt=int(prompt["prompt_id"]), seed=seed
+        prompt_order.steps(page, str(prompt["prompt_key"]), _question(page))
+    header(
+        f"Prompt {int(prompt['prompt_id'])}",
+        f"{plain(str(prompt['source']))}, {count(int(prompt['words']), 'word')}",
     )
+    prompt_tags.choose(page.path, str(prompt["prompt_key"]))
+    _text(prompt)
+    samples = page.ask_scope("prompt_samples", prompt=int(prompt["prompt_id"]))
+    if samples.empty:
+        cards.empty("No sample of this prompt within these filters.", "Show more models or seeds.")
+        return
+    seed = choices.choose_seed(page)
+    frames = page.ask_scope("prompt_frames", prompt=int(prompt["prompt_id"]), seed=seed)
     side_by_side(page, samples, frames, seed)
     if len(frames):
-        with controls.card(
+        with cards.card(
             "Over the steps",
             key="strip",
             data=page.labelled(frames),
             help="The predicted clean image x0 at each step. Click a frame to go to its step.",
         ):
-            controls.strip(page, frames, key="prompt_strip")
+            step_pictures.strip(page, frames, "prompt_strip")
             st.caption(
                 f"Seed {seed}; at most 12 of the recorded steps. The outlined frame is "
                 "nearest to the chosen step; click another to go there."
@@ -262,64 +282,85 @@ def one_prompt(page: Page, prompt: pd.Series) -> None:
     seeds(page, samples)
 
 
+def _text(prompt: pd.Series) -> None:
+    """The prompt's text and category."""
+    with st.container(border=True, key="prompt_text"):
+        st.text(shorten(str(prompt["text"]), 600))
+        if len(str(prompt["text"])) > 600:
+            with st.expander("The whole text", icon=":material/notes:"):
+                st.code(str(prompt["text"]), language=None, wrap_lines=True, height=200)
+        if prompt["category"]:
+            st.badge(plain(str(prompt["category"])), icon=":material/sell:", color="gray")
+
+
 def side_by_side(page: Page, samples: pd.DataFrame, frames: pd.DataFrame, seed: int) -> None:
     """Every model's picture at the chosen step and at the end."""
-    own = samples[samples["seed"] == seed].set_index("model_id")
-    with controls.card(
+    at_seed = samples[samples["seed"] == seed].set_index("model_id")
+    with cards.card(
         "At the step",
         key="side",
-        help="Left: the predicted clean image at the chosen step. Right: the final image.",
+        help="Above: the predicted clean image at the chosen step. Below: the final image.",
     ):
-        grid = st.grid(min(len(page.models), 3), min_column_width=240)
-        for model_id, label in zip(
-            page.models["model_id"].astype(int), page.models["label"], strict=True
-        ):
-            with grid.cell():
-                controls.model_name(model_id, label)
-                _pictures(page, own, frames[frames["model_id"] == model_id], model_id, label)
+        done = at_seed[at_seed["status"] == "done"]
+        models = page.models[page.models["model_id"].isin(done.index)]
+        _absent(page, at_seed)
+        if models.empty:
+            return
+        cells = [
+            cell
+            for column, model in enumerate(models["model_id"].astype(int))
+            for cell in _cells(
+                column, page.last_of(model), done.loc[model], frames[frames["model_id"] == model]
+            )
+        ]
+        groups = [{"title": "At the step", "text": ""}, {"title": "Final image", "text": ""}]
+        step_pictures.show(
+            step_pictures.Sheet(
+                step_pictures.model_layers(models), groups, cells, "columns", 190, notes=True
+            ),
+            "side_pictures",
+        )
+        if frames.empty:
+            absent = shipped.left_out(str(page.study["environment"]))
+            st.caption(absent or "No frame was recorded.")
         st.caption(
-            f"{controls.place(page)}; seed {seed}. Similarity and CLIP score: cosine to "
-            "the prompt, higher is better."
+            f"{cards.step_text(page)}; seed {seed}. Similarity: cosine to "
+            f"the prompt, higher is better. Final: {plain(page.score.definition)}"
         )
 
 
-def _pictures(
-    page: Page, samples: pd.DataFrame, frames: pd.DataFrame, model_id: int, label: str
-) -> None:
-    if model_id not in samples.index:
-        st.caption(":material/pending: This sample is missing: it was not made yet.")
-        return
-    sample = samples.loc[model_id]
-    if sample["status"] != "done":
-        st.caption(":material/error: This sample failed:")
-        st.text(controls.shorten(str(sample["error"]), 300))
-        return
-    left, right = st.columns(2, gap="xsmall")
-    with left:
-        if len(frames):
-            frame = frames.loc[
-                (frames["step"] - page.progress * frames["step"].max()).abs().idxmin()
-            ]
-            controls.picture(frame["image"], f"{label} at step {frame['step']}")
-            st.caption(f"Step {int(frame['step'])}: {frame['similarity']:.3f}")
-        else:
-            st.caption("No frame was recorded.")
-    with right:
-        controls.picture(sample["image"], f"{label}, final image")
-        st.caption(f"Final: {sample['score']:.3f}")
-    if sample["notice"]:
-        st.caption(f":material/info: {controls.plain(str(sample['notice']))}")
+def _cells(
+    column: int, last: int, sample: pd.Series, frames: pd.DataFrame
+) -> list[step_pictures.Cell]:
+    """A model's picture at the chosen step, and its final image."""
+    image = bytes(sample["image"]) if pictures.is_image(sample["image"]) else b""
+    score = f"{sample['score']:.3f}" if pd.notna(sample["score"]) else "no score"
+    final = step_pictures.Frame(last, image, f"Final: {score}")
+    return [
+        step_pictures.Cell(column, 0, last, step_pictures.frames_of(frames)),
+        step_pictures.Cell(column, 1, last, [final]),
+    ]
 
 
-def concept_curves(page: Page, prompt_id: int) -> None:
-    """Similarity of this prompt's images to its concepts, over the steps."""
-    concepts = queries.ask_scope(page.snapshot, "prompt_concepts", page.scope, prompt=prompt_id)
-    if concepts.empty:
-        return
-    labels = {
-        0: "(whole prompt)",
-        **dict(zip(concepts["concept_id"].astype(int), concepts["name"], strict=True)),
-    }
+def _absent(page: Page, samples: pd.DataFrame) -> None:
+    """Which models have no image of the prompt, and why; what was noticed about those that have one."""
+    for model_id, label in zip(
+        page.models["model_id"].astype(int), page.models["label"], strict=True
+    ):
+        sample = samples.loc[model_id] if model_id in samples.index else None
+        if sample is None:
+            model_name(model_id, label)
+            st.caption(":material/pending: This sample is missing: it has not been sampled yet.")
+        elif sample["status"] != "done":
+            model_name(model_id, label)
+            st.caption(":material/error: This sample failed:")
+            st.text(shorten(str(sample["error"]), 300))
+        elif sample["notice"]:
+            st.caption(f":material/info: {plain(label)}: {plain(str(sample['notice']))}")
+
+
+def _choose_concepts(concepts: pd.DataFrame, labels: dict[int, str]) -> list[int]:
+    """The concepts that the reader chose, else the whole prompt and those that it names."""
     named = concepts[concepts["named"]] if concepts["named"].any() else concepts
     chosen = st.multiselect(
         "Concepts",
@@ -330,55 +371,68 @@ def concept_curves(page: Page, prompt_id: int) -> None:
         max_selections=MOST_CURVES,
         placeholder="The whole prompt, and the concepts that it names",
     )
-    ids = [int(i) for i in chosen] or [0, *named["concept_id"].astype(int)][:MOST_CURVES]
-    data = queries.ask_scope(
-        page.snapshot, "prompt_curves", page.scope, prompt=prompt_id, concepts=ids
-    )
-    table = page.placed(page.labelled(data)).rename(columns={"seeds": "prompts"})
+    return [int(i) for i in chosen] or [0, *named["concept_id"].astype(int)][:MOST_CURVES]
+
+
+def concept_curves(page: Page, prompt_id: int) -> None:
+    """Similarity of this prompt's images to its concepts, over the steps."""
+    concepts = page.ask_scope("prompt_concepts", prompt=prompt_id)
+    if concepts.empty:
+        return
+    labels = {
+        0: "(whole prompt)",
+        **dict(zip(concepts["concept_id"].astype(int), concepts["name"], strict=True)),
+    }
+    ids = _choose_concepts(concepts, labels)
+    rows = page.ask_scope("prompt_curves", prompt=prompt_id, concepts=ids)
+    table = page.placed(page.labelled(rows))
     table["concept"] = table["concept_id"].map(labels)
-    axis = charts.AXES["Step"]
-    with controls.card(
+    with cards.card(
         "Concepts over the steps",
         key="curves",
-        data=table.rename(columns={"prompts": "seeds"}),
+        data=table,
         help="Cosine between the predicted clean image and the concept, -1 to 1. Higher "
-        "means that it is seen more.",
+        "means that the concept is seen more.",
     ):
-        controls.legend(page.models)
+        legend(page.models)
         grid = st.grid(3, min_column_width=260)
         for number, concept_id in enumerate(ids):
-            own = table[table["concept_id"] == concept_id]
-            if own.empty:
-                continue
-            with grid.cell():
-                st.markdown(f"**{controls.plain(labels[concept_id])}**")
-                controls.draw(
-                    charts.curves(
-                        own,
-                        page.models,
-                        axis,
-                        "Similarity  ↑",
-                        marker=page.marker(axis),
-                        look=page.look,
-                        height=210,
-                        spread="seeds",
-                    ),
-                    key=f"curve{number}",
-                    on_click=controls.to_step(page),
-                    alt=f"Similarity to {labels[concept_id]} over the steps",
-                )
+            curves = table[table["concept_id"] == concept_id]
+            if len(curves):
+                with grid.cell():
+                    _curve(page, curves, labels[concept_id], number)
         st.caption(
-            f"One prompt: mean of {controls.count(len(page.scope.seeds), 'seed')}, band "
-            f"from the lowest to the highest seed (no confidence interval). {controls.STEP_CLICK}"
+            f"One prompt: mean of {count(len(page.scope.seeds), 'seed')}, band "
+            f"from the lowest to the highest seed (no confidence interval). {drawing.STEP_CLICK}"
         )
+
+
+def _curve(page: Page, rows: pd.DataFrame, concept: str, number: int) -> None:
+    axis = axes_charts.AXES["Step"]
+    st.markdown(f"**{plain(concept)}**")
+    drawing.draw(
+        curves_charts.curves(
+            rows.rename(columns={"seeds": "prompts"}),
+            page.models,
+            axis,
+            "Similarity  ↑",
+            marker=page.marker(axis),
+            look=page.look,
+            height=210,
+            spread="seeds",
+        ),
+        key=f"curve{number}",
+        on_click=drawing.to_step(page),
+        alt=f"Similarity to {concept} over the steps",
+    )
 
 
 def seeds(page: Page, samples: pd.DataFrame) -> None:
     """Every sample of the prompt, seed by seed."""
-    with controls.card("Every seed", key="seeds", data=samples):
+    with cards.card("Every seed", key="seeds", data=samples):
         table = samples.assign(
             picture=[
-                charts.data_url(bytes(image)) if controls.is_image(image) else None
+                images_charts.data_url(bytes(image)) if pictures.is_image(image) else None
                 for image in samples["image"]
             ],
         )
@@ -391,7 +445,7 @@ def seeds(page: Page, samples: pd.DataFrame) -> None:
                 "picture": st.column_config.ImageColumn("Image", width=76),
                 "model": "Model",
                 "seed": "Seed",
-                "score": st.column_config.NumberColumn("CLIP score", format="%.4f"),
+                "score": st.column_config.NumberColumn(plain(page.score.title), format="%.4f"),
                 "status": "Status",
                 "error": "Error",
                 "notice": "Notice",
@@ -400,4 +454,4 @@ def seeds(page: Page, samples: pd.DataFrame) -> None:
         )
 
 
-show(controls.current())
+show(current())

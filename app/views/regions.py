@@ -1,48 +1,54 @@
-"""Regions: where each tool says that a denoising step looks, and whether the tools agree."""
+"""Regions: the saliency maps of every tool at each denoising step, and whether the tools agree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import charts_explain
-import controls
 import numpy as np
 import pandas as pd
-import queries
 import streamlit as st
-import uncertainty
-from controls import BIND, Page
+
+from app.analysis import agreement as agreements
+from app.analysis import words as analysis
+from app.charts import images, saliency, tools
+from app.charts.axes import thin
+from app.ui import cards, choices, drawing, map_pictures, queries
+from app.ui.map_pictures import Asked
+from app.ui.page import BIND, Page, current, header
+from app.ui.text import plain
 
 MOST_STEPS = 11
 MOST_WORDS = 10
+PICTURE = "Image x0"
 TOOL_HELP = (
-    "DF-RISE: regions whose own content keeps the prediction alike when the rest is masked. DF-CAM: regions "
-    "that the denoiser's inner features stand for. LIME: superpixels that move the prediction. Attention, "
-    "relevance: where the prompt's words act. Random: what chance looks like."
+    "DF-RISE: regions that keep the prediction similar when the rest is masked. DF-CAM: regions that the denoiser's "
+    "inner features respond to. LIME: superpixels that change the prediction. Attention, relevance: regions that the "
+    "prompt's words act on. Random: a random map, for comparison."
 )
 AGREEMENT_HELP = (
     "Spearman: rank correlation of two maps over the pixels, -1 to 1. IoU: overlap of their top 20 % of pixels, "
-    "0 to 1; two random maps have about 0.11. Higher means that the tools point to the same regions."
+    "0 to 1; two random maps have about 0.11. Higher means that the tools mark the same regions."
 )
-SCALES = ("One per row", "Each map its own")
+SCALES = (saliency.PER_ROW, saliency.PER_MAP)
 
 
 def show(page: Page) -> None:
     """The whole view."""
-    controls.header("Regions", "Where does each step look, and do the tools agree about it?")
+    header("Regions", "Which regions does each step depend on, and do the tools agree?")
     prompts = queries.ask_scope(page.snapshot, "explained_prompts", page.scope)
     if prompts.empty:
-        controls.empty(
+        cards.empty(
             "No saliency maps within these filters.",
-            "Clear a filter in the sidebar, or add df-cam, df-rise, lime, attention or relevance (with "
+            "Clear a filter in the sidebar, or add df-cam, df-rise, lime, attention, relevance or concept-attention (with "
             "maps = true) to the measures of the study file and run it again.",
         )
         return
     prompt, seed = choose(page, prompts)
     overlay, scale = display()
     maps = _read(page, prompt, seed, words=False)
-    if maps.empty:
-        controls.empty(
+    of_words = _read(page, prompt, seed, words=True)
+    if maps.empty and of_words.empty:
+        cards.empty(
             "No maps of this prompt and seed.",
             "Tools can be limited to some seeds and models: choose another seed or prompt.",
             icon=":material/image_not_supported:",
@@ -51,17 +57,18 @@ def show(page: Page) -> None:
         frames = queries.ask_scope(
             page.snapshot, "prompt_frames", page.scope, prompt=prompt, seed=seed
         )
-        at_the_step(page, maps, frames, overlay, scale)
-        over_the_steps(page, maps, frames, overlay, scale)
-        words(page, prompt, seed, frames, overlay)
+        if len(maps):
+            at_the_step(page, maps, frames, Asked(prompt, seed, overlay, scale))
+            over_the_steps(page, maps, frames, overlay, scale)
+        words(page, of_words, prompt, frames, overlay)
     agreement(page)
 
 
 def choose(page: Page, prompts: pd.DataFrame) -> tuple[int, int]:
     """The prompt and the seed whose maps are shown."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        prompt = controls.choose_prompt(prompts)
-        seed = controls.choose_seed(page)
+        prompt = choices.choose_prompt(prompts)
+        seed = choices.choose_seed(page)
     return prompt, seed
 
 
@@ -83,7 +90,7 @@ def display() -> tuple[bool, str]:
             required=True,
             key="scale",
             bind=BIND,
-            help="One scale across a row makes its maps comparable; a scale for each map shows weak ones.",
+            help="One scale across a row: its maps are comparable. A scale for each map: weak maps are visible.",
         )
     return shown != "Map alone", scale or SCALES[0]
 
@@ -93,7 +100,7 @@ def _read(page: Page, prompt: int, seed: int, *, words: bool) -> pd.DataFrame:
         page.snapshot, "region_maps", page.scope, prompt=prompt, seed=seed, words=words
     )
     table = page.labelled(table)
-    return table.assign(values=[charts_explain.read_map(row) for _, row in table.iterrows()])
+    return table.assign(values=[saliency.read_map(row) for _, row in table.iterrows()])
 
 
 def _nearest(page: Page, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -133,20 +140,15 @@ def draw(
         row, column, url, note, step, range.
     """
     under = _under(frames)
-    own = scale == SCALES[1]
-    low = table["values"].map(np.min)
-    high = table["values"].map(np.max)
-    if not own:
-        low, high = (
-            low.groupby(table[row]).transform("min"),
-            high.groupby(table[row]).transform("max"),
-        )
+    limits = saliency.colour_limits(
+        table["values"], None if scale == saliency.PER_MAP else table[row]
+    )
+    keys = zip(table["model_id"].astype(int), table["step"].astype(int), strict=True)
+    backgrounds = [under.get(key) if overlay else None for key in keys]
     urls = [
-        charts_explain.draw_map(
-            values, first, last, under.get((int(model), int(step))) if overlay else None
-        )
-        for values, first, last, model, step in zip(
-            table["values"], low, high, table["model_id"], table["step"], strict=True
+        images.data_url(saliency.paint(values, low, high, background))
+        for values, low, high, background in zip(
+            table["values"], limits["low"], limits["high"], backgrounds, strict=True
         )
     ]
     spans = [f"{v.min():.3g} to {v.max():.3g}" for v in table["values"]]
@@ -168,7 +170,7 @@ def pictures(frames: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
         {
             "row": row,
             "column": frames[column].to_numpy(),
-            "url": [charts_explain.data_url(bytes(image)) for image in frames["image"]],
+            "url": [images.data_url(bytes(image)) for image in frames["image"]],
             "note": "Predicted clean image",
             "step": frames["step"].to_numpy(),
             "range": "",
@@ -178,65 +180,48 @@ def pictures(frames: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
 
 def _row_names(table: pd.DataFrame, scale: str) -> pd.Series:
     """A tool's name, and under it the values of its colour scale."""
-    title = table["method"].map(charts_explain.tool_title)
+    title = table["method"].map(tools.tool_title)
     if scale == SCALES[1]:
         return title
-    low = table["values"].map(np.min).groupby(table["method"]).transform("min")
-    high = table["values"].map(np.max).groupby(table["method"]).transform("max")
-    return title + [f"\n{a:.2g} to {b:.2g}" for a, b in zip(low, high, strict=True)]
+    limits = saliency.colour_limits(table["values"], table["method"])
+    return title + [
+        f"\n{a:.2g} to {b:.2g}" for a, b in zip(limits["low"], limits["high"], strict=True)
+    ]
 
 
 def _rows_in_order(table: pd.DataFrame, column: str) -> list[str]:
     names = table.drop_duplicates("method").set_index("method")[column]
-    return [names[method] for method in charts_explain.tool_order(list(names.index))]
+    return [names[method] for method in tools.tool_order(list(names.index))]
 
 
-def at_the_step(
-    page: Page, maps: pd.DataFrame, frames: pd.DataFrame, overlay: bool, scale: str
-) -> None:
-    """Every tool's map at the chosen step, a column for each model."""
-    near = _nearest(page, maps, ["model_id", "method"]).copy()
-    near["name"] = _row_names(near, scale)
-    near["note"] = near["method"].map(charts_explain.tool_title) + ", " + near["model"]
-    shown = page.labelled(_nearest(page, frames, ["model_id"])) if len(frames) else frames
-    image = "Image x0"
-    parts = [draw(near, "name", "model", frames, overlay, scale)]
-    if len(shown):
-        parts.insert(0, pictures(shown, image, "model"))
-    columns = [label for label in page.models["label"] if label in set(near["model"])]
-    rows = ([image] if len(shown) else []) + _rows_in_order(near, "name")
-    data = pd.concat(parts, ignore_index=True)
-    data = data[data["column"].isin(columns)]
-    with controls.card(
-        "Every tool at the step",
+def at_the_step(page: Page, maps: pd.DataFrame, frames: pd.DataFrame, asked: Asked) -> None:
+    """Every tool's map at the chosen step, a column for each model; the maps follow the step in the browser."""
+    near = _nearest(page, maps, ["model_id", "method"])
+    with cards.card(
+        "Every tool at the chosen step",
         key="regions_step",
-        data=_numbers(near),
+        data=lambda: _numbers(near),
         help=TOOL_HELP,
     ):
-        controls.draw(
-            charts_explain.tiles(
-                data,
-                rows,
-                columns=columns,
-                bar="Saliency",
-                cell=108,
-                look=page.look,
-            ),
-            key="regions_step",
-            alt="Saliency maps of every tool and model at the chosen step",
-        )
+        map_pictures.at_the_step(page, maps, frames, asked)
         steps = sorted({int(s) for s in near["step"]})
         st.caption(
-            f"{controls.place(page)}; the maps are of the nearest explained "
+            f"{cards.step_text(page)}; the maps are of the nearest explained "
             f"{'step' if len(steps) == 1 else 'steps'} ({', '.join(map(str, steps))}). "
-            f"{_scale_text(scale)} A blank tile: the tool was not run on this model."
+            f"{_scale_text(asked.scale, SHEET_SCALE)} A blank tile: the tool was not run on this model."
         )
 
 
-def _scale_text(scale: str) -> str:
+SHEET_SCALE = "One colour scale for each row, over all of its steps and models: its lowest and highest values are beside the tool's name."
+ROW_SCALE = (
+    "One colour scale across each row; its lowest and highest values are below the tool's name."
+)
+
+
+def _scale_text(scale: str, shared: str = ROW_SCALE) -> str:
     if scale == SCALES[1]:
-        return "Each map from its own lowest (dark) to its own highest value (bright)."
-    return "One colour scale across each row; its values stand under the tool's name."
+        return "Each map is scaled from its lowest (dark) to its highest value (bright)."
+    return shared
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
@@ -254,166 +239,176 @@ def over_the_steps(
     page: Page, maps: pd.DataFrame, frames: pd.DataFrame, overlay: bool, scale: str
 ) -> None:
     """One model's maps over all explained steps, a row for each tool."""
-    with controls.card(
+    with cards.card(
         "Over the steps",
         key="regions_steps",
         help="Click a tile to go to its step. " + TOOL_HELP,
         data=lambda: _numbers(maps),
     ):
-        model = controls.choose_model(page, "regions_model")
-        own = maps[maps["model_id"] == model].copy()
-        if own.empty:
+        model = choices.choose_model(page, "regions_model")
+        model_maps = maps[maps["model_id"] == model]
+        if model_maps.empty:
             st.caption("No tool was run on this model, prompt and seed.")
             return
-        kept = charts_explain.thin([int(s) for s in own["step"].unique()], MOST_STEPS)
-        own = own[own["step"].isin(kept)]
-        own["name"] = _row_names(own, scale)
-        own["note"] = own["method"].map(charts_explain.tool_title)
-        seen = frames[(frames["model_id"] == model) & frames["step"].isin(kept)]
-        image = "Image x0"
-        parts = [draw(own, "name", "step", frames, overlay, scale)]
-        if len(seen):
-            parts.insert(0, pictures(seen, image, "step"))
-        rows = ([image] if len(seen) else []) + _rows_in_order(own, "name")
-        nearest = min(kept, key=lambda s: abs(s - page.progress * page.last_of(model)))
-        controls.draw(
-            charts_explain.tiles(
-                pd.concat(parts, ignore_index=True),
+        steps = thin([int(s) for s in model_maps["step"].unique()], MOST_STEPS)
+        model_maps = model_maps[model_maps["step"].isin(steps)]
+        model_maps = model_maps.assign(
+            name=_row_names(model_maps, scale), note=model_maps["method"].map(tools.tool_title)
+        )
+        seen = frames[(frames["model_id"] == model) & frames["step"].isin(steps)]
+        data, rows = _with_pictures(model_maps, seen, "step", frames, overlay, scale)
+        drawing.draw(
+            images.tiles(
+                data,
                 rows,
-                columns=kept,
+                columns=steps,
                 column_title="Step  (noise → image)",
                 bar="Saliency",
-                marker=nearest,
-                look=page.look,
+                marker=min(steps, key=lambda s: abs(s - page.progress * page.last_of(model))),
                 clickable=True,
                 cell=82,
             ),
             key="regions_steps",
-            on_click=controls.to_step(page, model),
+            on_click=drawing.to_step(page, model),
             alt="Saliency maps of every tool over the steps",
         )
         st.caption(
-            f"{controls.plain(page.label(model))}. {_scale_text(scale)} Click a tile to go to its step."
+            f"{plain(page.label(model))}. {_scale_text(scale)} Click a tile to go to its step."
         )
 
 
-def words(page: Page, prompt: int, seed: int, frames: pd.DataFrame, overlay: bool) -> None:
-    """Where each word of the prompt acts at the chosen step."""
-    maps = _read(page, prompt, seed, words=True)
+def _with_pictures(
+    maps: pd.DataFrame,
+    seen: pd.DataFrame,
+    column: str,
+    frames: pd.DataFrame,
+    overlay: bool,
+    scale: str,
+) -> tuple[pd.DataFrame, list[str]]:
+    """The tiles of the maps below a row of their pictures, and the rows from top to bottom."""
+    tiles, rows = draw(maps, "name", column, frames, overlay, scale), _rows_in_order(maps, "name")
+    if seen.empty:
+        return tiles, rows
+    top = pictures(seen, PICTURE, column)
+    return pd.concat([top, tiles], ignore_index=True), [PICTURE, *rows]
+
+
+def words(page: Page, maps: pd.DataFrame, prompt: int, frames: pd.DataFrame, overlay: bool) -> None:
+    """The map of each word of the prompt, or of each concept, at the chosen step."""
     if maps.empty:
         return
-    with controls.card(
-        "Where each word acts",
+    with cards.card(
+        "Map of each word or concept",
         key="regions_words",
         data=lambda: _numbers(maps),
         help="Attention: the softmax weight that image positions give to the word, averaged over heads and layers. "
-        "Relevance: attention weighted by its gradient and followed through the layers (Chefer et al. 2021).",
+        "Relevance: attention weighted by its gradient and propagated through the layers (Chefer et al. 2021). "
+        "ConceptAttention: the softmax over the concepts of a family, where attention outputs are those of the concept "
+        "(Helbling et al. 2025); also of concepts that the prompt does not name.",
     ):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            sources = charts_explain.tool_order(list(maps["method"]))
-            method = st.segmented_control(
-                "Source",
-                sources,
-                format_func=charts_explain.tool_title,
-                default=sources[0],
-                required=True,
-                key="word_method",
-                bind=BIND,
-            )
+        method = _choose_word_source(maps)
         near = _nearest(page, maps[maps["method"] == method], ["model_id"]).copy()
-        near["note"] = near["word"]
         order = _words_in_order(page, prompt, near)
-        near = near[near["word"].isin(order)]
-        near["name"] = near["model"]
+        near = near[near["word"].isin(order)].assign(note=near["word"], name=near["model"])
         rows = [label for label in page.models["label"] if label in set(near["model"])]
-        controls.draw(
-            charts_explain.tiles(
-                draw(near, "name", "word", frames, overlay, SCALES[0]),
+        drawing.draw(
+            images.tiles(
+                draw(near, "name", "word", frames, overlay, saliency.PER_ROW),
                 rows,
                 columns=order,
-                bar=f"{charts_explain.tool_title(str(method))} per word",
-                look=page.look,
+                bar=f"{tools.tool_title(method)} per word",
                 cell=92,
             ),
             key="regions_words",
             alt="Map of every word at the chosen step",
         )
-        steps = sorted({int(s) for s in near["step"]})
         st.caption(
-            f"Nearest recorded step: {', '.join(map(str, steps))}. One colour scale across each row, so that a "
-            "dark tile is a word that gets little."
+            f"Nearest recorded step: {_listed(near['step'])}. One colour scale across each row: a dark tile is a word "
+            "or concept with low values."
         )
+
+
+def _choose_word_source(maps: pd.DataFrame) -> str:
+    """Attention, relevance or concepts."""
+    sources = tools.tool_order(list(maps["method"]))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.segmented_control(
+            "Source",
+            sources,
+            format_func=tools.tool_title,
+            default=sources[0],
+            required=True,
+            key="word_method",
+            bind=BIND,
+        )
+    return str(chosen or sources[0])
 
 
 def _words_in_order(page: Page, prompt: int, near: pd.DataFrame) -> list[str]:
-    """The words with a map in the prompt's order; articles last to go where there is no room."""
-    text = queries.ask(page.snapshot, "prompt_texts", prompts=[prompt])["text"].iloc[0].split()
-    present = list(dict.fromkeys(near["word"]))
-    bare = [word.strip(".,;:!?\"'()").lower() for word in text]
-
-    def place(word: str) -> int:
-        base = word.split(" (")[0].lower()
-        return bare.index(base) if base in bare else len(bare)
-
-    ordered = sorted(present, key=place)
-    small = {"a", "an", "the", "of", "on", "in", "and", "with", "to", "at"}
-    telling = [word for word in ordered if word.split(" (")[0].lower() not in small]
-    return (telling or ordered)[:MOST_WORDS]
+    """The words with a map in the prompt's order, without articles and prepositions."""
+    text = queries.ask(page.snapshot, "prompt_texts", prompts=[prompt])["text"].iloc[0]
+    return analysis.telling(analysis.in_prompt_order(text, near["word"]), MOST_WORDS)
 
 
 def agreement(page: Page) -> None:
-    """How far the tools' maps agree at the chosen step, over the prompt set."""
-    data = queries.ask_scope(page.snapshot, "agreement", page.scope)
+    """How far the tools' maps agree, at the chosen step or over all steps, over the prompt set."""
+    data = page.labelled(agreements.pairs(page.ask_scope))
     if data.empty:
         return
-    with controls.card(
-        "Do the tools agree?",
-        key="agreement",
-        data=lambda: page.labelled(data),
-        help=AGREEMENT_HELP,
-    ):
-        model = controls.choose_model(page, "agreement_model")
-        own = data[data["model_id"] == model]
-        if own.empty:
+    with cards.card("Agreement of the tools", key="agreement", data=data, help=AGREEMENT_HELP):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            model = choices.choose_model(page, "agreement_model")
+            steps = st.segmented_control(
+                "Steps", STEPS, default=STEPS[0], required=True, key="agreement_steps", bind=BIND
+            )
+        rows = data[data["model_id"] == model]
+        if rows.empty:
             st.caption("No two tools were run on the same step of this model.")
             return
-        near = _nearest(page, own, ["model_id", "method_a", "method_b"])
-        left, right = st.columns(2)
-        for place, measure, title, domain in (
-            (left, "spearman", "Spearman  ↑", (-0.2, 1.0)),
-            (right, "iou", "IoU of the top 20 %  ↑", (0.0, 1.0)),
-        ):
-            with place:
-                controls.draw(
-                    charts_explain.matrix(
-                        _pairs(near, measure), title, domain=domain, look=page.look
-                    ),
-                    key=f"agreement_{measure}",
-                    alt=f"Agreement of the tools' maps: {title}",
-                )
-        steps = _listed(near["step"])
+        whole = rows["step"] == agreements.ALL_STEPS
+        if steps == STEPS[1]:
+            shown, where = rows[whole], "All explained steps, averaged"
+        else:
+            shown = _nearest(page, rows[~whole], ["model_id", "method_a", "method_b"])
+            where = f"Nearest explained step: {_listed(shown['step'])}"
+        _matrices(page, shown)
         st.caption(
-            f"Nearest explained step: {steps}. Mean over {int(near['n'].min())} to {int(near['n'].max())} prompts, "
+            f"{where}. Mean over {int(shown['prompts'].min())} to {int(shown['prompts'].max())} prompts, "
             "seeds averaged; 95 % t interval over prompts in the tooltip and the CSV."
         )
+
+
+STEPS = ("At the step", "All steps")
+# Measure, its limits, the colour bar's title and the scale.
+AGREEMENTS = (
+    ("spearman", ("low", "high"), "Spearman  ↑", (-0.2, 1.0)),
+    ("iou", ("iou_low", "iou_high"), "IoU of the top 20 %  ↑", (0.0, 1.0)),
+)
+
+
+def _matrices(page: Page, rows: pd.DataFrame) -> None:
+    """Spearman and IoU of every pair of tools, side by side."""
+    for column, (measure, limits, title, domain) in zip(st.columns(2), AGREEMENTS, strict=True):
+        pairs = pd.DataFrame(
+            {
+                "first": rows["method_a"].map(tools.tool_title),
+                "second": rows["method_b"].map(tools.tool_title),
+                "value": rows[measure],
+                "low": rows[limits[0]],
+                "high": rows[limits[1]],
+                "n": rows["prompts"],
+            }
+        ).dropna(subset=["value"])
+        with column:
+            drawing.draw(
+                tools.matrix(pairs, title, domain=domain),
+                key=f"agreement_{measure}",
+                alt=f"Agreement of the tools' maps: {title}",
+            )
 
 
 def _listed(steps: Sequence[int] | pd.Series) -> str:
     return ", ".join(str(int(step)) for step in sorted(set(steps)))
 
 
-def _pairs(near: pd.DataFrame, measure: str) -> pd.DataFrame:
-    low, high = uncertainty.t_limits(near[measure], near[f"{measure}_sd"], near["n"])
-    return pd.DataFrame(
-        {
-            "first": near["method_a"].map(charts_explain.tool_title),
-            "second": near["method_b"].map(charts_explain.tool_title),
-            "value": near[measure],
-            "low": low,
-            "high": high,
-            "n": near["n"],
-        }
-    ).dropna(subset=["value"])
-
-
-show(controls.current())
+show(current())

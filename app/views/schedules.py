@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import charts
-import charts_explain
-import controls
 import pandas as pd
-import queries
-import role_panels
-import slices
 import streamlit as st
-import uncertainty
-from controls import BIND, Page
 
-AXES = ("Timestep", "Log-SNR", "Step")
+from app.analysis import comparison, schedules, slices, uncertainty, words
+from app.charts import curves as curve_charts
+from app.charts import words as word_charts
+from app.charts.axes import AXES as ALL_AXES
+from app.charts.axes import Axis
+from app.charts.rows import forest
+from app.charts.schedules import schedule_ticks
+from app.ui import cards, choices, drawing, queries, role_panels, step_pictures, text
+from app.ui.page import BIND, Page, current, header
+
+AXES = ("Log-SNR", "Timestep", "Step")
 SCHEDULE_HELP = (
-    "Uniform: evenly spaced timesteps. Early: exponentially dense near the noise, where the layout is made. Late: "
-    "dense near the image, where detail is made (Park et al. 2024). The timesteps are those that the scheduler "
-    "really used."
+    "Uniform: evenly spaced timesteps. Early: exponentially dense near the noise, where the layout forms. Late: "
+    "dense near the image, where detail forms (Park et al. 2024). The timesteps are those that the scheduler used."
 )
 SIMILARITY_HELP = (
     "Cosine between the CLIP embeddings of the predicted clean image and of the concept's phrasings, -1 to 1. "
@@ -30,37 +31,28 @@ MOST_PROMPTS = 8
 
 def show(page: Page) -> None:
     """The whole view."""
-    controls.header(
-        "Schedules", "What does a timestep stand for? The same model, sampled at other timesteps."
+    header(
+        "Schedules",
+        "What does a timestep stand for? The same model under several timestep schedules.",
     )
-    groups = comparable(page.models)
+    groups = schedules.comparable(page.models)
     if not groups:
-        controls.empty(
+        cards.empty(
             "No model was sampled under two schedules within these filters.",
             'Give the study a second entry of the same model with schedule = "early" or "late" (or another '
             "scheduler); data/studies/demo.toml shows how.",
             icon=":material/schedule:",
         )
         return
-    page, axis = choose(page, groups)
+    every, (page, axis) = page, choose(page, groups)
     timesteps(page, axis)
     pictures(page)
     roles(page, axis)
     concepts(page, axis)
-    scores(page)
+    scores(page, every)
 
 
-def comparable(models: pd.DataFrame) -> dict[str, list[int]]:
-    """Models (by their first entry's label) that stand in the study with two schedules or more."""
-    groups = {}
-    for _, own in models.groupby(["source", "revision"], sort=False):
-        ways = own[["schedule", "scheduler", "gamma", "steps"]].astype(str).drop_duplicates()
-        if len(ways) > 1:
-            groups[str(own["label"].iloc[0])] = [int(i) for i in own["model_id"]]
-    return groups
-
-
-def choose(page: Page, groups: dict[str, list[int]]) -> tuple[Page, charts.Axis]:
+def choose(page: Page, groups: dict[str, list[int]]) -> tuple[Page, Axis]:
     """The page, narrowed to the entries of one model, and the horizontal axis."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         name = next(iter(groups))
@@ -73,46 +65,53 @@ def choose(page: Page, groups: dict[str, list[int]]) -> tuple[Page, charts.Axis]
             required=True,
             key="schedule_axis",
             bind=BIND,
-            help="At the same timestep (or log-SNR) all schedules hold equally much noise.",
+            help="At the same timestep (or log-SNR) all schedules have the same amount of noise.",
         )
     ids = groups.get(str(name)) or next(iter(groups.values()))
     scope = replace(page.scope, models=tuple(ids))
     narrowed = replace(
         page,
-        models=page.models[page.models["model_id"].isin(ids)],
         steps=page.steps[page.steps["model_id"].isin(ids)],
         scope=scope,
     )
-    return narrowed, charts.AXES[axis or AXES[0]]
+    return narrowed, ALL_AXES[axis or AXES[0]]
 
 
-def timesteps(page: Page, axis: charts.Axis) -> None:
+def timesteps(page: Page, axis: Axis) -> None:
     """Where the steps of each schedule stand on the noise scale."""
     data = page.steps.merge(
         page.models[["model_id", "label", "scheduler", "schedule", "gamma"]], on="model_id"
     ).rename(columns={"label": "model"})
     ways = [
-        f"{controls.plain(row.label)}: {controls.plain(row.scheduler)}, {controls.plain(row.schedule)}"
+        f"{text.plain(row.label)}: {text.plain(row.scheduler)}, {text.plain(row.schedule)}"
         + (f" (gamma {row.gamma:g})" if pd.notna(row.gamma) else "")
+        + _last_timestep(page, int(row.model_id))
         for row in page.models.itertuples()
     ]
-    controls.figure(
-        "Where the steps are",
-        charts_explain.schedule_ticks(data, page.models, axis, look=page.look),
+    cards.figure(
+        "Timesteps of each schedule",
+        schedule_ticks(data, page.models, axis, look=page.look),
         data,
-        f"One tick per denoiser call. {'; '.join(ways)}. {controls.STEP_CLICK}",
+        f"One tick per denoiser call. {'; '.join(ways)}. A schedule whose last call is above t = 0 removes the noise of that "
+        f"timestep in one last step. {drawing.STEP_CLICK}",
         key="timesteps",
-        on_click=controls.to_step(page),
+        on_click=drawing.to_step(page),
         help=SCHEDULE_HELP,
     )
 
 
+def _last_timestep(page: Page, model_id: int) -> str:
+    """Where a schedule's last denoiser call stands: early and late sampling never reach t = 0."""
+    steps = page.steps.loc[page.steps["model_id"] == model_id, "timestep"]
+    return f", last call at t = {steps.iloc[-1]:.0f}" if len(steps) else ""
+
+
 def pictures(page: Page) -> None:
     """The same prompts and seed under each schedule: final images, or those at the chosen step."""
-    with controls.card(
+    with cards.card(
         "The same prompts under each schedule",
         key="schedule_images",
-        help="Same prompt, same starting noise, other timesteps.",
+        help="Same prompt, same initial noise, different timesteps.",
     ):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             mode = st.segmented_control(
@@ -123,73 +122,62 @@ def pictures(page: Page) -> None:
                 key="schedule_mode",
                 bind=BIND,
             )
-            seed = controls.choose_seed(page)
-        images = queries.ask_scope(
-            page.snapshot, "gallery", page.scope, seed=seed, number=MOST_PROMPTS
-        )
-        if len(images) and mode == "At the step":
-            ids = images["prompt_id"].unique().tolist()
-            texts = dict(zip(images["prompt_id"], images["text"], strict=True))
-            images = page.labelled(
-                queries.ask_scope(
-                    page.snapshot,
-                    "frames",
-                    page.scope,
-                    prompts=ids,
-                    seed=seed,
-                    progress=page.progress,
-                )
-            )
-            images["text"] = images["prompt_id"].map(texts)
+            seed = choices.choose_seed(page)
+        final = mode != "At the step"
+        images = _images(page, seed, final=final)
         if images.empty:
-            st.caption("No prompt that every schedule has done, or no frames were recorded.")
+            st.caption("No prompt is finished under every schedule, or no frames were recorded.")
             return
-        images = page.labelled(images.drop(columns="model", errors="ignore"))
-        event = controls.draw(
-            charts.contact_sheet(images, page.models, look=page.look),
-            key="schedule_images",
-            on_select="rerun",
-            alt="Images of the same prompts under each schedule",
-        )
-        controls.open_prompt(event)
-        where = "Final images" if mode != "At the step" else controls.place(page)
+        if final:
+            step_pictures.finals_sheet(page, images, "schedule_sheet")
+        else:
+            texts = dict(zip(images["prompt_id"], images["text"], strict=True))
+            step_pictures.prompts_sheet(page, images, texts, "schedule_sheet")
+        where = "Final images" if final else cards.step_text(page)
         st.caption(f"{where}, seed {seed}. Click an image to open its prompt.")
 
 
-def roles(page: Page, axis: charts.Axis) -> None:
-    """Word relevance per role, over the steps and in all."""
-    sources = queries.ask_scope(page.snapshot, "word_sources", page.scope)
-    if sources.empty:
+def _images(page: Page, seed: int, *, final: bool) -> pd.DataFrame:
+    """The images of some prompts that every schedule has finished: the final ones, or those at the chosen step."""
+    images = page.ask_scope("gallery", seed=seed, number=MOST_PROMPTS)
+    if final or images.empty:
+        return page.labelled(images)
+    texts = dict(zip(images["prompt_id"], images["text"], strict=True))
+    frames = page.ask_scope("frames_over", prompts=list(texts), seed=seed)
+    return page.labelled(frames.assign(text=frames["prompt_id"].map(texts)))
+
+
+def roles(page: Page, axis: Axis) -> None:
+    """Word values per role, over the steps and averaged over them."""
+    recorded = words.sources(page.ask_scope)
+    if recorded.empty or role_panels.said_unknown(recorded["source"]):
         return
-    source = "relevance" if "relevance" in set(sources["source"]) else "attention"
-    group = sources.loc[sources["source"] == source, "layer_group"].iloc[0]
-    asked = {"source": source, "layer_group": group}
-    data = queries.ask_scope(page.snapshot, "role_curves", page.scope, **asked)
-    sums = queries.ask_scope(page.snapshot, "role_sums", page.scope, **asked)
+    source = words.default_source(recorded["source"])
+    group = str(recorded.loc[recorded["source"] == source, "layer_group"].iloc[0])
+    data = words.role_curves(page.ask_scope, source, group, total=True)
     if data.empty:
         return
-    table = role_panels.role_table(page, data, "total")
+    table = page.placed(page.labelled(data))
     what = "Word relevance" if source == "relevance" else "Attention"
-    with controls.card(
+    with cards.card(
         f"{what} per role under each schedule", key="schedule_roles", data=table, help=ROLE_HELP
     ):
-        controls.legend(page.models)
+        text.legend(page.models)
         role_panels.role_grid(page, table, source, axis)
         st.caption(
-            f"Sum over a role's words within a prompt; mean over {controls.count(int(table['prompts'].max()), 'prompt')}, "
-            f"seeds averaged; band: 95 % t interval over prompts. {controls.STEP_CLICK}"
+            f"Sum over a role's words within a prompt; mean over {text.count(int(table['prompts'].max()), 'prompt')}, "
+            f"seeds averaged; band: 95 % t interval over prompts. {drawing.STEP_CLICK}"
         )
-    low, high = uncertainty.t_limits(sums["mean"], sums["sd"], sums["prompts"])
-    bars = page.labelled(sums.assign(low=low, high=high))
-    controls.figure(
-        f"{what} in all",
-        charts_explain.role_bars(bars, page.models, f"{what}, mean over steps  ↑", look=page.look),
+    bars = page.labelled(words.role_sums(page.ask_scope, source, group))
+    cards.figure(
+        f"{what} per role, mean over the steps",
+        word_charts.role_bars(bars, page.models, f"{what}, mean over steps  ↑", look=page.look),
         bars,
-        "Mean over the measured steps of what a role's words get together (the paper sums; a mean does not grow "
-        "with the number of steps); 95 % t interval over prompts. Click a role to count only prompts that have it, "
-        "again for all.",
+        "Sum over a role's words within a prompt, mean over the measured steps (Park et al. 2024 sum over the steps; the "
+        "mean does not depend on their number); 95 % t interval over prompts. Click a role to keep only prompts that "
+        "have it, again for all.",
         key="role_sums",
-        on_click=controls.to_filter("slice_roles", "role", {role: role for role in slices.ROLES}),
+        on_click=drawing.to_filter("slice_roles", "role", {role: role for role in slices.ROLES}),
         help=ROLE_HELP,
         models=page.models,
     )
@@ -202,120 +190,96 @@ ROLE_HELP = (
 )
 
 
-def concepts(page: Page, axis: charts.Axis) -> None:
+def concepts(page: Page, axis: Axis) -> None:
     """Concept similarity over the noise scale under each schedule, a chart per family."""
-    data = queries.curves(page.snapshot, page.scope, [0, *page.scope.concepts], named=True)
+    whole = queries.curves(page.snapshot, page.scope, [0]).assign(family=WHOLE)
+    named = schedules.family_curves(
+        page.ask_scope, page.scope.concepts, every_seed=page.scope.every_seed
+    )
+    data = pd.concat([whole[list(named)], named]) if len(named) else whole
     if data.empty:
         return
-    table = page.placed(page.labelled(data)).merge(
-        page.concepts[["concept_id", "name", "family"]], on="concept_id", how="left"
-    )
-    table["family"] = table["family"].fillna("whole prompt")
-    kept = family_means(table)
-    families = ["whole prompt", *dict.fromkeys(page.concepts["family"])]
-    families = [f for f in families if f in set(kept["family"])][:6]
-    with controls.card(
+    table = page.placed(page.labelled(data))
+    order = [WHOLE, *dict.fromkeys(page.concepts["family"])]
+    families = [family for family in order if family in set(table["family"])][:MOST_FAMILIES]
+    with cards.card(
         "Concept similarity under each schedule",
         key="schedule_concepts",
-        data=kept,
+        data=table,
         help=SIMILARITY_HELP,
     ):
-        controls.legend(page.models)
+        text.legend(page.models)
         grid = st.grid(3, min_column_width=230)
         for number, family in enumerate(families):
-            own = kept[kept["family"] == family]
             with grid.cell():
-                st.markdown(f"**{controls.plain(family.capitalize())}**")
-                controls.draw(
-                    charts.curves(
-                        own,
-                        page.models,
-                        axis,
-                        "Similarity  ↑",
-                        marker=page.marker(axis),
-                        look=page.look,
-                        height=210,
-                    ),
-                    key=f"schedule_family{number}",
-                    on_click=controls.to_step(page),
-                    alt=f"Similarity to the family {family} under each schedule",
-                )
+                st.markdown(f"**{text.plain(family.capitalize())}**")
+                _family_chart(page, table[table["family"] == family], axis, number)
         st.caption(
-            "Mean over the concepts of a family that prompts name, weighted by their number of prompts, and over those "
-            "prompts; whole prompt: band is a 95 % t interval over prompts. A family's band is left out: its "
-            f"concepts share prompts. {controls.STEP_CLICK}"
+            "Whole prompt: mean over all prompts. A family: mean over the prompts that name one of its concepts; the "
+            "concepts that a prompt names, and its seeds, are averaged within it first. Band: 95 % t interval over "
+            f"prompts. {drawing.STEP_CLICK}"
         )
-        controls.vast_note(own for _, own in kept.groupby("family"))
+        cards.clip_note(rows for family, rows in table.groupby("family") if family in families)
 
 
-def family_means(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per (model, family, step): the concepts' means, weighted by their prompts."""
-    weighted = table.assign(weight=table["mean"] * table["prompts"])
-    keys = ["model_id", "model", "family", "step", "timestep", "log_snr", "progress"]
-    out = weighted.groupby(keys, as_index=False, sort=False).agg(
-        weight=("weight", "sum"),
-        prompts=("prompts", "sum"),
-        low=("low", "first"),
-        high=("high", "first"),
+WHOLE = "whole prompt"
+MOST_FAMILIES = 6
+
+
+def _family_chart(page: Page, rows: pd.DataFrame, axis: Axis, number: int) -> None:
+    drawing.draw(
+        curve_charts.curves(
+            rows,
+            page.models,
+            axis,
+            "Similarity  ↑",
+            marker=page.marker(axis),
+            look=page.look,
+            height=210,
+        ),
+        key=f"schedule_family{number}",
+        on_click=drawing.to_step(page),
+        alt=f"Similarity to the family {rows['family'].iloc[0]} under each schedule",
     )
-    whole = out["family"] == "whole prompt"
-    return out.assign(
-        mean=out["weight"] / out["prompts"],
-        low=out["low"].where(whole),
-        high=out["high"].where(whole),
-    ).drop(columns="weight")
 
 
-def scores(page: Page) -> None:
-    """How well each schedule's final images follow the prompt, paired with the first."""
-    data = queries.ask_scope(page.snapshot, "scores", page.scope)
-    wide = data.pivot_table(index="prompt_id", columns="model_id", values="score")
+def scores(page: Page, every: Page) -> None:
+    """The chosen score of each schedule's final images, paired with the first schedule's.
+
+    Args:
+        page: narrowed to the entries of one model.
+        every: with all models of the filters, which are the family of the tests.
+    """
     first = int(page.models["model_id"].iloc[0])
-    others = [int(i) for i in page.models["model_id"].iloc[1:] if int(i) in wide]
-    if first not in wide or not others:
+    tests = comparison.score_tests(comparison.scores(every), first, page.score)
+    table = page.labelled(tests[tests["model_id"].isin(page.scope.models)])
+    if table.empty:
         return
-    rows = []
-    for other in others:
-        result = controls.compare(wide[first].to_numpy(), wide[other].to_numpy())
-        gap = result.difference
-        rows.append(
-            {
-                "model_id": other,
-                "row": "CLIP score",
-                "mean": gap.estimate,
-                "low": gap.low,
-                "high": gap.high,
-                "p": result.p,
-                "win_rate": result.win_rate,
-                "d_z": result.d_z,
-                "prompts": gap.n,
-            }
-        )
-    table = page.labelled(pd.DataFrame(rows))
-    table["q"] = uncertainty.holm(table["p"])
-    table["significant"] = table["q"] < 0.05
-    candidates = page.models[page.models["model_id"].isin(others)]
-    said = "; ".join(
-        f"{controls.plain(r.model)}: {r.mean:+.3f} ({uncertainty.p_text(r.q)})"
+    candidates = page.models[page.models["label"].isin(table["model"])]
+    verdicts = "; ".join(
+        f"{text.plain(r.model)}: {r.said}, {r.difference:+.3f} ({uncertainty.p_text(r.q)})"
         for r in table.itertuples()
     )
-    controls.figure(
-        f"Does the schedule change the outcome? Against {controls.plain(page.label(first))}",
-        charts.forest(
-            table,
+    drawn = table.assign(
+        mean=table["difference"], significant=table["verdict"] == uncertainty.SEPARABLE
+    )
+    cards.figure(
+        f"{text.plain(page.score.title)} of each schedule against {text.plain(page.label(first))}",
+        forest(
+            drawn,
             candidates,
-            "row",
-            "Difference in CLIP score  (better →)",
+            "measure",
+            f"Difference in {page.score.title}  ({page.score.better} is better)",
             look=page.look,
             row_height=40,
         ),
         table,
-        f"{said}. Paired over {controls.count(int(table['prompts'].max()), 'prompt')}; {uncertainty.PAIRED}; "
-        "Wilcoxon signed-rank with Holm's correction; hollow: not significant.",
+        f"{verdicts}. Paired over {text.count(int(table['prompts'].max()), 'prompt')}; {uncertainty.PAIRED}. "
+        f"{uncertainty.RULE} Paired t test, Holm over all pairs of models; hollow: not separable.",
         key="schedule_scores",
         models=candidates,
-        help="CLIP score: cosine of the final image and its prompt. Higher is better.",
+        help=text.plain(page.score.definition),
     )
 
 
-show(controls.current())
+show(current())

@@ -1,182 +1,99 @@
-"""Trust: which tool finds what is known to be there, and changes when the model is broken."""
+"""Trust: which tool finds what is known to be there, and changes when the weights are randomised."""
 
 from __future__ import annotations
 
-import charts_explain
-import controls
-import numpy as np
+from typing import Any
+
 import pandas as pd
-import queries
 import streamlit as st
-import uncertainty
-from controls import BIND, Page
+
+from app.analysis import trust
+from app.charts import tools
+from app.ui import cards, choices, concept_layers, drawing, text
+from app.ui.page import BIND, Page, current, header
 
 LOCALISATION_HELP = (
     "Real scenes with known object masks are noised to a step's level and that step is explained. Average precision "
-    "of the map against the mask, 0 to 1; a random map's is the share of the image that the mask covers. Pointing: "
-    "how often the map's highest pixel lies on the object. IoU: overlap at the best threshold."
+    "of the map against the mask, 0 to 1; chance, a random map's value, is the share of the image that the mask "
+    "covers. Pointing: share of maps whose highest pixel lies on the object. IoU: overlap at the best threshold."
 )
 RANDOMISATION_HELP = (
-    "The denoiser's weights are shuffled layer by layer, from the output back, and the maps are compared with the "
-    "trained model's (Adebayo et al. 2018). A map that stays the same does not explain the model."
+    "The denoiser's weights are shuffled layer by layer, from the output to the input, and the maps are compared with "
+    "the trained model's (Adebayo et al. 2018). A map that does not change does not explain the model."
 )
 TARGETS = {"All objects": False, "The object that a word names": True}
-# Below this rank correlation with the trained model's map, a map has changed.
-CHANGED = 0.5
 
 
 def show(page: Page) -> None:
     """The whole view."""
-    controls.header(
-        "Trust",
-        "Which tool finds what is known to be there, and depends on what the model learned?",
-    )
-    found = queries.ask_scope(page.snapshot, "localisation", page.scope)
-    shuffled = queries.ask_scope(page.snapshot, "randomisation", page.scope)
-    if found.empty and shuffled.empty:
-        controls.empty(
+    header("Trust", "Which tool finds known objects, and depends on what the model learned?")
+    gains, shuffled = trust.scene_gains(page.ask_scope), trust.randomisation(page.ask_scope)
+    if gains.empty and shuffled.empty:
+        cards.empty(
             "The tools were not tested on known scenes for these models.",
             "Run python -m pipeline demo trust on the demo's models, then publish the results again. Known "
             "masks are needed: the bundled scenes have them.",
             icon=":material/verified:",
         )
         return
-    gains = scene_gains(found)
     verdicts(page, gains, shuffled)
-    if len(found):
+    if len(gains):
         localisation(page, gains)
+        concept_layers.shown(page, gains)
     if len(shuffled):
         randomisation(page, shuffled)
 
 
-def scene_gains(found: pd.DataFrame) -> pd.DataFrame:
-    """One row per (model, method, of_word, scene): steps averaged, for the scene is the unit."""
-    keys = ["model_id", "method", "of_word", "scene"]
-    values = ["average_precision", "gain", "pointing", "iou", "chance"]
-    return (
-        found.groupby(keys, as_index=False)[values]
-        .mean()
-        .merge(
-            found[["model_id", "method", "of_word", "scene", "step", "gain"]].rename(
-                columns={"gain": "step_gain"}
-            ),
-            on=keys,
-        )
-    )
-
-
-def _intervals(gains: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
-    """Mean over scenes with its t interval, per group."""
-    unit = gains.drop_duplicates([*by, "scene"])
-    table = unit.groupby(by, as_index=False).agg(
-        mean=(column, "mean"), sd=(column, "std"), n=(column, "count")
-    )
-    low, high = uncertainty.t_limits(table["mean"], table["sd"], table["n"])
-    return table.assign(low=low, high=high)
-
-
 def verdicts(page: Page, gains: pd.DataFrame, shuffled: pd.DataFrame) -> None:
-    """A row per model and tool: does it localise, does it depend on the weights."""
-    rows = summary(gains, shuffled)
-    table = page.labelled(rows)
-    table["tool"] = table["method"].map(charts_explain.tool_title)
-    order = {m: i for i, m in enumerate(charts_explain.tool_order(list(table["method"])))}
-    table = table.assign(place=table["method"].map(order)).sort_values(["model_id", "place"])
-    shown = table[
-        [
-            "model",
-            "tool",
-            "finds",
-            "depends",
-            "average_precision",
-            "gain",
-            "low",
-            "high",
-            "pointing",
-            "iou",
-            "n",
-            "kept",
-        ]
-    ]
-    with controls.card(
+    """A row per model and tool: does it find the objects, does it depend on the weights."""
+    table = page.labelled(trust.summary(gains, shuffled))
+    order = {m: i for i, m in enumerate(tools.tool_order(list(table["method"])))}
+    rows = table.assign(order=table["method"].map(order)).sort_values(["model_id", "order"])
+    data = rows[["model", *[c for c in rows if c not in {"model", "model_id", "order"}]]]
+    shown = data.assign(tool=data["method"].map(tools.tool_title))[list(TRUST_COLUMNS)]
+    with cards.card(
         "Which tool to believe",
         key="trust",
-        data=shown,
+        data=data,
         help=f"{LOCALISATION_HELP} {RANDOMISATION_HELP}",
     ):
         st.dataframe(
             shown,
             hide_index=True,
             alt="Localisation and randomisation per model and tool",
-            column_config={
-                "model": "Model",
-                "tool": "Tool",
-                "finds": st.column_config.TextColumn(
-                    "Finds the objects", help="The interval of the gain lies above 0"
-                ),
-                "depends": st.column_config.TextColumn(
-                    "Depends on the weights",
-                    help=f"Rank correlation with the trained model's map falls below {CHANGED} when all layers "
-                    "are shuffled",
-                ),
-                "average_precision": st.column_config.NumberColumn("Precision", format="%.2f"),
-                "gain": st.column_config.NumberColumn(
-                    "Over chance", format="%+.2f", help="Average precision above a random map's"
-                ),
-                "low": st.column_config.NumberColumn("95 % low", format="%+.2f"),
-                "high": st.column_config.NumberColumn("95 % high", format="%+.2f"),
-                "pointing": st.column_config.NumberColumn("Pointing", format="percent"),
-                "iou": st.column_config.NumberColumn("IoU", format="%.2f"),
-                "n": "Scenes",
-                "kept": st.column_config.NumberColumn(
-                    "Map kept",
-                    format="%.2f",
-                    help="Spearman with the trained model's map, all layers shuffled",
-                ),
-            },
+            column_config=TRUST_COLUMNS,
         )
         st.caption(
-            "Attention and relevance: maps of words against the object that the word names; the others: the whole "
-            "map against all objects. Steps averaged within a scene; 95 % t interval over scenes."
+            "Attention, relevance, ConceptAttention and information: maps of words against the object that the word names; the others: the map of "
+            "the whole image against all objects. Steps averaged within a scene; 95 % t interval over scenes. Verdict: "
+            "paired t test against chance, corrected by Holm over the table; at least 6 scenes."
         )
 
 
-def summary(gains: pd.DataFrame, shuffled: pd.DataFrame) -> pd.DataFrame:
-    """Localisation and randomisation side by side, one row per (model, method)."""
-    word_tools = set(gains.loc[gains["of_word"], "method"])
-    best = gains[gains["of_word"] == gains["method"].isin(word_tools)]
-    table = _intervals(best, ["model_id", "method"], "gain").rename(columns={"mean": "gain"})
-    means = (
-        best.drop_duplicates(["model_id", "method", "scene"])
-        .groupby(["model_id", "method"], as_index=False)[["average_precision", "pointing", "iou"]]
-        .mean()
-    )
-    last = (
-        shuffled.loc[shuffled.groupby(["model_id", "method"])["share"].idxmax()]
-        if len(shuffled)
-        else shuffled
-    )
-    kept = last[["model_id", "method", "spearman"]].rename(columns={"spearman": "kept"})
-    table = table.merge(means, how="left", on=["model_id", "method"]).merge(
-        kept, how="outer", on=["model_id", "method"]
-    )
-    table["finds"] = [_finds(a, b) for a, b in zip(table["low"], table["high"], strict=True)]
-    table["depends"] = [_depends(k) for k in table["kept"]]
-    return table
+def _number(title: str, format: str, help: str | None = None) -> Any:
+    return st.column_config.NumberColumn(title, format=format, help=help)
 
 
-def _finds(low: float, high: float) -> str:
-    if pd.isna(low) or pd.isna(high):
-        return "not known"
-    if low > 0:
-        return "yes"
-    return "no: worse than chance" if high < 0 else "not above chance"
-
-
-def _depends(kept: float) -> str:
-    if pd.isna(kept):
-        return "not known"
-    return "yes" if kept < CHANGED else "no: the map outlives the weights"
+TRUST_COLUMNS: dict[str, Any] = {
+    "model": "Model",
+    "tool": "Tool",
+    "verdict": st.column_config.TextColumn(
+        "Finds the objects", help="Average precision against chance, paired over scenes"
+    ),
+    "depends": st.column_config.TextColumn(
+        "Depends on the weights",
+        help="With all layers shuffled, the 95 % interval of the rank correlation with the trained model's map "
+        "lies below that of the copy: two maps, with other masks, of a denoiser that returns its input",
+    ),
+    "average_precision": _number("Precision", "%.2f"),
+    "gain": _number("Over chance", "%+.2f", "Average precision minus that of a random map"),
+    "low": _number("95 % low", "%+.2f"),
+    "high": _number("95 % high", "%+.2f"),
+    "pointing": _number("Pointing", "percent"),
+    "iou": _number("IoU", "%.2f"),
+    "scenes": "Scenes",
+    "kept": _number("Map kept", "%.2f", "Spearman with the trained map, all layers shuffled"),
+}
 
 
 def localisation(page: Page, gains: pd.DataFrame) -> None:
@@ -190,46 +107,38 @@ def localisation(page: Page, gains: pd.DataFrame) -> None:
         key="target",
         bind=BIND,
     )
-    own = gains[gains["of_word"] == TARGETS[target or available[0]]]
+    rows = gains[gains["of_word"] == TARGETS[target or available[0]]]
     left, right = st.columns(2)
     with left:
-        table = page.labelled(_intervals(own, ["model_id", "method"], "gain"))
-        controls.figure(
-            "Does a tool find the objects?",
-            charts_explain.tool_forest(
-                table,
-                page.models,
-                "Average precision over chance  (better →)",
-                look=page.look,
-                unit="Scenes",
-            ),
+        table = page.labelled(trust.intervals(rows, ["model_id", "method"], "gain"))
+        title = "Average precision over chance  (better →)"
+        cards.figure(
+            "Localisation over all steps",
+            tools.tool_forest(table, page.models, title, look=page.look, unit="Scenes"),
             table,
-            f"Mean over {controls.count(int(table['n'].max()), 'scene')}, steps averaged; 95 % t interval over "
+            f"Mean over {text.count(int(table['n'].max()), 'scene')}, steps averaged; 95 % t interval over "
             "scenes. Dashed: a random map.",
             key="localisation",
             help=LOCALISATION_HELP,
             models=page.models[page.models["label"].isin(table["model"])],
         )
     with right:
-        _by_step(page, own)
+        _by_step(page, rows)
 
 
-def _by_step(page: Page, own: pd.DataFrame) -> None:
-    table = _intervals(own, ["model_id", "method", "step"], "step_gain")
-    with controls.card(
-        "At which steps?",
-        key="localisation_steps",
-        data=page.labelled(table),
-        help=LOCALISATION_HELP,
+def _by_step(page: Page, gains: pd.DataFrame) -> None:
+    table = page.labelled(trust.intervals(gains, ["model_id", "method", "step"], "step_gain"))
+    with cards.card(
+        "Localisation at each step", key="localisation_steps", data=table, help=LOCALISATION_HELP
     ):
-        model = controls.choose_model(page, "trust_model")
-        part = table[table["model_id"] == model]
-        if part.empty:
+        model = choices.choose_model(page, "trust_model")
+        rows = table[table["model_id"] == model]
+        if rows.empty:
             st.caption("This model was not tested on known scenes.")
             return
-        controls.draw(
-            charts_explain.tool_curves(
-                part,
+        drawing.draw(
+            tools.tool_curves(
+                rows,
                 "step",
                 "Step  (noise → image)",
                 "Precision over chance  ↑",
@@ -243,22 +152,16 @@ def _by_step(page: Page, own: pd.DataFrame) -> None:
             alt="Average precision over chance per step and tool",
         )
         st.caption(
-            f"{controls.plain(page.label(model))}; {controls.count(int(part['n'].max()), 'scene')}; band: 95 % t "
+            f"{text.plain(page.label(model))}; {text.count(int(rows['n'].max()), 'scene')}; band: 95 % t "
             "interval over scenes."
         )
 
 
 def randomisation(page: Page, shuffled: pd.DataFrame) -> None:
-    """What becomes of each tool's map as more of the model is shuffled."""
-    trained = (
-        shuffled[["model_id", "method"]]
-        .drop_duplicates()
-        .assign(layers="none", share=0.0, spearman=1.0, samples=0)
-    )
-    table = pd.concat([trained, shuffled], ignore_index=True).dropna(subset=["spearman"])
-    table = table.assign(mean=table["spearman"], low=np.nan, high=np.nan, n=table["samples"])
-    with controls.card(
-        "Does a map depend on what the model learned?",
+    """How each tool's map changes as more of the weights are shuffled."""
+    table = trust.from_trained(shuffled)
+    with cards.card(
+        "Similarity to the trained map as weights are shuffled",
         key="randomisation",
         data=page.labelled(shuffled),
         help=RANDOMISATION_HELP,
@@ -269,26 +172,31 @@ def randomisation(page: Page, shuffled: pd.DataFrame) -> None:
             zip(tested["model_id"].astype(int), tested["label"], strict=True)
         ):
             with grid.cell():
-                controls.model_name(model, label)
-                controls.draw(
-                    charts_explain.tool_curves(
-                        table[table["model_id"] == model],
-                        "share",
-                        "Weights shuffled, from the output back",
-                        "Spearman with the trained map",
-                        domain=(-0.5, 1.0),
-                        format=".2f",
-                        look=page.look,
-                        unit="Maps",
-                        height=260,
-                    ),
-                    key=f"randomisation{number}",
-                    alt=f"Map similarity to the trained model's as weights are shuffled, {label}",
-                )
+                text.model_name(model, label)
+                _shuffled_curves(page, table[table["model_id"] == model], number, label)
         st.caption(
-            f"Mean over {int(shuffled['samples'].max())} maps, without an interval. Left, nothing is shuffled. A tool "
-            "that stays high explains the input more than the model; the random map, drawn from a seed, stays at 1."
+            f"Mean over {text.count(int(shuffled['samples'].max()), 'map')}; band: 95 % t interval over maps. At the "
+            "left nothing is shuffled. A tool that stays as high as the copy of the input explains the input more than the "
+            "model; the random map and the segment areas do not depend on the model and stay at 1."
         )
 
 
-show(controls.current())
+def _shuffled_curves(page: Page, rows: pd.DataFrame, number: int, label: str) -> None:
+    drawing.draw(
+        tools.tool_curves(
+            rows,
+            "share",
+            "Weights shuffled, from the output to the input",
+            "Spearman with the trained map",
+            domain=(-0.5, 1.0),
+            format=".2f",
+            look=page.look,
+            unit="Maps",
+            height=260,
+        ),
+        key=f"randomisation{number}",
+        alt=f"Map similarity to the trained model's as weights are shuffled, {label}",
+    )
+
+
+show(current())

@@ -1,15 +1,25 @@
-"""Words: which word of the prompt acts at which step, and what each role gets over the prompt set."""
+"""Words: how much each word of the prompt acts at each step, and each role over the prompt set."""
 
 from __future__ import annotations
 
-import charts
-import charts_explain
-import controls
 import pandas as pd
-import queries
-import role_panels
 import streamlit as st
-from controls import BIND, Page
+
+from app.analysis import words as analysis
+from app.charts import grids
+from app.charts import words as word_charts
+from app.charts.axes import AXES
+from app.ui import (
+    cards,
+    choices,
+    concept_share_panels,
+    drawing,
+    information_panels,
+    queries,
+    role_panels,
+    text,
+)
+from app.ui.page import BIND, Page, current, header
 
 SOURCES = {
     "attention": "Attention",
@@ -17,27 +27,36 @@ SOURCES = {
 }
 SOURCE_HELP = (
     "Attention: share of the softmax attention that image positions give to a word, among the prompt's words, "
-    "0 to 1. Relevance: attention weighted by its gradient and followed through the layers (Chefer et al. 2021), "
+    "0 to 1. Relevance: attention weighted by its gradient and propagated through the layers (Chefer et al. 2021), "
     "min-max scaled over the prompt's words within a step, 0 to 1. Higher means that the word acts more."
 )
 ROLE_HELP = (
     "Words have roles: subject, relation, object, attribute; all others count as other. Sum: what the words of a "
-    "role get together, as in Park et al. 2024. Per word: their mean, which does not grow with their number."
+    "role get in total, as in Park et al. 2024. Per word: their mean, which does not depend on their number."
 )
 MOST_LINES = 8
-SMALL = frozenset({"a", "an", "the", "of", "on", "in", "and", "with", "to", "at"})
 
 
 def show(page: Page) -> None:
     """The whole view."""
-    controls.header("Words", "Which word of the prompt acts at which step?")
-    sources = queries.ask_scope(page.snapshot, "word_sources", page.scope)
-    if sources.empty:
-        controls.empty(
-            "No word was followed within these filters.",
-            "Add attention or relevance to the measures of the study file and run it again. Models "
-            "without text have no words.",
+    header("Words", "How much does each word of the prompt act at each step?")
+    sources, informed = analysis.sources(page.ask_scope), information_panels.measured(page)
+    if len(sources):
+        followed(page, sources)
+    shared = concept_share_panels.shown(page)
+    if informed:
+        information_panels.show(page)
+    if sources.empty and not informed and not shared:
+        cards.empty(
+            "No word values within these filters.",
+            "Add attention, relevance, information or concept-attention to the measures of the study file and run it again. Models "
+            "without a text prompt have no words.",
         )
+
+
+def followed(page: Page, sources: pd.DataFrame) -> None:
+    """Attention and relevance: each role over the prompt set, and each word of one prompt."""
+    if role_panels.said_unknown(sources["source"]):
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         source, group = choose_source(sources)
@@ -56,18 +75,18 @@ def show(page: Page) -> None:
 
 def choose_source(sources: pd.DataFrame) -> tuple[str, str]:
     """Attention or relevance, and the group of layers."""
-    found = [name for name in SOURCES if name in set(sources["source"])]
+    known = analysis.known_sources(sources["source"])
     source = st.segmented_control(
         "Measure",
-        found,
+        known,
         format_func=SOURCES.__getitem__,
-        default=found[-1],
+        default=analysis.default_source(known),
         required=True,
         key="source",
         bind=BIND,
         help=SOURCE_HELP,
     )
-    source = source or found[-1]
+    source = source or analysis.default_source(known)
     groups = sources.loc[sources["source"] == source, "layer_group"].tolist()
     if len(groups) < 2:
         return source, groups[0]
@@ -86,74 +105,63 @@ def one_prompt(page: Page, source: str, group: str) -> None:
     """A prompt's words over the steps: a heat map and a line per word."""
     prompts = queries.ask_scope(page.snapshot, "worded_prompts", page.scope, source=source)
     if prompts.empty:
-        controls.empty("No prompt's words were followed within these filters.", "Clear a filter.")
+        cards.empty("No prompt with word values within these filters.", "Clear a filter.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        prompt = controls.choose_prompt(prompts)
-        model = controls.choose_model(page, "words_model")
-    data = queries.ask_scope(
-        page.snapshot, "prompt_words", page.scope, prompt=prompt, source=source, layer_group=group
-    )
-    own = data[(data["model_id"] == model) & (data["role"] != "special")].copy()
-    if own.empty:
-        controls.empty(
-            "This model's words were not followed for this prompt.",
+        prompt = choices.choose_prompt(prompts)
+        model = choices.choose_model(page, "words_model")
+    data = analysis.of_prompts(page.ask_scope, [prompt], source, group)
+    data = data[data["model_id"] == model]
+    rows = data[data["role"] != "special"]
+    if rows.empty:
+        cards.empty(
+            "No word values of this model for this prompt.",
             "Choose another model or prompt; a tool can be limited to a part of the study.",
             icon=":material/notes:",
         )
         return
-    own["word"] = _numbered(own)
-    values = ["Value", "Spread over the image"] if own["entropy"].notna().any() else ["Value"]
-    shown = "Value"
-    if len(values) > 1:
-        shown = (
-            st.segmented_control(
-                "Show",
-                values,
-                default="Value",
-                required=True,
-                key="word_value",
-                bind=BIND,
-                help="Spread: entropy of the word's map over the image, 0 (one spot) to 1 (everywhere).",
-            )
-            or "Value"
-        )
-    column, title = _column(own, source, shown)
-    own["value"] = own[column]
-    _heat(page, own, title)
-    _lines(page, own, title, data[(data["model_id"] == model) & (data["role"] == "special")])
+    spread = _choose_spread() if rows["entropy"].notna().any() else False
+    title = "Entropy of the word's map (0..1)" if spread else VALUES[analysis.value_column(source)]
+    if spread:
+        rows = rows.assign(value=rows["entropy"])
+    _heat(page, rows, title)
+    _lines(page, rows, title, data[data["role"] == "special"])
 
 
-def _numbered(own: pd.DataFrame) -> list[str]:
-    """A word that comes again is called `a (2)`."""
-    first = own.drop_duplicates("word_index").sort_values("word_index")
-    count = first.groupby("word").cumcount() + 1
-    names = [w if n == 1 else f"{w} ({n})" for w, n in zip(first["word"], count, strict=True)]
-    table = dict(zip(first["word_index"], names, strict=True))
-    return [table[i] for i in own["word_index"]]
+VALUES = {
+    "scaled": "Relevance, scaled within a step (0..1)  ↑",
+    "mass": "Share of attention among the words  ↑",
+}
 
 
-def _column(own: pd.DataFrame, source: str, shown: str) -> tuple[str, str]:
-    if shown != "Value":
-        return "entropy", "Entropy of the word's map (0..1)"
-    if source == "relevance" and own["scaled"].notna().any():
-        return "scaled", "Relevance, scaled within a step (0..1)  ↑"
-    return "mass", "Share of attention among the words  ↑"
+def _choose_spread() -> bool:
+    """Whether the entropy of the words' maps is shown in place of their value."""
+    values = ["Value", "Spread over the image"]
+    chosen = st.segmented_control(
+        "Show",
+        values,
+        default=values[0],
+        required=True,
+        key="word_value",
+        bind=BIND,
+        help="Spread: entropy of the word's map over the image, 0 (one spot) to 1 (everywhere).",
+    )
+    return chosen == values[1]
 
 
-def _in_order(own: pd.DataFrame) -> list[str]:
-    return own.drop_duplicates("word").sort_values("word_index")["word"].tolist()
+def _in_order(rows: pd.DataFrame) -> list[str]:
+    return rows.drop_duplicates("word").sort_values("word_index")["word"].tolist()
 
 
-def _heat(page: Page, own: pd.DataFrame, title: str) -> None:
-    table = own.rename(columns={"word": "concept", "role": "family", "seeds": "prompts"})
-    order = _in_order(own)
-    steps = sorted(own["step"].unique())
-    model = int(own["model_id"].iloc[0])
+def _heat(page: Page, rows: pd.DataFrame, title: str) -> None:
+    table = rows.rename(columns={"word": "concept", "role": "family", "seeds": "prompts"})
+    order = _in_order(rows)
+    steps = sorted(rows["step"].unique())
+    model = int(rows["model_id"].iloc[0])
     nearest = min(steps, key=lambda s: abs(s - page.progress * page.last_of(model)))
-    controls.figure(
+    cards.figure(
         "Every word at every step",
-        charts.heat(
+        grids.heat(
             table,
             title,
             order=order,
@@ -161,53 +169,51 @@ def _heat(page: Page, own: pd.DataFrame, title: str) -> None:
             look=page.look,
             row_height=24,
         ),
-        own,
-        f"One prompt, mean of {controls.count(int(own['seeds'].max()), 'seed')} (no interval: it is one prompt). "
-        "Rows in the order of the prompt; the frame is the recorded step nearest to the chosen one. Click a cell to "
+        rows,
+        f"One prompt, mean of {text.count(int(rows['seeds'].max()), 'seed')} (no interval: it is one prompt). "
+        "Rows in the order of the prompt; the frame marks the recorded step nearest to the chosen one. Click a cell to "
         "go to its step.",
         key="word_heat",
-        on_click=controls.to_step(page, model),
+        on_click=drawing.to_step(page, model),
         help=SOURCE_HELP,
     )
 
 
-def _lines(page: Page, own: pd.DataFrame, title: str, special: pd.DataFrame) -> None:
-    order = _in_order(own)
-    telling = [w for w in order if w.split(" (")[0].lower() not in SMALL]
-    default = (telling or order)[:MOST_LINES]
-    kept = own[own["word"].isin(default)]
-    nearest = round(page.progress * page.last_of(int(own["model_id"].iloc[0])))
+def _lines(page: Page, rows: pd.DataFrame, title: str, special: pd.DataFrame) -> None:
+    order = _in_order(rows)
+    words = analysis.telling(order, MOST_LINES)
+    kept = rows[rows["word"].isin(words)]
+    model = int(rows["model_id"].iloc[0])
     rest = ""
     if len(special):
-        rest = f" Special tokens (start, end, padding) take {special['mass'].mean():.0%} of all attention beside."
-    controls.figure(
+        rest = f" Special tokens (start, end, padding) get {special['mass'].mean():.0%} of all attention in addition."
+    cards.figure(
         "Words over the steps",
-        charts_explain.word_lines(kept, default, title, marker=nearest, look=page.look),
+        word_charts.word_lines(
+            kept, words, title, marker=round(page.progress * page.last_of(model)), look=page.look
+        ),
         kept,
-        f"{'Articles and prepositions are left out. ' if len(default) < len(order) else ''}"
-        f"Mean of {controls.count(int(own['seeds'].max()), 'seed')}.{rest} {controls.STEP_CLICK}",
+        f"{'Articles and prepositions are left out. ' if len(words) < len(order) else ''}"
+        f"Mean of {text.count(int(rows['seeds'].max()), 'seed')}.{rest} {drawing.STEP_CLICK}",
         key="word_lines",
-        on_click=controls.to_step(page, int(own["model_id"].iloc[0])),
+        on_click=drawing.to_step(page, model),
         help=SOURCE_HELP,
     )
 
 
 def roles(page: Page, source: str, group: str, how: str) -> None:
-    """What the words of each role get over the steps, over the prompt set, and in all."""
-    data = queries.ask_scope(
-        page.snapshot, "role_curves", page.scope, source=source, layer_group=group
-    )
+    """The value of each role over the steps, mean over the prompt set."""
+    data = analysis.role_curves(page.ask_scope, source, group, total=how == "Sum")
     if data.empty:
         return
-    column = "total" if how == "Sum" else "each"
-    table = role_panels.role_table(page, data, column)
-    with controls.card("What each role gets", key="roles", data=table, help=ROLE_HELP):
-        controls.legend(page.models)
-        role_panels.role_grid(page, table, source, charts.AXES["Step"])
+    table = page.placed(page.labelled(data))
+    with cards.card("Value of each role over the steps", key="roles", data=table, help=ROLE_HELP):
+        text.legend(page.models)
+        role_panels.role_grid(page, table, source, AXES["Step"])
         st.caption(
-            f"Mean over {controls.count(int(table['prompts'].max()), 'prompt')} (those that have the role), seeds "
-            f"averaged; band: 95 % t interval over prompts. {controls.STEP_CLICK}"
+            f"Mean over {text.count(int(table['prompts'].max()), 'prompt')} (those that have the role), seeds "
+            f"averaged; band: 95 % t interval over prompts. {drawing.STEP_CLICK}"
         )
 
 
-show(controls.current())
+show(current())

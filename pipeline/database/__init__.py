@@ -1,1 +1,1 @@
-"""See DESIGN in the README."""
+"""See docs/architecture.md."""

@@ -35,6 +35,16 @@ SELECT 'samples of agreement exist', count(*) FROM agreement ANTI JOIN sample US
 UNION ALL
 SELECT 'samples of spectra exist', count(*) FROM spectrum ANTI JOIN sample USING (sample_id, model_id, prompt_id)
 UNION ALL
+SELECT 'samples of switches exist', count(*) FROM switch ANTI JOIN sample USING (sample_id, model_id, prompt_id)
+UNION ALL
+SELECT 'samples of switch images exist', count(*) FROM switch_image ANTI JOIN sample USING (sample_id)
+UNION ALL
+SELECT 'samples of redraws exist', count(*) FROM redraw ANTI JOIN sample USING (sample_id, model_id, prompt_id)
+UNION ALL
+SELECT 'samples of concept_attention exist', count(*) FROM concept_attention ANTI JOIN sample USING (sample_id, model_id, prompt_id)
+UNION ALL
+SELECT 'samples of information exist', count(*) FROM information ANTI JOIN sample USING (sample_id, model_id, prompt_id)
+UNION ALL
 SELECT 'samples of paths exist', count(*) FROM path ANTI JOIN sample USING (sample_id, model_id, prompt_id, seed)
 UNION ALL
 SELECT 'failures have a failed sample', count(*) FROM failure ANTI JOIN (
@@ -42,4 +52,14 @@ SELECT 'failures have a failed sample', count(*) FROM failure ANTI JOIN (
 UNION ALL
 SELECT 'models of localisation exist', count(*) FROM localisation ANTI JOIN model USING (model_id)
 UNION ALL
-SELECT 'models of randomisation exist', count(*) FROM randomisation ANTI JOIN model USING (model_id);
+SELECT 'models of randomisation exist', count(*) FROM randomisation ANTI JOIN model USING (model_id)
+UNION ALL
+SELECT 'models of image sets exist', count(*) FROM image_set ANTI JOIN model USING (model_id)
+UNION ALL
+SELECT 'metrics of scores exist', count(*) FROM score ANTI JOIN metric USING (metric_id)
+UNION ALL
+SELECT 'samples of scores exist', count(*) FROM score ANTI JOIN sample USING (sample_id, model_id, prompt_id, seed)
+WHERE sample_id IS NOT NULL
+UNION ALL
+SELECT 'a (sample, metric) has one score', count(*) FROM (
+    SELECT 1 FROM score GROUP BY metric_id, model_id, prompt_id, seed HAVING count(*) > 1);

@@ -6,7 +6,7 @@ Everything is computed a few concepts at a time, so that memory does not grow wi
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -15,9 +15,10 @@ import pyarrow as pa
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from pipeline import correlation
-from pipeline.correlation import Moments
 from pipeline.database.tables import floats, lists_of, wholes
+from pipeline.metrics import trajectories
+from pipeline.metrics.emergence import EMERGES, NEVER, START
+from pipeline.metrics.trajectories import Moments
 
 # Half as many: 15.5 s in place of 12.7 for 50 million similarities, read more often. 13 million: 2.06 GB in place of 1.84.
 FLOATS_AT_ONCE = 8_000_000
@@ -32,7 +33,8 @@ class Curves:
     prompt_id: Int[ndarray, " n"]
     seed: Int[ndarray, " n"]
     similarity: Float[ndarray, "n s"]
-    figures: Float[ndarray, "n 4"]  # rise, spearman, auc, emergence_step; NaN where NULL
+    figures: Float[ndarray, "n 4"]  # rise, spearman, auc, restricted emergence_step; NaN where NULL
+    outcome: ndarray  # "start", "emerges" or "never"; None where unknown
 
     def where(self, keep: Bool[ndarray, " n"]) -> "Curves":
         """Only some of them."""
@@ -43,6 +45,7 @@ class Curves:
             self.seed[keep],
             self.similarity[keep],
             self.figures[keep],
+            self.outcome[keep],
         )
 
 
@@ -83,6 +86,7 @@ def read_curves(
     similarity = matrix_of(table["similarity"])
     figures = np.stack([_with_nan(table[name]) for name in FIGURES], axis=1)
     prompt, seed = table["prompt_id"].to_numpy(), table["seed"].to_numpy()
+    outcome = table["outcome"].to_numpy()
     edges = [0, *(np.flatnonzero(np.diff(concept)) + 1).tolist(), len(concept)]
     for start, stop in pairwise(edges):
         part = slice(start, stop)
@@ -93,6 +97,7 @@ def read_curves(
             seed[part],
             similarity[part],
             figures[part],
+            outcome[part],
         )
 
 
@@ -134,7 +139,7 @@ def _column(pieces: list[Any]) -> Any:
 def prompt_rows(curves: Curves, rows: Rows) -> tuple[Int[ndarray, " p"], Float[ndarray, "p s"]]:
     """Adds the rows of `rollup_prompt`: seeds averaged. Returns the prompts and their means."""
     both = np.concatenate([curves.similarity, curves.figures], axis=1)
-    prompts, means, counts = correlation.mean_by_group(both, curves.prompt_id)
+    prompts, means, counts = trajectories.mean_by_group(both, curves.prompt_id)
     steps = curves.similarity.shape[1]
     mean, figures = means[:, :steps], means[:, steps:]
     rows.add(
@@ -166,15 +171,15 @@ def cells_of(
         named: prompt_ids that name the concept.
     """
     mark = np.isin(prompts, named, assume_unique=True)
-    parts = correlation.group_moments(means, 2 * categories.of_prompt[prompts] + mark)
+    parts = trajectories.group_moments(means, 2 * categories.of_prompt[prompts] + mark)
     category = parts.group // 2
     return parts.pooled(category), parts.pooled(np.where(parts.group % 2, category, -1))
 
 
 def samples_of(curves: Curves, categories: Categories, keep: Int[ndarray, " k"]) -> ndarray:
     """The number of samples of some prompts in each category."""
-    own = curves.prompt_id[np.isin(curves.prompt_id, keep)]
-    return np.bincount(categories.of_prompt[own], minlength=len(categories.names))
+    prompt_ids = curves.prompt_id[np.isin(curves.prompt_id, keep)]
+    return np.bincount(categories.of_prompt[prompt_ids], minlength=len(categories.names))
 
 
 def cell_rows(
@@ -183,9 +188,20 @@ def cell_rows(
     moments: Moments,
     samples: Int[ndarray, " c"],
     named: bool,
+    seeds: tuple[Float[ndarray, "c s"], Float[ndarray, "c s"]],
     rows: Rows,
 ) -> None:
-    """Adds the rows of `cell_curve`, a category each."""
+    """Adds the rows of `cell_curve`, a category each.
+
+    Args:
+        curves: the trajectories.
+        names: of the categories.
+        moments: of the prompts of each category.
+        samples: of each category.
+        named: whether these are the prompts that name the concept.
+        seeds: of `over_seeds`, of each category.
+        rows: where the rows go.
+    """
     count = len(moments.group)
     if count:
         rows.add(
@@ -198,6 +214,8 @@ def cell_rows(
             mean=lists_of(moments.mean, pa.float64()),
             sd=lists_of(np.nan_to_num(moments.sd)),
             covariance=lists_of(np.nan_to_num(moments.covariance)),
+            seed_square=lists_of(seeds[0][moments.group], pa.float64()),
+            seed_product=lists_of(seeds[1][moments.group], pa.float64()),
         )
 
 
@@ -222,8 +240,42 @@ def step_rows(
     return r_final
 
 
+def over_seeds(
+    curves: Curves,
+    prompts: Int[ndarray, " p"],
+    means: Float[ndarray, "p s"],
+    categories: Categories,
+) -> tuple[Float[ndarray, "c s"], Float[ndarray, "c s"]]:
+    """What seeds add within a prompt, summed over the prompts of each category; 0 for one seed.
+
+    Args:
+        curves: the trajectories.
+        prompts: prompt_id of each row of `means`.
+        means: the curves, seeds averaged.
+        categories: of the prompts.
+
+    Returns:
+        per step: squared deviations from the prompt's mean, and their products with those of the last step.
+    """
+    square = np.zeros((len(categories.names), curves.similarity.shape[1]))
+    product = np.zeros_like(square)
+    if len(np.unique(curves.prompt_id)) < len(curves.prompt_id):
+        gaps = curves.similarity - means[np.searchsorted(prompts, curves.prompt_id)]
+        groups = categories.of_prompt[curves.prompt_id]
+        for group in np.unique(groups):
+            deviations = gaps[groups == group].astype(np.float64)
+            square[group] = np.einsum("ij,ij->j", deviations, deviations)
+            product[group] = deviations[:, -1] @ deviations
+    return square, product
+
+
 def trajectory_rows(
-    curves: Curves, category: str, means: Float[ndarray, "p k"], r_final: ndarray, rows: Rows
+    curves: Curves,
+    category: str,
+    means: Float[ndarray, "p k"],
+    naming: Bool[ndarray, " p"],
+    predictable: tuple[int | None, int | None],
+    rows: Rows,
 ) -> None:
     """Adds the row of `rollup_trajectory` of a category.
 
@@ -231,14 +283,13 @@ def trajectory_rows(
         curves: the category's trajectories.
         category: its name, "" for all prompts.
         means: per prompt: final, rise, spearman, auc, emergence_step.
-        r_final: correlation of each step with the final one.
+        naming: whether each prompt names the concept.
+        predictable: first step from which the final value is predictable: over prompts, over seeds.
         rows: where the row goes.
     """
-    mean, low, high, _ = correlation.interval(means)
-    emergence = curves.figures[:, FIGURES.index("emergence_step")]
-    emerged = emergence[~np.isnan(emergence)]
-    quartiles = np.percentile(emerged, [25, 50, 75]) if len(emerged) else np.full(3, np.nan)
-    first = correlation.predictable_from(r_final)
+    mean, low, high, _ = trajectories.interval(means)
+    step, step_low, step_high, _ = trajectories.interval(means[naming, 4:])
+    over_prompts, within = (np.nan if each is None else float(each) for each in predictable)
     rows.add(
         **_constants(curves, category, 1),
         prompts=len(means),
@@ -248,13 +299,29 @@ def trajectory_rows(
             for name, index in (("final", 0), ("spearman", 2), ("auc", 3))
             for part, values in (("mean", mean), ("low", low), ("high", high))
         },
-        emerged_share=len(emerged) / len(emergence),
-        emergence_median=quartiles[1],
-        emergence_q1=quartiles[0],
-        emergence_q3=quartiles[2],
-        predictable_from=wholes(np.array([np.nan if first is None else float(first)])),
-        seed_noise=correlation.seed_noise(curves.similarity[:, -1].astype(float), curves.prompt_id),
+        **_outcome_shares(curves, np.unique(curves.prompt_id)[naming]),
+        emergence_mean=step[0],
+        emergence_low=step_low[0],
+        emergence_high=step_high[0],
+        predictable_from=wholes(np.array([over_prompts])),
+        predictable_over_seeds=wholes(np.array([within])),
+        seed_noise=trajectories.seed_noise(
+            curves.similarity[:, -1].astype(float), curves.prompt_id
+        ),
     )
+
+
+def _outcome_shares(curves: Curves, naming: Int[ndarray, " k"]) -> dict[str, float | int]:
+    """Prompts that name the concept, and the mean over them of each outcome's share; NaN where it is unknown."""
+    keep = np.isin(curves.prompt_id, naming)
+    outcome, prompts = curves.outcome[keep], curves.prompt_id[keep]
+    kinds = np.stack([outcome == kind for kind in (START, EMERGES, NEVER)], axis=1).astype(float)
+    if not len(outcome) or not kinds.any():
+        share = np.full(3, np.nan)
+    else:
+        share = trajectories.mean_by_group(kinds, prompts)[1].mean(0)
+    names = ("start_share", "emerges_share", "never_share")
+    return {"naming": len(naming), **dict(zip(names, share.tolist(), strict=True))}
 
 
 def _constants(curves: Curves, category: str, count: int) -> dict[str, Any]:
@@ -290,20 +357,46 @@ def roll_up(
     steps = curves.similarity.shape[1]
     cells, named_cells = cells_of(curves, prompts, means[:, :steps], categories, named)
     samples = samples_of(curves, categories, prompts)
-    cell_rows(curves, categories.names, cells, samples, False, tables["cell_curve"])
-    own = samples_of(curves, categories, named)
-    cell_rows(curves, categories.names, named_cells, own, True, tables["cell_curve"])
-    figures = means[:, steps - 1 :]
-    whole = cells.pooled(np.zeros(len(cells.group), int))
-    r_final = step_rows(curves, "", whole, len(curves.prompt_id), tables["rollup_step"])
-    trajectory_rows(curves, "", figures, r_final, tables["rollup_trajectory"])
-    for place, name in ((int(g), categories.names[g]) for g in cells.group):
-        if name:
-            one = cells.pooled(np.where(cells.group == place, 0, -1))
-            part = curves.where(categories.of_prompt[curves.prompt_id] == place)
-            r_final = step_rows(part, name, one, len(part.prompt_id), tables["rollup_step"])
-            own = figures[categories.of_prompt[prompts] == place]
-            trajectory_rows(part, name, own, r_final, tables["rollup_trajectory"])
+    seeds = over_seeds(curves, prompts, means[:, :steps], categories)
+    cell_rows(curves, categories.names, cells, samples, False, seeds, tables["cell_curve"])
+    named_samples, named_seeds = samples_of(curves, categories, named), seeds
+    if len(named):
+        named_curves = curves.where(np.isin(curves.prompt_id, named))
+        named_seeds = over_seeds(named_curves, prompts, means[:, :steps], categories)
+    table = tables["cell_curve"]
+    cell_rows(curves, categories.names, named_cells, named_samples, True, named_seeds, table)
+    # Every prompt is asked for the whole prompt; a concept only by those that name it.
+    asked = (cells, seeds) if curves.concept_id == 0 else (named_cells, named_seeds)
+    naming = np.isin(prompts, prompts if curves.concept_id == 0 else named, assume_unique=True)
+    figures, of_prompt = means[:, steps - 1 :], categories.of_prompt
+    groups = {"": cells.group} | {
+        categories.names[g]: [g] for g in cells.group if categories.names[g]
+    }
+    for name, chosen in groups.items():
+        part = curves if not name else curves.where(np.isin(of_prompt[curves.prompt_id], chosen))
+        rows = slice(None) if not name else np.isin(of_prompt[prompts], chosen)
+        one = cells.pooled(np.where(np.isin(cells.group, chosen), 0, -1))
+        step_rows(part, name, one, len(part.prompt_id), tables["rollup_step"])
+        predictable = _predictable(*asked, chosen)
+        table = tables["rollup_trajectory"]
+        trajectory_rows(part, name, figures[rows], naming[rows], predictable, table)
+
+
+def _predictable(
+    cells: Moments,
+    seeds: tuple[Float[ndarray, "c s"], Float[ndarray, "c s"]],
+    chosen: Sequence[int] | Int[ndarray, " c"],
+) -> tuple[int | None, int | None]:
+    """First step from which the final value is predictable over the prompts, and over the seeds, of some categories."""
+    into = np.where(np.isin(cells.group, chosen), 0, -1)
+    if (into < 0).all():
+        return None, None
+    square, product = (each[chosen].sum(0) for each in seeds)
+    over_prompts = cells.pooled(into).r_last()[0]
+    return (
+        trajectories.predictable_from(over_prompts),
+        trajectories.predictable_from(trajectories.correlation(product, square)),
+    )
 
 
 def concept_correlations(
@@ -314,7 +407,7 @@ def concept_correlations(
     rows = Rows()
     a, b = np.triu_indices(k, 1)
     for step in range(steps):
-        pearson = correlation.concept_correlation(means[:, :, step].astype(float))
+        pearson = trajectories.concept_correlation(means[:, :, step].astype(float))
         rows.add(
             model_id=np.full(len(a), model_id),
             step=np.full(len(a), first_step + step),
@@ -324,89 +417,3 @@ def concept_correlations(
             prompts=np.full(len(a), prompts),
         )
     return rows.table()
-
-
-def compare_models(
-    curves: Mapping[int, Curves], categories: Categories, tables: Mapping[str, Rows]
-) -> None:
-    """Adds the rows of `correlation_model` and `cell_pair` for one concept and every pair of models.
-
-    Paired over shared (prompt, seed). Steps are matched by index, or by relative progress where
-    the models have different numbers of steps.
-    """
-    for a, b in combinations(sorted(curves), 2):
-        first, second = curves[a], curves[b]
-        rows_a, rows_b = _shared(first, second)
-        prompts = first.prompt_id[rows_a]
-        x, y = first.similarity[rows_a], second.similarity[rows_b]
-        matched = _matched(x, y)
-        _correlate(first, second, x, matched, tables["correlation_model"])
-        if len(prompts):
-            pair_rows(first, second, prompts, matched - x, categories, tables["cell_pair"])
-            if x.shape[1] != y.shape[1]:
-                gap = _matched(y, x) - y
-                pair_rows(second, first, prompts, gap, categories, tables["cell_pair"])
-
-
-def _matched(x: Float[ndarray, "n s"], y: Float[ndarray, "n r"]) -> Float[ndarray, "n s"]:
-    """The second curves at the steps of the first."""
-    steps, others = x.shape[1], y.shape[1]
-    return y if steps == others else y[:, correlation.matching_steps(steps, others)]
-
-
-def _correlate(
-    first: Curves, second: Curves, x: Float[ndarray, "n s"], y: Float[ndarray, "n s"], rows: Rows
-) -> None:
-    steps = x.shape[1]
-    rows.add(
-        model_a=np.full(steps, first.model_id),
-        model_b=np.full(steps, second.model_id),
-        concept_id=np.full(steps, first.concept_id),
-        step=np.arange(steps),
-        pearson=correlation.pearson_columns(x, y),
-        pairs=np.full(steps, len(x)),
-    )
-
-
-def pair_rows(
-    first: Curves,
-    second: Curves,
-    prompts: Int[ndarray, " n"],
-    gap: Float[ndarray, "n s"],
-    categories: Categories,
-    rows: Rows,
-) -> None:
-    """Adds the rows of `cell_pair` for two models and a concept, a category each.
-
-    Args:
-        first: of the baseline.
-        second: of the candidate.
-        prompts: prompt_id of each shared sample.
-        gap: candidate minus baseline.
-        categories: of the study's prompts.
-        rows: where the rows go.
-    """
-    units, mean, _ = correlation.mean_by_group(gap, prompts)
-    groups = categories.of_prompt[units]
-    moments = correlation.group_moments(mean, groups)
-    lead = correlation.group_means(np.sign(mean), groups)  # wins less losses
-    count = len(moments.group)
-    rows.add(
-        model_a=np.full(count, first.model_id),
-        model_b=np.full(count, second.model_id),
-        concept_id=np.full(count, first.concept_id),
-        category=pa.array([categories.names[g] for g in moments.group], pa.string()),
-        prompts=moments.count,
-        mean=lists_of(moments.mean),
-        sd=lists_of(np.nan_to_num(moments.sd)),
-        win_rate=lists_of((1 + lead) / 2),
-    )
-
-
-def _shared(a: Curves, b: Curves) -> tuple[ndarray, ndarray]:
-    """Rows of a and of b with the same prompt and seed, in the same order."""
-    seeds, place = np.unique(np.concatenate([a.seed, b.seed]), return_inverse=True)
-    keys_a = a.prompt_id.astype(np.int64) * len(seeds) + place[: len(a.seed)]
-    keys_b = b.prompt_id.astype(np.int64) * len(seeds) + place[len(a.seed) :]
-    _, rows_a, rows_b = np.intersect1d(keys_a, keys_b, assume_unique=True, return_indices=True)
-    return rows_a, rows_b

@@ -27,8 +27,8 @@ CREATE TABLE model (
     model_id INTEGER PRIMARY KEY,         -- 1.. in the order of the study file
     name VARCHAR NOT NULL UNIQUE,
     label VARCHAR NOT NULL,               -- what a chart shows
-    source VARCHAR NOT NULL,              -- folder or Hub id
-    revision VARCHAR NOT NULL,            -- Hub revision or hash of the folder
+    source VARCHAR NOT NULL,              -- folder or Hub id; with adapters "SOURCE + ADAPTER (WEIGHT) + ..."
+    revision VARCHAR NOT NULL,            -- Hub revision or hash of the folder; with adapters that of each, joined by " + "
     pipeline VARCHAR NOT NULL,            -- diffusers class
     family VARCHAR NOT NULL,              -- "unet", "mmdit", "unknown", ...
     prediction_type VARCHAR NOT NULL,     -- epsilon, v_prediction, sample, flow
@@ -38,7 +38,14 @@ CREATE TABLE model (
     steps INTEGER NOT NULL,               -- denoising steps asked for
     guidance DOUBLE,                      -- classifier-free guidance scale; NULL = off
     dtype VARCHAR NOT NULL,
-    parameters BIGINT NOT NULL            -- of the denoiser
+    parameters BIGINT NOT NULL,           -- of the denoiser
+    run VARCHAR,                          -- the training run that it is a checkpoint of, else NULL
+    training_step BIGINT,                 -- of that run, else NULL
+    -- What a trial of two steps showed before the run (docs/methods.md, "The trial"). NULL: images that exist, or run by an
+    -- older version.
+    x0_levels DOUBLE,                     -- mean difference of the last predicted clean image from the final image, levels of 255
+    same_bits BOOLEAN,                    -- the image with recording is that without, to the bit; NULL: two plain ones differ
+    replay_difference DOUBLE              -- of a replayed denoiser call from the captured one, share of its largest value; NULL: unknown class
 );
 
 -- One row per prompt of the study, duplicates removed.
@@ -90,7 +97,8 @@ CREATE TABLE step (
     timestep DOUBLE NOT NULL,             -- the value the scheduler really used
     alpha DOUBLE NOT NULL,                -- x = alpha x0 + sigma eps
     sigma DOUBLE NOT NULL,
-    log_snr DOUBLE NOT NULL,              -- ln(alpha^2 / sigma^2)
+    log_snr DOUBLE NOT NULL,              -- ln(alpha^2 / sigma^2), clipped to -60 (pure noise) .. 60 (no noise)
+    axis_log_snr DOUBLE NOT NULL,         -- the same for axes and means: a clipped end stands one step's distance beyond its neighbour
     call INTEGER NOT NULL,                -- 1, or 2 for the second evaluation of a second-order step (Heun, KDPM2)
     PRIMARY KEY (model_id, step)
 );
@@ -106,8 +114,22 @@ CREATE TABLE trajectory (
     final FLOAT NOT NULL,                 -- last step
     rise FLOAT NOT NULL,                  -- last minus first step
     spearman FLOAT,                       -- of similarity and step; NULL for a constant curve
-    auc FLOAT,                            -- area under the min-max scaled curve, 0..1, high = early riser; NULL if constant
-    emergence_step INTEGER                -- see METHODS; NULL when it never emerges
+    auc FLOAT,                            -- area under the min-max scaled curve, 0..1; high = early only where rise > 0; NULL if constant
+    emergence_step INTEGER,               -- first step from which the concept stays present (table contrast); 0 = from the start;
+                                          -- NULL when never, or not known
+    crossing FLOAT,                       -- where it emerges between the step before (0) and emergence_step (1), interpolated; else NULL
+    outcome VARCHAR                       -- start | emerges | never; NULL for concept 0, and where contrast.threshold is NULL
+);
+
+-- One row per (model, concept but 0): what presence is judged by. The contrast of a (prompt, seed) is its similarity minus
+-- the baseline (for a prompt that does not name the concept: minus the mean of the other such prompts). The concept is
+-- present at a step where the contrast is above the threshold: by chance in 5 % of samples without the concept.
+CREATE TABLE contrast (
+    model_id INTEGER NOT NULL,
+    concept_id INTEGER NOT NULL,
+    unnamed INTEGER NOT NULL,             -- prompts that do not name the concept
+    baseline FLOAT[],                     -- per step, mean similarity over them, seeds averaged; NULL for fewer than 19
+    threshold FLOAT[]                     -- per step, 95th percentile (rank 0.95 (n + 1)) of their contrasts; NULL for fewer than 19
 );
 
 -- One row per (model, concept, prompt): seeds averaged. The unit of every statistic. Sorted like trajectory.
@@ -121,7 +143,7 @@ CREATE TABLE rollup_prompt (
     rise FLOAT NOT NULL,
     spearman FLOAT,
     auc FLOAT,
-    emergence_step FLOAT                  -- mean over the seeds that emerge
+    emergence_step FLOAT                  -- restricted: mean over seeds, 0 = from the start, the last step for never; NULL if unknown
 );
 
 -- One row per (model, concept, category, step); category '' = all prompts.
@@ -149,20 +171,12 @@ CREATE TABLE rollup_trajectory (
     final_mean FLOAT NOT NULL, final_low FLOAT, final_high FLOAT,
     spearman_mean FLOAT, spearman_low FLOAT, spearman_high FLOAT,
     auc_mean FLOAT, auc_low FLOAT, auc_high FLOAT,
-    emerged_share FLOAT NOT NULL,         -- share of samples that emerge
-    emergence_median FLOAT, emergence_q1 FLOAT, emergence_q3 FLOAT,  -- over the samples that emerge
-    predictable_from INTEGER,             -- first step from which r_final >= 0.9 stays; NULL if never
+    naming INTEGER NOT NULL,              -- prompts that name the concept (concept 0: all); what follows is over these
+    start_share FLOAT, emerges_share FLOAT, never_share FLOAT,  -- of the outcomes, prompts the unit; sum to 1; NULL if unknown
+    emergence_mean FLOAT, emergence_low FLOAT, emergence_high FLOAT,  -- Kaplan-Meier restricted mean in steps; interval over prompts
+    predictable_from INTEGER,             -- first step from which the correlation over prompts with the final value stays >= 0.9
+    predictable_over_seeds INTEGER,       -- the same over seeds within a prompt, prompt means removed; NULL with one seed
     seed_noise FLOAT                      -- pooled sd over seeds of the final value; NULL with one seed
-);
-
--- One row per (model, family, prompt): seeds averaged within a concept, then the family's concepts.
-CREATE TABLE rollup_family (
-    model_id INTEGER NOT NULL,
-    family VARCHAR NOT NULL,
-    prompt_id INTEGER NOT NULL,
-    final FLOAT NOT NULL,
-    auc FLOAT,
-    emergence_step FLOAT                  -- over the concepts that emerge
 );
 
 -- Cells: moments over the prompts of one category ('' = those that have none), seeds averaged within a prompt first. Any
@@ -176,40 +190,21 @@ CREATE TABLE cell_curve (
     samples INTEGER NOT NULL,
     mean DOUBLE[] NOT NULL,               -- similarity per step; cells' means differ by little
     sd FLOAT[] NOT NULL,                  -- over prompts; 0 for one prompt
-    covariance FLOAT[] NOT NULL           -- over prompts, of each step with the last; 0 for one prompt
+    covariance FLOAT[] NOT NULL,          -- over prompts, of each step with the last; 0 for one prompt
+    seed_square DOUBLE[] NOT NULL,        -- sum of squared deviations of samples from their prompt's mean; 0 with one seed
+    seed_product DOUBLE[] NOT NULL        -- sum of the products of those deviations with the last step's
 );
 
--- One row per (model_a < model_b, concept, category), and one the other way round where the models' steps differ in number:
--- the paired difference b minus a over shared prompts and seeds. Steps are matched as in correlation_model.
+-- One row per (model_a < model_b, concept, category, named), and one the other way round where the models' noise levels
+-- differ: the paired difference b minus a over shared prompts and seeds, at the log-SNR of a's steps, to which b's curves are
+-- interpolated; NULL at steps beyond b's noise levels. named as in cell_curve.
 CREATE TABLE cell_pair (
     model_a INTEGER NOT NULL, model_b INTEGER NOT NULL, concept_id INTEGER NOT NULL, category VARCHAR NOT NULL,
+    named BOOLEAN NOT NULL,
     prompts INTEGER NOT NULL,
     mean FLOAT[] NOT NULL,                -- per step
     sd FLOAT[] NOT NULL,                  -- over prompts; 0 for one prompt
     win_rate FLOAT[] NOT NULL             -- share of prompts in which b is higher, ties counting half
-);
-
--- One row per (model, concept, category, named): when trajectories emerge.
-CREATE TABLE cell_emergence (
-    model_id INTEGER NOT NULL, concept_id INTEGER NOT NULL, category VARCHAR NOT NULL, named BOOLEAN NOT NULL,
-    prompts INTEGER NOT NULL,
-    samples INTEGER NOT NULL,
-    n INTEGER NOT NULL,                   -- prompts in which the concept emerges with some seed
-    mean DOUBLE, sd DOUBLE,               -- of the emergence step over those prompts; sd NULL for fewer than 2
-    steps INTEGER[] NOT NULL              -- samples that emerge at each step
-);
-
--- One row per (model, family, category, named): when a family's concepts emerge; named = of these only those that the
--- prompt names. Concepts and seeds are averaged within a prompt first.
-CREATE TABLE cell_family (
-    model_id INTEGER NOT NULL, family VARCHAR NOT NULL, category VARCHAR NOT NULL, named BOOLEAN NOT NULL,
-    prompts INTEGER NOT NULL,
-    samples INTEGER NOT NULL,             -- (sample, concept) pairs
-    n INTEGER NOT NULL,                   -- prompts in which some concept emerges
-    mean DOUBLE, sd DOUBLE,               -- of the emergence step over those prompts; sd NULL for fewer than 2
-    steps INTEGER[] NOT NULL,             -- (sample, concept) pairs that emerge at each step
-    share DOUBLE[] NOT NULL,              -- per step, mean over prompts of the share that has emerged by then
-    share_sd DOUBLE[] NOT NULL            -- over prompts; 0 for one prompt
 );
 
 -- One row per (model, step, concept_a < concept_b): correlation of their similarities over prompts.
@@ -218,8 +213,8 @@ CREATE TABLE correlation_concept (
     pearson FLOAT, prompts INTEGER NOT NULL
 );
 
--- One row per (model_a < model_b, concept, step): correlation over shared (prompt, seed) pairs; steps matched by index
--- when both have the same number, by relative progress otherwise (step is then model_a's).
+-- One row per (model_a < model_b, concept, step): correlation over shared (prompt, seed) pairs at the log-SNR of model_a's
+-- step, to which model_b's curves are interpolated; NULL beyond model_b's noise levels.
 CREATE TABLE correlation_model (
     model_a INTEGER NOT NULL, model_b INTEGER NOT NULL, concept_id INTEGER NOT NULL, step INTEGER NOT NULL,
     pearson FLOAT, pairs INTEGER NOT NULL
@@ -262,21 +257,22 @@ CREATE TABLE token_attention (
 CREATE TABLE explanation (
     sample_id BIGINT NOT NULL,
     step INTEGER NOT NULL,
-    method VARCHAR NOT NULL,              -- df-rise | df-cam | lime | attention | relevance | random
-    word VARCHAR NOT NULL,                -- '' for maps of the whole prediction
+    method VARCHAR NOT NULL,              -- df-rise | df-cam | lime | attention | relevance | random | concept-attention
+    word VARCHAR NOT NULL,                -- '' for maps of the whole prediction; of concept-attention family/name
     height INTEGER NOT NULL,
     width INTEGER NOT NULL,
     low FLOAT NOT NULL, high FLOAT NOT NULL,  -- range before min-max scaling
     map BLOB NOT NULL                     -- float16, row-major, min-max scaled to 0..1
 );
 
--- One row per (sample, step, method, game, score): an insertion or deletion curve.
+-- One row per (sample, step, method, game, score, baseline): an insertion or deletion curve.
 CREATE TABLE faithfulness (
     sample_id BIGINT NOT NULL, model_id INTEGER NOT NULL, prompt_id INTEGER NOT NULL,
     step INTEGER NOT NULL,
     method VARCHAR NOT NULL,
     game VARCHAR NOT NULL,                -- insertion | deletion
-    score VARCHAR NOT NULL,               -- clip | structure | fid
+    score VARCHAR NOT NULL,               -- clip | structure | inception (a distance); fid in older studies: a distance of CLIP vectors
+    baseline VARCHAR NOT NULL,            -- what stands in removed positions: zero | re-noised | resampled
     curve FLOAT[] NOT NULL,               -- h + 1 points over the fraction of pixels 0..1
     auc FLOAT NOT NULL,
     auc_scaled FLOAT,                     -- of the min-max scaled curve
@@ -290,10 +286,11 @@ CREATE TABLE agreement (
     spearman FLOAT, iou FLOAT             -- IoU of the top 20 % of pixels
 );
 
--- One row per (model, scene, step, method, word): a map against the known mask of an object.
+-- One row per (model, scene, step, method, word, layer): a map against the known mask of an object.
 CREATE TABLE localisation (
     model_id INTEGER NOT NULL, scene INTEGER NOT NULL, step INTEGER NOT NULL,
     method VARCHAR NOT NULL, word VARCHAR NOT NULL,
+    layer VARCHAR NOT NULL,               -- the layer of the denoiser whose map it is; all = the mean over layers, and of tools that look at none
     pointing FLOAT NOT NULL, iou FLOAT NOT NULL, average_precision FLOAT NOT NULL,
     mask_share FLOAT NOT NULL             -- share of the image the mask covers = a random map's average precision
 );
@@ -305,12 +302,75 @@ CREATE TABLE randomisation (
     spearman FLOAT, samples INTEGER NOT NULL
 );
 
--- One row per (sample, band): share of the radial power spectrum of the predicted clean image per step; bands sum to 1.
+-- One row per (sample, band): the radial power spectrum of the predicted clean image per step.
 CREATE TABLE spectrum (
     sample_id BIGINT NOT NULL, model_id INTEGER NOT NULL, prompt_id INTEGER NOT NULL,
     band INTEGER NOT NULL,                -- 0 = lowest frequencies
     low DOUBLE NOT NULL, high DOUBLE NOT NULL,  -- cycles per pixel
     power FLOAT[] NOT NULL                -- log10 of the mean power in the band, per step
+);
+
+-- One row per (sample, pair of prompts, direction, step, concept): one image of a prompt switch, and whether it has the concept.
+-- insert: sampled from the base until the step, from the sample's prompt from there on; remove: the other way round. At step 0
+-- the image is that of the second prompt, at step = number of steps that of the first.
+CREATE TABLE switch (
+    sample_id BIGINT NOT NULL, model_id INTEGER NOT NULL, prompt_id INTEGER NOT NULL,
+    base VARCHAR NOT NULL,                -- the prompt without the concept; untrusted text
+    differs VARCHAR NOT NULL,             -- what the pair differs in, as the study's column base_NAME says; '' where unnamed
+    concept VARCHAR NOT NULL,             -- family/name of a concept that the sample's prompt names and the base does not; '' = none
+    direction VARCHAR NOT NULL,           -- insert | remove
+    step INTEGER NOT NULL,                -- the first step with the second prompt, 0 .. number of steps
+    similarity FLOAT,                     -- cosine of the image and the concept; NULL without a concept
+    preference FLOAT NOT NULL,            -- cosine with the sample's prompt minus cosine with the base
+    judged FLOAT                          -- 1 = the judge sees what the sample's prompt says, 0 = not; NULL without a judge
+);
+
+-- One row per (sample, base, direction, step): the image of a switch.
+CREATE TABLE switch_image (
+    sample_id BIGINT NOT NULL,
+    base VARCHAR NOT NULL,
+    direction VARCHAR NOT NULL,
+    step INTEGER NOT NULL,
+    image BLOB NOT NULL                   -- WebP
+);
+
+-- One row per (sample, step, family): how many images drawn anew from the finished one, noised to the level of the step, keep its attribute.
+CREATE TABLE redraw (
+    sample_id BIGINT NOT NULL, model_id INTEGER NOT NULL, prompt_id INTEGER NOT NULL,
+    step INTEGER NOT NULL,                -- the first step that is denoised again, 1 .. number of steps - 1
+    family VARCHAR NOT NULL,              -- of concepts, or an attribute that only the judge reads
+    redraws INTEGER NOT NULL,             -- images drawn anew
+    kept INTEGER,                         -- of which the scorer's nearest concept of the family is that of the finished image; NULL = the bank has no two
+    judged INTEGER                        -- of which the judge reads the same as off the finished image; NULL = it does not know, or there is none
+);
+
+-- One row per (sample, concept, layer_group): ConceptAttention (docs/methods.md), the concept's share of the image at each step.
+CREATE TABLE concept_attention (
+    sample_id BIGINT NOT NULL, model_id INTEGER NOT NULL, prompt_id INTEGER NOT NULL,
+    concept VARCHAR NOT NULL,             -- family/name of a concept of the bank, also of one that the prompt does not name
+    layer_group VARCHAR NOT NULL,         -- all | down | mid | up | blocks 0-2 | ...
+    steps INTEGER[] NOT NULL,             -- the steps measured
+    share FLOAT[] NOT NULL,               -- mean over the image of the concept's map, 0..1: the concepts of a softmax sum to 1
+    peak FLOAT[] NOT NULL                 -- highest value of the map, 0..1
+);
+
+-- One row per (sample, word): what the word tells the denoiser of the finished image (docs/methods.md, "Information per word"),
+-- from two predictions a noise level, of the whole prompt and of the prompt without the word. Nats are summed over all latents.
+CREATE TABLE information (
+    sample_id BIGINT NOT NULL, model_id INTEGER NOT NULL, prompt_id INTEGER NOT NULL,
+    word_index INTEGER NOT NULL,          -- place in the prompt, 0 = the first word
+    word VARCHAR NOT NULL,                -- that was left out
+    role VARCHAR NOT NULL,                -- subject | relation | object | attribute | ''
+    steps INTEGER[] NOT NULL,             -- whose noise levels were measured: all asked for with a finite log-SNR
+    density FLOAT[] NOT NULL,             -- per step, >= 0: half the squared difference of the two noise predictions; nats per unit of log-SNR
+    signed FLOAT[] NOT NULL,              -- per step: half of how much better the noise is predicted with the word; nats per unit of log-SNR
+    nats FLOAT,                           -- the integral of density over log-SNR, >= 0; NULL with fewer than two levels
+    signed_nats FLOAT,                    -- that of signed
+    effect FLOAT NOT NULL,                -- cosine with the whole prompt: of the image minus of the one sampled without the word
+    change FLOAT NOT NULL,                -- 1 minus the cosine of the two images
+    height INTEGER, width INTEGER,        -- of the map; NULL where maps are not stored
+    low FLOAT, high FLOAT,                -- range before min-max scaling, in nats per position of the latents
+    map BLOB                              -- the integral per position: float16, row-major, min-max scaled to 0..1
 );
 
 -- One row per sample: its CLIP embeddings over the steps on the study's two principal components.
@@ -320,3 +380,47 @@ CREATE TABLE path (
 );
 -- One row per principal component of `path`.
 CREATE TABLE projection (component INTEGER NOT NULL, explained_variance FLOAT NOT NULL, direction FLOAT[] NOT NULL, mean FLOAT[] NOT NULL);
+
+-- One row per score of images that another program computed and `scores add` put beside the shards. All texts are untrusted.
+CREATE TABLE metric (
+    metric_id INTEGER PRIMARY KEY,        -- 1.. in the order in which they were added
+    name VARCHAR NOT NULL UNIQUE,         -- what commands call it; links take the title
+    title VARCHAR NOT NULL UNIQUE,        -- what a chart shows
+    lower_is_better BOOLEAN NOT NULL,
+    low DOUBLE, high DOUBLE,              -- its range; NULL = not bounded, or not stated
+    source VARCHAR NOT NULL,              -- the scorer: program, model, version
+    preprocessing VARCHAR NOT NULL,       -- how images and texts were prepared; '' = not stated
+    level VARCHAR NOT NULL,               -- image | prompt (of all seeds together) | step
+    sha256 VARCHAR NOT NULL,              -- of the file that holds its values
+    added_at VARCHAR NOT NULL,            -- UTC, ISO 8601
+    unused BIGINT NOT NULL                -- values of samples that are not done in this snapshot
+);
+
+-- One row per (sample, metric); of a metric per prompt, one row per (model, prompt, metric), without sample and seed.
+CREATE TABLE score (
+    metric_id INTEGER NOT NULL,
+    sample_id BIGINT,
+    model_id INTEGER NOT NULL,
+    prompt_id INTEGER NOT NULL,
+    seed BIGINT,
+    value DOUBLE NOT NULL,                -- in the metric's own unit; of a metric per step, that of its last step
+    steps INTEGER[],                      -- of a metric per step: the steps scored, in order; else NULL
+    step_values DOUBLE[]                  -- their values
+);
+
+-- One row per (model, measure, reference, extractor): a measure of all final images of a model, computed by `scores sets --save`.
+CREATE TABLE image_set (
+    model_id INTEGER NOT NULL,
+    measure VARCHAR NOT NULL,             -- vendi | kid | cmmd | fid | coverage (docs/methods.md, "Sets of images")
+    lower_is_better BOOLEAN NOT NULL,
+    value DOUBLE NOT NULL,
+    low DOUBLE, high DOUBLE,              -- 95 % interval; NULL for fewer than 6 prompts
+    images INTEGER NOT NULL,              -- of the model, all prompts and seeds
+    prompts INTEGER NOT NULL,             -- that they are of
+    reference_id INTEGER,                 -- model_id of the entry that the images are held against; NULL = none
+    reference_images INTEGER NOT NULL,    -- of that entry; 0 where there is none
+    extractor VARCHAR NOT NULL,           -- of what vectors: the scorer, or the program and model that computed the features
+    method VARCHAR NOT NULL,              -- of the interval
+    computed_at VARCHAR NOT NULL,         -- UTC, ISO 8601
+    outdated BOOLEAN NOT NULL             -- whether an image of the model or the reference was added or changed since
+);

@@ -10,6 +10,5 @@ CREATE OR REPLACE TEMP TABLE staged (
     final FLOAT,
     rise FLOAT,
     spearman FLOAT,
-    auc FLOAT,
-    half_step INTEGER                     -- emergence step, were there no seed noise
+    auc FLOAT
 );

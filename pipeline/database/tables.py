@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from pipeline import correlation
 from pipeline.errors import StoreError
-from pipeline.plan import Plan
+from pipeline.metrics import trajectories
+from pipeline.study.plan import Plan
 
 FLOAT = pa.float32()
 
@@ -32,9 +32,9 @@ class Keys:
     ) -> Int[ndarray, " n"]:
         """sample_id, from 1 in the order (model, prompt, seed); a gap where one is missing."""
         order = np.argsort(self.plan.study.seeds)
-        place = order[np.searchsorted(np.asarray(self.plan.study.seeds)[order], seeds)]
+        index = order[np.searchsorted(np.asarray(self.plan.study.seeds)[order], seeds)]
         block = (model_id - 1) * len(self.plan.prompts) + positions
-        return block * len(self.plan.study.seeds) + place + 1
+        return block * len(self.plan.study.seeds) + index + 1
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,22 @@ def step_rows(chunk: Chunk) -> pa.Table | None:
             columns = dict(zip(steps.type.names, steps.flatten(), strict=True))
             model = pa.array(np.full(len(steps), chunk.model_id), pa.int32())
             calls = pc.fill_null(columns.pop("call"), 1)
-            return pa.table({"model_id": model, **columns, "call": calls})
+            axis = pa.array(axis_log_snr(columns["log_snr"].to_numpy(zero_copy_only=False)))
+            columns |= {"axis_log_snr": axis, "call": calls}
+            return pa.table({"model_id": model, **columns})
     return None
+
+
+CLIPPED = 60.0  # where log-SNR is cut: NoiseLevel.log_snr
+
+
+def axis_log_snr(log_snr: Float[ndarray, " s"]) -> Float[ndarray, " s"]:
+    """Log-SNR for axes and means: a clipped end, pure noise or no noise, stands one step's distance beyond its neighbour."""
+    out = np.array(log_snr, np.float64)
+    for end, near, far in ((0, 1, 2), (-1, -2, -3)):
+        if len(out) > 2 and abs(out[end]) >= CLIPPED > abs(out[near]):
+            out[end] = out[near] + (out[near] - out[far])
+    return out
 
 
 def curves_of(chunk: Chunk, concepts: tuple[str, ...]) -> Float[ndarray, "n k s"]:
@@ -119,28 +133,77 @@ def curves_of(chunk: Chunk, concepts: tuple[str, ...]) -> Float[ndarray, "n k s"
     Raises:
         StoreError: a sample has other concepts, or another number of steps, than the others.
     """
-    whole = _matrix(chunk, chunk.table["prompt_similarity"], len(chunk.table), "prompt_similarity")
+    prompt_curves = _matrix(
+        chunk, chunk.table["prompt_similarity"], len(chunk.table), "prompt_similarity"
+    )
     parts = _flat(chunk.table["trajectories"])
     names = parts.field("concept")
     expected = pa.array(list(concepts) * len(chunk.table), pa.string())
     if not names.equals(expected):
         raise StoreError(f"{_where(chunk)}: other concepts than the study's. Run the study again.")
     curves = _matrix(chunk, parts.field("similarity"), len(names), "trajectories")
-    steps = whole.shape[1]
+    steps = prompt_curves.shape[1]
     if curves.shape[1] not in (steps, 0):
         raise StoreError(
             f"{_where(chunk)}: {curves.shape[1]} steps of concepts, {steps} of prompts"
         )
-    return np.concatenate([whole[:, None], curves.reshape(len(whole), -1, steps)], axis=1)
+    return np.concatenate(
+        [prompt_curves[:, None], curves.reshape(len(prompt_curves), -1, steps)], axis=1
+    )
 
 
 def _matrix(chunk: Chunk, lists: Any, rows: int, column: str) -> Float[ndarray, "n s"]:
     lists = _whole(lists)
     lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     if rows and len(np.unique(lengths)) > 1:
-        found = f"{int(np.min(lengths))} and {int(np.max(lengths))}"
-        raise StoreError(f"{_where(chunk)}: {column} of {found} steps in one model")
+        lengths_text = f"{int(np.min(lengths))} and {int(np.max(lengths))}"
+        raise StoreError(f"{_where(chunk)}: {column} of {lengths_text} steps in one model")
     return lists.flatten().to_numpy(zero_copy_only=False).reshape(rows, -1 if rows else 0)
+
+
+def refuse_ragged(table: pa.Table) -> None:
+    """Checks that the lists of a shard fit each other, for each column that it has.
+
+    Raises:
+        StoreError: names the first column in which a value is missing, or lists differ in length.
+    """
+    done = table.filter(pc.equal(table["status"], "done"))
+    if not len(done):
+        return
+    for column, path in REGULAR:
+        if column in done.column_names:
+            _refuse_lengths(_whole(done[column]), column, path)
+    if "explanations" in done.column_names:
+        _refuse_cut_maps(_flat(done["explanations"]))
+
+
+# Lists that have one length in a whole shard: column -> field of its records, "" = the column itself.
+REGULAR = (
+    ("prompt_similarity", ""), ("trajectories", ""), ("trajectories", "similarity"), ("further_scorers", ""),
+    ("embedding", ""), ("embedding", "each"), ("spectrum", "power"),
+)  # fmt: skip
+
+
+def _refuse_lengths(lists: Any, column: str, path: str) -> None:
+    name = column if path in ("", "each") else f"{column}.{path}"
+    if path:
+        records = pc.list_flatten(lists)
+        lists = records if path == "each" else records.field(path)
+    if lists.null_count or pc.list_flatten(lists).null_count:
+        raise StoreError(f"column {name} has values missing")
+    lengths = pc.unique(pc.list_value_length(lists)).to_pylist()
+    if column == "embedding" and not path:
+        lengths = [length for length in lengths if length]  # samples beyond the subset have none
+    if len(lengths) > 1:
+        raise StoreError(f"column {name} has lists of {min(lengths)} and {max(lengths)} values")
+
+
+def _refuse_cut_maps(maps: Any) -> None:
+    """Raises StoreError where a map has not two bytes for each of its cells."""
+    bytes_ = pc.binary_length(maps.field("map"))
+    cells = pc.multiply(maps.field("height"), maps.field("width"))
+    if not pc.all(pc.equal(bytes_, pc.multiply(cells, 2)), min_count=0).as_py():
+        raise StoreError("column explanations.map: not height x width values of 2 bytes")
 
 
 def by_scorer(chunk: Chunk, scorers: int) -> list[Chunk]:
@@ -159,11 +222,11 @@ def by_scorer(chunk: Chunk, scorers: int) -> list[Chunk]:
         return [chunk]
     flat = pc.list_flatten(records)
     fields = dict(zip(flat.type.names, flat.flatten(), strict=True))
-    return [chunk, *(_seen_by(chunk, fields, place, scorers) for place in range(scorers - 1))]
+    return [chunk, *(_seen_by(chunk, fields, index, scorers) for index in range(scorers - 1))]
 
 
-def _seen_by(chunk: Chunk, fields: Mapping[str, pa.Array], place: int, scorers: int) -> Chunk:
-    rows = pa.array(np.arange(len(chunk.table)) * (scorers - 1) + place)
+def _seen_by(chunk: Chunk, fields: Mapping[str, pa.Array], index: int, scorers: int) -> Chunk:
+    rows = pa.array(np.arange(len(chunk.table)) * (scorers - 1) + index)
     table = chunk.table
     for name, values in fields.items():
         table = table.set_column(table.column_names.index(name), name, values.take(rows))
@@ -176,7 +239,7 @@ def score_rows(chunk: Chunk) -> pa.Table:
 
 
 def trajectory_rows(chunk: Chunk, curves: Float[ndarray, "n k s"], scorer: int = 1) -> pa.Table:
-    """Rows of the staging table: a curve and its figures. `half_step` needs the seed noise yet."""
+    """Rows of the staging table: a curve and its figures, without its emergence, which needs all prompts."""
     n, k, s = curves.shape
     flat = np.ascontiguousarray(curves).reshape(n * k, s)
     return pa.table(
@@ -190,9 +253,8 @@ def trajectory_rows(chunk: Chunk, curves: Float[ndarray, "n k s"], scorer: int =
             "similarity": lists_of(flat),
             "final": floats(flat[:, -1]),
             "rise": floats(flat[:, -1] - flat[:, 0]),
-            "spearman": floats(correlation.spearman_with_step(flat)),
-            "auc": floats(correlation.area(flat)),
-            "half_step": wholes(correlation.emergence_step(flat)),
+            "spearman": floats(trajectories.spearman_with_step(flat)),
+            "auc": floats(trajectories.area(flat)),
         }
     )
 
@@ -205,7 +267,16 @@ EXPLODED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "faithfulness": ("faithfulness", ("sample_id", "model_id", "prompt_id")),
     "agreement": ("agreement", ("sample_id", "model_id", "prompt_id")),
     "spectrum": ("spectrum", ("sample_id", "model_id", "prompt_id")),
+    "switch": ("switches", ("sample_id", "model_id", "prompt_id")),
+    "switch_image": ("switch_images", ("sample_id",)),
+    "concept_attention": ("concept_attention", ("sample_id", "model_id", "prompt_id")),
+    "redraw": ("redraws", ("sample_id", "model_id", "prompt_id")),
+    "information": ("information", ("sample_id", "model_id", "prompt_id")),
 }
+
+
+# Fields of records that older shards do not have, or leave out where they say nothing new.
+ABSENT: Mapping[str, str] = {"baseline": "zero"}
 
 
 def exploded_rows(chunk: Chunk, column: str, keys: tuple[str, ...]) -> pa.Table:
@@ -214,6 +285,8 @@ def exploded_rows(chunk: Chunk, column: str, keys: tuple[str, ...]) -> pa.Table:
     parents = np.asarray(pc.list_parent_indices(lists))
     records = pc.list_flatten(lists)
     fields = dict(zip(records.type.names, records.flatten(), strict=True))
+    for name in ABSENT.keys() & fields.keys():
+        fields[name] = pc.fill_null(fields[name], ABSENT[name])
     return pa.table({**_keys(chunk, *keys, rows=parents), **fields})
 
 

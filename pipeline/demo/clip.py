@@ -137,11 +137,11 @@ def caption_batch(
         for scene in scenes
         if scene.relation
     ]
-    told = [mirrored(scene) if rng.random() < 0.5 else scene for scene in [*scenes, *wrong]]
-    texts = [caption(scene) if with_background else subject_phrase(scene) for scene in told]
+    captioned = [mirrored(scene) if rng.random() < 0.5 else scene for scene in [*scenes, *wrong]]
+    texts = [caption(scene) if with_background else subject_phrase(scene) for scene in captioned]
     keys: dict[tuple, int] = {}
     shown = [keys.setdefault(meaning(scene, with_background), len(keys)) for scene in scenes]
-    said = [keys.setdefault(meaning(scene, with_background), len(keys)) for scene in told]
+    said = [keys.setdefault(meaning(scene, with_background), len(keys)) for scene in captioned]
     return texts, torch.tensor(shown)[:, None] == torch.tensor(said)[None, :]
 
 

@@ -17,6 +17,7 @@ from pipeline.demo.corpus import Corpus, compose_corpus
 from pipeline.demo.judge import Judge, load_judge, verdict
 from pipeline.demo.phrases import concepts_of, relation_phrases
 from pipeline.demo.scenes import CATEGORIES, RELATIONS, Scene, caption
+from pipeline.tables import markdown_table
 
 SEED = 90_001
 STEPS = 30
@@ -30,6 +31,9 @@ BARS = {
     ("scenes-clip", "colour"): 0.97,
     ("scenes-clip", "texture"): 0.95,
     ("scenes-clip", "relation"): 0.85,
+    ("scenes-judge", "background colour"): 0.97,
+    ("scenes-judge", "one object"): 0.97,
+    ("scenes-judge", "both objects"): 0.97,
     ("scenes-unet", "one object"): 0.90,
     ("scenes-unet", "background colour"): 0.95,
     ("scenes-unet", "background texture"): 0.85,
@@ -86,7 +90,9 @@ def rate(model: str, question: str, scenes: str, right: Bool[Tensor, " n"]) -> R
     return Rate(model, question, scenes, int(right.sum()), right.numel())
 
 
-def clip_rates(clip: open_clip.CLIP, tokenizer: CLIPTokenizer, corpus: Corpus) -> list[Rate]:
+def clip_rates(
+    clip: open_clip.CLIP, tokenizer: CLIPTokenizer, corpus: Corpus, group: str = "real"
+) -> list[Rate]:
     """Zero-shot accuracy on real scenes: each family's own phrases, and the four relations.
 
     Of a pair, both objects must be the two most similar of all 24.
@@ -98,9 +104,11 @@ def clip_rates(clip: open_clip.CLIP, tokenizer: CLIPTokenizer, corpus: Corpus) -
         similarity = images @ embed_texts(clip, tokenizer, phrases).T
         targets = concept_targets(corpus.scenes, family)
         asked = targets.any(1)
+        if not asked.any():
+            continue
         right = _top_are_true(similarity[asked], targets[asked])
-        rates.append(rate("scenes-clip", family, "real", right))
-    return [*rates, rate("scenes-clip", "relation", "real", _relation(clip, tokenizer, corpus))]
+        rates.append(rate("scenes-clip", family, group, right))
+    return [*rates, rate("scenes-clip", "relation", group, _relation(clip, tokenizer, corpus))]
 
 
 def _top_are_true(
@@ -201,9 +209,14 @@ def reference_rates(models: Path, judge: Judge, count: int) -> tuple[list[Rate],
     corpus = compose_corpus(count, SEED, pair_share=0.5)
     name = f"local-dir:{models / 'scenes-clip'}"
     clip = open_clip.create_model_and_transforms(name)[0].eval()
-    rates = clip_rates(clip, CLIPTokenizer.from_pretrained(models / "scenes-clip"), corpus)
-    pixels = corpus.pixels(torch.arange(count))
-    rates += judge_rates(judge, "scenes-judge", pixels, corpus.scenes, "real")
+    tokenizer = CLIPTokenizer.from_pretrained(models / "scenes-clip")
+    groups = {"real": corpus} | {
+        f"real, {name}": compose_corpus(count, SEED, categories=(name,)) for name in CATEGORIES[2:]
+    }
+    rates = [rate for name, of in groups.items() for rate in clip_rates(clip, tokenizer, of, name)]
+    for name, of in groups.items():
+        pixels = of.pixels(torch.arange(count))
+        rates += judge_rates(judge, "scenes-judge", pixels, of.scenes, name)
     autoencoder = load_pipeline(models / "scenes-unet").vae
     return rates, (reconstruction_psnr(autoencoder, corpus).mean().item(), count)
 
@@ -214,6 +227,7 @@ def evaluate(
     prompts: int = 200,
     scenes: int = 1000,
     steps: int = STEPS,
+    generators: tuple[str, ...] = tuple(GUIDANCE),
 ) -> str:
     """Measures every model and returns the table in Markdown.
 
@@ -222,51 +236,42 @@ def evaluate(
         prompts: sampled for each category and text-to-image model.
         scenes: composed for the models that read pictures.
         steps: of sampling.
+        generators: the text-to-image models that are sampled.
     """
     judge = load_judge(models / "scenes-judge")
     rates, (psnr, n) = reference_rates(models, judge, scenes)
-    for name in GUIDANCE:
+    for name in generators:
         rates += pipeline_rates(models / name, judge, prompts, steps)
     bar = BARS["autoencoder", "PSNR"]
-    first = _row(
-        "autoencoder", "PSNR", "real", f"{psnr:.1f} dB", "", n, f"{bar:.0f} dB", psnr >= bar
-    )
-    return "\n".join([_HEADER, first, *map(rate_row, rates)])
+    reached = "yes" if psnr >= bar else "no"
+    first = ["autoencoder", "PSNR", "real", f"{psnr:.1f} dB", "", n, f"{bar:.0f} dB", reached]
+    head = ["model", "question", "scenes", "right", "95 % interval", "n", "asked for", "reached"]
+    return markdown_table(head, [first, *map(rate_cells, rates)])
 
 
-_HEADER = """\
-| model | question | scenes | right | 95 % interval | n | asked for | reached |
-|---|---|---|---|---|---|---|---|"""
-
-
-def rate_row(found: Rate) -> str:
-    """The table's row of a rate."""
-    low, high = found.interval()
-    bar = found.bar
-    return _row(
-        found.model,
-        found.question,
-        found.scenes,
-        f"{found.share:.1%}",
+def rate_cells(rate: Rate) -> list[object]:
+    """The cells of a rate in the table."""
+    low, high = rate.interval()
+    asked, reached = "", ""
+    if rate.bar is not None:
+        asked, reached = f"{rate.bar:.0%}", "yes" if rate.share >= rate.bar else "no"
+    return [
+        rate.model,
+        rate.question,
+        rate.scenes,
+        f"{rate.share:.1%}",
         f"{low:.1%} to {high:.1%}",
-        found.n,
-        "" if bar is None else f"{bar:.0%}",
-        None if bar is None else found.share >= bar,
-    )
+        rate.n,
+        asked,
+        reached,
+    ]
 
 
-def _row(
-    model: str,
-    question: str,
-    scenes: str,
-    value: str,
-    interval: str,
-    n: int,
-    bar: str,
-    reached: bool | None,
-) -> str:
-    mark = {None: "", True: "yes", False: "no"}[reached]
-    return f"| {model} | {question} | {scenes} | {value} | {interval} | {n} | {bar} | {mark} |"
+def rows_of_generators(readme: Path) -> list[str]:
+    """The lines of the README's table that are about text-to-image models."""
+    names = tuple(f"| {name} |" for name in GUIDANCE)
+    table = readme.read_text().partition(START)[2].partition(END)[0]
+    return [line for line in table.splitlines() if line.startswith(names)]
 
 
 def write_table(readme: Path, table: str) -> None:

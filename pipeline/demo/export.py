@@ -114,8 +114,8 @@ def export_models(checkpoints: Path, models: Path) -> list[Path]:
     writers = {
         "clip.safetensors": ("scenes-clip", _clip_writer),
         "judge.safetensors": ("scenes-judge", _judge_writer),
-        "relations.safetensors": ("scenes-unet", _unet_writer),
-        f"unet-{SHORT_SHARE:g}.safetensors": ("scenes-unet-short", _unet_writer),
+        "relations.safetensors": ("scenes-unet", unet_writer),
+        f"unet-{SHORT_SHARE:g}.safetensors": ("scenes-unet-short", unet_writer),
         "dit.safetensors": ("scenes-dit", _transformer_writer),
     }
     written = []
@@ -139,7 +139,8 @@ def _judge_writer(path: Path, tokenizer: CLIPTokenizer) -> Callable[[Path], None
     return lambda folder: export_judge(judge, folder)
 
 
-def _unet_writer(path: Path, tokenizer: CLIPTokenizer) -> Callable[[Path], None]:
+def unet_writer(path: Path, tokenizer: CLIPTokenizer) -> Callable[[Path], None]:
+    """What writes the UNet whose averaged weights a file holds, beside its autoencoder, as a pipeline's folder."""
     model = UNetModel(build_unet(), without_projection(build_text_encoder(tokenizer)))
     load_average(path, model)
     pipeline = unet_pipeline(load_autoencoder(path.parent), model, tokenizer)

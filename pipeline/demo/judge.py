@@ -17,8 +17,10 @@ from torch.nn import functional as F
 
 from pipeline.demo.clip import degrade
 from pipeline.demo.corpus import Corpus, batch_indices
-from pipeline.demo.scenes import COLOURS, OBJECTS, PLACES, SIZES, TEXTURES, Scene, place
+from pipeline.demo.scenes import COLOURS, OBJECTS, PLACES, SIZES, TEXTURES, Scene, place_name
 from pipeline.demo.training import Stage
+from pipeline.errors import ModelError
+from pipeline.models.files import read_object
 
 HEADS = {
     "object": len(OBJECTS),
@@ -84,7 +86,7 @@ def scene_labels(scenes: list[Scene]) -> dict[str, Tensor]:
     for row, scene in enumerate(scenes):
         for index, name in enumerate(scene.objects):
             labels["object"][row, OBJECTS.index(name)] = 1
-            where = place(scene, index)
+            where = place_name(scene, index)
             if where is not None:
                 labels["place"][row, OBJECTS.index(name)] = PLACES.index(where)
     return labels
@@ -101,8 +103,8 @@ def judge_stage(
         answers = judge(degrade(corpus.pixels(indices), generator, share=0.2))
         logits = {name: value.float() for name, value in answers.items()}
         total = 10 * F.binary_cross_entropy_with_logits(logits["object"], labels["object"][indices])
-        places = logits["place"].view(-1, len(PLACES))
-        total = total + _cross_entropy(places, labels["place"][indices].flatten())
+        place_logits = logits["place"].view(-1, len(PLACES))
+        total = total + _cross_entropy(place_logits, labels["place"][indices].flatten())
         for name in ("colour", "texture", "size", "count"):
             total = total + _cross_entropy(logits[name], labels[name][indices])
         return total
@@ -138,11 +140,11 @@ def verdict(judge: Judge, pixels: Float[Tensor, "n 3 h w"], scenes: list[Scene])
     """
     answers = judge(pixels)
     present = _all_present(answers["object"], scenes)
-    places = answers["place"].view(len(scenes), len(OBJECTS), len(PLACES)).argmax(-1)
+    answered_places = answers["place"].view(len(scenes), len(OBJECTS), len(PLACES)).argmax(-1)
     labels = scene_labels(scenes)
     single = labels["count"] == 0
     asked_place = labels["place"] != _IGNORED
-    placed = ((places == labels["place"]) | ~asked_place).all(1)
+    placed = ((answered_places == labels["place"]) | ~asked_place).all(1)
     everything = torch.ones_like(single)
     right = {
         "one": present & (answers["count"].argmax(1) == 0),
@@ -179,6 +181,21 @@ def export_judge(judge: Judge, folder: Path) -> None:
         for name, value in judge.state_dict().items()
     }
     save_file(weights, folder / "model.safetensors")
+
+
+def check_judge(folder: Path) -> None:
+    """Checks a judge's folder before it is loaded.
+
+    Raises:
+        ModelError: it is not what `export_judge` wrote.
+    """
+    config = read_object(folder / "config.json", f"judge {folder}")
+    if config.get("heads") != HEADS or not isinstance(config.get("widths"), list):
+        raise ModelError(
+            f"judge {folder}: config.json is not that of a scenes-judge. Give the folder data/models/scenes-judge."
+        )
+    if not (folder / "model.safetensors").is_file():
+        raise ModelError(f"judge {folder}: no model.safetensors. Copy the whole folder.")
 
 
 def load_judge(folder: Path) -> Judge:

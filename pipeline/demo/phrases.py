@@ -14,7 +14,7 @@ from pipeline.demo.scenes import (
     SIZES,
     TEXTURES,
     Scene,
-    place,
+    place_name,
     with_article,
 )
 
@@ -43,34 +43,34 @@ _PLACE_WORDS = {
 
 
 def _concepts() -> list[Concept]:
-    found = [
+    concepts = [
         Concept(name, "object", (with_article(name), f"a picture of {with_article(name)}"))
         for name in OBJECTS
     ]
-    found += [
+    concepts += [
         Concept(name, "colour", (f"{with_article(name)} background", f"something on {name}"))
         for name in COLOURS
     ]
-    found += [
+    concepts += [
         Concept(name, "texture", (f"a {name} background", f"something on a {name} background"))
         for name in TEXTURES
     ]
-    found += [
+    concepts += [
         Concept(name, "size", (f"a {name} object", f"a picture of something {name}"))
         for name in SIZES
     ]
-    found += [
+    concepts += [
         Concept("side by side", "relation", ("two objects side by side", "objects side by side")),
         Concept("stacked", "relation", ("one object above another", "objects stacked")),
         Concept("one object", "count", ("one object", "a single object")),
         Concept("two objects", "count", ("two objects", "a pair of objects")),
     ]
-    found += [
+    concepts += [
         Concept(f"{name} {where}", "place", (f"{with_article(name)} {_PLACE_WORDS[where]}",) * 2)
         for name in OBJECTS
         for where in PLACES
     ]
-    return found
+    return concepts
 
 
 CONCEPTS = tuple(_concepts())
@@ -99,7 +99,7 @@ def true_names(scene: Scene, family: str) -> set[str]:
         return set()
     if family == "relation":
         return {"side by side" if "of" in scene.relation else "stacked"}
-    return {f"{name} {place(scene, index)}" for index, name in enumerate(scene.objects)}
+    return {f"{name} {place_name(scene, index)}" for index, name in enumerate(scene.objects)}
 
 
 def subject_phrase(scene: Scene) -> str:
@@ -130,6 +130,6 @@ def relation_phrases(scene: Scene) -> list[str]:
 def meaning(scene: Scene, with_background: bool) -> tuple:
     """Equal for scenes that look the same up to jitter, whatever their wording."""
     shown = frozenset(
-        (name, scene.size or place(scene, index)) for index, name in enumerate(scene.objects)
+        (name, scene.size or place_name(scene, index)) for index, name in enumerate(scene.objects)
     )
     return (shown, scene.colour, scene.texture) if with_background else (shown,)

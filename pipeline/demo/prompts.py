@@ -48,13 +48,13 @@ def _fresh_scenes(
     """Candidates for a place in the list: the texture and the size of its turn, not yet chosen."""
     texture = TEXTURES[index % len(TEXTURES)]
     size = tuple(SIZES)[index // len(TEXTURES) % len(SIZES)]
-    found: list[Scene] = []
-    while len(found) < count:
+    scenes: list[Scene] = []
+    while len(scenes) < count:
         scene = sample_scene(rng, (name,))
         fits = scene.texture == texture and scene.size in (None, size)
         if fits and caption(scene) not in chosen:
-            found.append(scene)
-    return found
+            scenes.append(scene)
+    return scenes
 
 
 def _least_used(scenes: list[Scene], uses: dict[str, int]) -> Scene:
@@ -76,12 +76,19 @@ def prompt_row(scene: Scene) -> dict[str, str]:
     }
 
 
-def write_prompts(path: Path, count: int) -> None:
-    """Writes a prompt file of `count` rows."""
+def in_turn(scenes: list[Scene]) -> list[Scene]:
+    """One scene of each category after the other, so that the first few are a fair part of the whole."""
+    by_category = [[scene for scene in scenes if category(scene) == name] for name in CATEGORIES]
+    return [scene for scenes_ in zip(*by_category, strict=True) for scene in scenes_]
+
+
+def write_prompts(path: Path, count: int, *, mixed: bool = False) -> None:
+    """Writes a prompt file of `count` rows: category after category, or `mixed`, one of each in turn."""
+    scenes = sample_prompts(count)
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(prompt_row(scene) for scene in sample_prompts(count))
+        writer.writerows(prompt_row(scene) for scene in (in_turn(scenes) if mixed else scenes))
 
 
 def write_concepts(path: Path) -> None:

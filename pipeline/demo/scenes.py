@@ -95,7 +95,7 @@ def _article(noun: str) -> str:
     return "an" if noun[0] in "aeiou" else "a"
 
 
-def place(scene: Scene, index: int) -> str | None:
+def place_name(scene: Scene, index: int) -> str | None:
     """Where an object of a pair is: left, right, above or below; None if it is alone."""
     if scene.relation is None:
         return None
@@ -214,7 +214,7 @@ def _corner(scene: Scene, index: int, size: int, rng: np.random.Generator) -> tu
     else:
         along = quarter + rng.integers(-1, 1, endpoint=True)
         across = middle + rng.integers(-4, 4, endpoint=True)
-        where = place(scene, index)
+        where = place_name(scene, index)
         if where in ("right", "below"):
             along = IMAGE_SIZE - along
         y, x = (across, along) if where in ("left", "right") else (along, across)

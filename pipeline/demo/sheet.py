@@ -46,8 +46,8 @@ def draw_sheet(
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     title, text, small = (ImageFont.load_default(points) for points in (18, 17, 14))
-    for place, (name, images) in enumerate(columns.items()):
-        left = _TEXT_WIDTH + place * column
+    for number, (name, images) in enumerate(columns.items()):
+        left = _TEXT_WIDTH + number * column
         draw.text((left, 6), name, "black", title)
         for index, picture in enumerate(to_pictures(images)):
             row, repeat = divmod(index, seeds)

@@ -13,7 +13,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from pipeline.demo.clip import tokenize
 from pipeline.demo.corpus import batch_indices
-from pipeline.demo.scenes import COLOURS, OBJECTS, PLACES, SIZES, TEXTURES, Scene, caption, place
+from pipeline.demo.scenes import (
+    COLOURS,
+    OBJECTS,
+    PLACES,
+    SIZES,
+    TEXTURES,
+    Scene,
+    caption,
+    place_name,
+)
 from pipeline.demo.tokenizer import CONTEXT_LENGTH
 from pipeline.demo.training import Stage
 
@@ -92,7 +101,7 @@ def scene_answers(scenes: list[Scene]) -> Int[Tensor, "scene slot"]:
     answers = torch.zeros(len(scenes), len(SLOTS), dtype=torch.long)
     for row, scene in enumerate(scenes):
         for index, name in enumerate(scene.objects):
-            where = place(scene, index)
+            where = place_name(scene, index)
             slot = len(PLACES) if where is None else PLACES.index(where)
             answers[row, slot] = 1 + OBJECTS.index(name)
         answers[row, -3] = 1 + tuple(SIZES).index(scene.size) if scene.size else 0

@@ -41,6 +41,7 @@ class Stage:
         learning_rate: the peak, after the warm-up.
         ema_decay: of the averaged weights, in the long run.
         keep_at: shares of the budget at which a copy of the averaged weights is kept.
+        on_copy: is given the file of each copy.
         bfloat16: whether the loss is computed under bfloat16 autocast.
     """
 
@@ -51,6 +52,7 @@ class Stage:
     ema_decay: float = 0.999
     weight_decay: float = 0.01
     keep_at: tuple[float, ...] = ()
+    on_copy: Callable[[Path], object] = Path
     warmup_steps: int = 100
     bfloat16: bool = True
 
@@ -70,7 +72,7 @@ def fit(
 ) -> Progress:
     """Trains a stage until its budget is spent, from its last checkpoint if there is one.
 
-    Ctrl-C saves a checkpoint before it goes on up; the same call then resumes from there. At the
+    Ctrl-C saves a checkpoint before it is raised again; the same call then resumes from there. At the
     end the stage's model holds the averaged weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +118,9 @@ def _run(
             after = budget.spent(progress.step, progress.minutes)
             for share in stage.keep_at:
                 if spent < share <= after:
-                    average.save(folder / f"{stage.name}-{share:g}.safetensors", progress)
+                    copy = folder / f"{stage.name}-{share:g}.safetensors"
+                    average.save(copy, progress)
+                    stage.on_copy(copy)
             bar.update()
             bar.set_postfix_str(_remaining(progress, after), refresh=False)
             if time.monotonic() - saved > save_every:

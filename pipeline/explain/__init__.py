@@ -1,8 +1,8 @@
-"""Explanations: which regions, features and words each denoising step hangs on (see METHODS in the README)."""
+"""Explanations: which regions, features and words each denoising step depends on (see docs/methods.md)."""
 
+from pipeline.diffusion.watch import Batch, Observer
 from pipeline.explain.observer import Explainer, SpectrumObserver
-from pipeline.observe import Batch, Observer
-from pipeline.study import Measures
+from pipeline.study.spec import Measures
 
 
 def make_observers(measures: Measures, batch: Batch) -> list[Observer]:

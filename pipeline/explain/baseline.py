@@ -1,4 +1,4 @@
-"""Maps that know nothing, and maps turned round: what an explanation has to beat."""
+"""Random and inverse maps: what an explanation has to beat."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,5 +15,5 @@ def random_baseline(
 
 
 def inverse(saliency: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """The map turned round: least salient first. A faithful map's inverse does worse than chance."""
+    """The inverse map: least salient first. A faithful map's inverse does worse than chance."""
     return -saliency

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import StudyError
 from pipeline.explain.maps import resize_map, scale_map
-from pipeline.families import BLOCKS, UNET_LAYERS, fits
+from pipeline.models.families import BLOCKS, UNET_LAYERS, fits
 
 _KNOWN: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
 
@@ -29,8 +29,8 @@ def cam_layers(denoiser: nn.Module, pattern: str | None = None) -> list[str]:
     if denoiser not in _KNOWN:
         names = [name for name, _ in denoiser.named_modules()]
         patterns = (UNET_LAYERS, BLOCKS) if pattern is None else (pattern,)
-        found = ([name for name in names if fits(one, name)] for one in patterns)
-        _KNOWN[denoiser] = next((layers for layers in found if layers), [])
+        matches = ([name for name in names if fits(one, name)] for one in patterns)
+        _KNOWN[denoiser] = next((layers for layers in matches if layers), [])
     return list(_KNOWN[denoiser])
 
 
@@ -67,7 +67,7 @@ class Activations:
 
     denoiser: nn.Module
     names: Sequence[str]
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    features: dict[str, Tensor] = field(default_factory=dict)
 
     def __enter__(self) -> "Activations":
         self._hooks = ExitStack()
@@ -82,7 +82,7 @@ class Activations:
 
     def _keeper(self, name: str) -> Callable[..., None]:
         def keep(_module: nn.Module, _args: tuple, output: Any) -> None:
-            self.kept[name] = image_features(output)
+            self.features[name] = image_features(output)
 
         return keep
 
@@ -141,11 +141,11 @@ def layer_cams(
     names = cam_layers(denoiser) if layers is None else layers
     with torch.enable_grad(), Activations(denoiser, names) as seen:
         target = forward().float().sum()
-    features = list(seen.kept.values())
+    features = list(seen.features.values())
     gradients = torch.autograd.grad(target, features, allow_unused=True)
     return {
         name: _one_cam(feature, gradient, size, halves, guidance, patch)
-        for (name, feature), gradient in zip(seen.kept.items(), gradients, strict=True)
+        for (name, feature), gradient in zip(seen.features.items(), gradients, strict=True)
         if gradient is not None
     }
 

@@ -1,29 +1,28 @@
 """What maps are worth: insertion and deletion against random and inverse maps, and agreement."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from pipeline.diffusion.watch import Batch, StepView
 from pipeline.explain.baseline import inverse
-from pipeline.explain.tools import clean_of, embed_images
-from pipeline.faithfulness import (
+from pipeline.explain.removal import removals
+from pipeline.explain.tools import image_features, outcome_of
+from pipeline.metrics.faithfulness import (
     GAMES,
     PairScore,
+    Score,
     distance_score,
     embedding_score,
-    next_step,
     order_curves,
     structure_score,
 )
-from pipeline.localisation import map_spearman, top_iou
-from pipeline.observe import StepView
-from pipeline.study import ToolSpec
-
-DEFAULT_SCORES = {"ours": ("clip", "structure"), "park2024": ("fid",)}
+from pipeline.metrics.localisation import map_spearman, top_iou
+from pipeline.study.spec import ToolSpec
 
 
 def faithfulness_rows(
@@ -39,21 +38,24 @@ def faithfulness_rows(
     All maps, their inverses and the random map play each game in the same batched calls.
     """
     games = _named(spec, "games", GAMES)
-    scores = item_scores(view, item, _named(spec, "scores", DEFAULT_SCORES[protocol]), protocol)
+    outcome, reference = outcome_of(view, item, protocol)
+    names = _named(spec, "scores", default_scores(view.batch, protocol))
+    scores = item_scores(view.batch, reference, names)
     orders = {"random baseline": random.to(view.latents.device)}
     for method, values in maps.items():
         orders |= {method: values, f"inverse {method}": inverse(values)}
 
-    outcome = clean_of(view.denoiser, item)
     rows = []
-    for game in games:
-        curves = order_curves(outcome, view.latents[item], orders, game, scores)
+    removing = removals(view, item, spec)
+    for game, (baseline, remove) in itertools.product(games, removing.items()):
+        curves = order_curves(outcome, view.latents[item], orders, game, scores, remove=remove)
         rows += [
             {
                 "step": view.step,
                 "method": method,
                 "game": game,
                 "score": score,
+                "baseline": None if baseline == "zero" else baseline,
                 "curve": curves[method][score].points.numpy(),
                 "auc": curves[method][score].area,
                 "auc_scaled": curves[method][score].scaled,
@@ -66,30 +68,33 @@ def faithfulness_rows(
     return rows
 
 
-def item_scores(
-    view: StepView, item: int, names: tuple[str, ...], protocol: str
-) -> dict[str, PairScore]:
-    """The scores of a game's points, by name, each of (points, clean latents they lead to)."""
-    makers: dict[str, Callable[[], PairScore]] = {
-        "structure": lambda: _of_clean(structure_score(view.denoised[item])),
-        "clip": lambda: _of_clean(embedding_score(embed_images(view.batch), view.denoised[item])),
-        "fid": lambda: _distance(view, item, protocol),
-    }
-    return {name: makers[name]() for name in names}
-
-
-def _of_clean(score: Callable[[Tensor], Tensor]) -> PairScore:
-    return lambda _points, clean: score(clean)
-
-
-def _distance(view: StepView, item: int, protocol: str) -> PairScore:
-    """Distance of decoded x0; in the paper's protocol, of the decoded next step."""
-    embed = embed_images(view.batch)
+def default_scores(batch: Batch, protocol: str) -> tuple[str, ...]:
+    """The scores of a study that names none; the paper's is a distance of Inception's features, where the study has its weights."""
     if protocol != "park2024":
-        return _of_clean(distance_score(embed, view.denoised[item]))
-    following = next_step(view.latents, view.denoised, view.next_latents)
-    score = distance_score(embed, view.next_latents[item])
-    return lambda points, clean: score(following(points, clean, item))
+        return ("clip", "structure")
+    return ("inception",) if batch.inception is not None else ("clip",)
+
+
+def item_scores(
+    batch: Batch, reference: Float[Tensor, "c h w"], names: Sequence[str]
+) -> dict[str, PairScore]:
+    """The scores of a game's points, by name, each of (points, latents that they lead to).
+
+    Args:
+        batch: what is sampled.
+        reference: the latents that the untouched point leads to.
+        names: clip and structure (higher = closer), inception (a distance: lower = closer).
+    """
+    makers: dict[str, Callable[[], Score]] = {
+        "structure": lambda: structure_score(reference),
+        "clip": lambda: embedding_score(image_features(batch), reference),
+        "inception": lambda: distance_score(image_features(batch, "inception"), reference),
+    }
+    return {name: _of_outcome(makers[name]()) for name in names}
+
+
+def _of_outcome(score: Score) -> PairScore:
+    return lambda _points, outcome: score(outcome)
 
 
 def agreement_rows(step: int, maps: Mapping[str, Float[Tensor, "h w"]]) -> list[dict[str, Any]]:

@@ -12,16 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.diffusion.observers import ImageObserver
+from pipeline.diffusion.watch import Batch, StepView
+from pipeline.explain.concept_recorder import ConceptRecorder
 from pipeline.explain.judge import agreement_rows, faithfulness_rows
 from pipeline.explain.maps import map_record, resize_map
 from pipeline.explain.recorders import AttentionRecorder, RelevanceRecorder, StepWords
 from pipeline.explain.tools import TOOLS, random_maps
-from pipeline.observe import Batch, ImageObserver, StepView
-from pipeline.spectra import BAND_EDGES, band_power
-from pipeline.study import METHODS, Measures, ToolSpec
-from pipeline.words import plain
+from pipeline.metrics.spectra import BAND_EDGES, band_power
+from pipeline.models.words import plain
+from pipeline.study.spec import METHODS, Measures, ToolSpec
 
 COLUMNS = ("words", "explanations", "faithfulness", "agreement")
+SEPARATE = (
+    "faithfulness",
+    "concept-attention",
+)  # planned like a method; give no map of the whole prediction
 
 
 class Explainer:
@@ -37,7 +43,8 @@ class Explainer:
             {column: [] for column in COLUMNS} for _ in batch.prompts
         ]
         self._attention = AttentionRecorder(batch, self._plan.get("attention", {}))
-        self._relevance = RelevanceRecorder(batch)
+        self._relevance = RelevanceRecorder(batch, measures.protocol)
+        self._concepts = ConceptRecorder(batch, self._spec("concept-attention"))
 
     def __enter__(self) -> Explainer:
         self._attention.__enter__()
@@ -50,7 +57,7 @@ class Explainer:
         """Explain this step as far as the study asks for it."""
         attended = self._attention.take(view)
         relevant = self._relevance.take(view, self._items("relevance", view.step))
-        whole: dict[str, dict[int, Tensor]] = {
+        maps_by_method: dict[str, dict[int, Tensor]] = {
             "attention": self._store_words("attention", view, attended),
             "relevance": self._store_words("relevance", view, relevant),
         }
@@ -58,18 +65,21 @@ class Explainer:
             items = self._items(method, view.step)
             if items:
                 maps = tool(view, items, self._spec(method), self._measures.protocol)
-                whole[method] = maps
+                maps_by_method[method] = maps
                 for item, values in maps.items():
                     self._rows[item]["explanations"].append(
                         map_record(view.step, method, "", values)
                     )
-        self._judge(view, whole)
+        for item, rows in self._concepts.take(view, self._items("concept-attention", view.step)):
+            self._rows[item]["explanations"] += rows
+        self._judge(view, maps_by_method)
         self._attention.expect(view.step + 1)
 
     def columns(self, item: int) -> dict[str, Any]:
         """All columns of explanations of an item; those that were not asked for are empty."""
         words = self._attention.rows(item) + self._relevance.rows(item)
-        return {**self._rows[item], "words": words}
+        concepts = self._concepts.rows(item)
+        return {**self._rows[item], "words": words, "concept_attention": concepts}
 
     def _items(self, method: str, step: int) -> list[int]:
         return self._plan.get(method, {}).get(step, [])
@@ -81,28 +91,28 @@ class Explainer:
         self, method: str, view: StepView, words: Mapping[int, StepWords]
     ) -> dict[int, Tensor]:
         """Stores an item's maps per word, if asked for; returns its map over all words."""
-        stored = view.step in map_steps(self._spec(method), view.total_steps)
+        stored = view.step in self._spec(method).map_steps(view.total_steps)
         wanted = wanted_words(self._spec(method))
-        for item, found in words.items():
-            named = {"": found.whole()} | (found.named(wanted) if stored else {})
+        for item, step_words in words.items():
+            named = {"": step_words.total()} | (step_words.named(wanted) if stored else {})
             if stored or item in self._items("faithfulness", view.step):
                 self._rows[item]["explanations"] += [
                     map_record(view.step, method, word, values) for word, values in named.items()
                 ]
-        return {item: found.whole() for item, found in words.items()}
+        return {item: step_words.total() for item, step_words in words.items()}
 
-    def _judge(self, view: StepView, whole: Mapping[str, Mapping[int, Tensor]]) -> None:
+    def _judge(self, view: StepView, maps_by_method: Mapping[str, Mapping[int, Tensor]]) -> None:
         size = (view.latents.shape[-2], view.latents.shape[-1])
         judged = self._items("faithfulness", view.step)
         spec, protocol = self._measures.faithfulness, self._measures.protocol
-        seed = int(spec.options.get("seed", 0)) if spec else 0  # type: ignore[arg-type]
+        seed = spec.seed if spec else 0
         baseline = ToolSpec(options={"seed": seed + 1})  # not the map of the method "random"
         random = random_maps(view, judged, baseline, protocol)
         for item, rows in enumerate(self._rows):
             maps = {
-                method: resize_map(whole[method][item].float(), size)
+                method: resize_map(maps_by_method[method][item].float(), size)
                 for method in METHODS
-                if item in whole.get(method, {})
+                if item in maps_by_method.get(method, {})
             }
             if spec is not None and item in judged:
                 chosen = {m: maps[m] for m in judged_methods(self._measures) if m in maps}
@@ -154,12 +164,12 @@ def judged_methods(measures: Measures) -> tuple[str, ...]:
 def plan_items(measures: Measures, batch: Batch) -> dict[str, dict[int, list[int]]]:
     """Per method and step, the items to explain: those that the tool or faithfulness asks for.
 
-    What the model's family can't give is left out; `check_measures` has said so.
+    What the model's family cannot give is left out; `check_measures` has said so.
     """
-    missing = batch.family.missing()
+    missing = batch.family.missing(measures.protocol)
     tools, judged = measures.tools(), judged_methods(measures)
     plan: dict[str, dict[int, list[int]]] = {}
-    for method in (*METHODS, "faithfulness"):
+    for method in (*METHODS, *SEPARATE):
         if method in missing:
             continue
         specs = [tools[method]] if method in tools else []
@@ -170,7 +180,7 @@ def plan_items(measures: Measures, batch: Batch) -> dict[str, dict[int, list[int
 
 
 def _items_by_step(specs: Sequence[ToolSpec], batch: Batch) -> dict[int, list[int]]:
-    found: dict[int, set[int]] = {}
+    item_sets: dict[int, set[int]] = {}
     for spec in specs:
         items = {
             item
@@ -178,17 +188,5 @@ def _items_by_step(specs: Sequence[ToolSpec], batch: Batch) -> dict[int, list[in
             if spec.prompts is None or prompt.position < spec.prompts
         }
         for step in spec.at(batch.total_steps) if items else ():
-            found.setdefault(step, set()).update(items)
-    return {step: sorted(items) for step, items in found.items()}
-
-
-def map_steps(spec: ToolSpec, total_steps: int) -> tuple[int, ...]:
-    """The steps whose maps per word are stored: none unless `maps = true`."""
-    wanted = spec.options.get("map_steps")
-    if not spec.options.get("maps") and wanted is None:
-        return ()
-    if not isinstance(wanted, tuple):
-        return spec.at(total_steps)
-    if wanted[:1] == ("stride",):
-        return ToolSpec(stride=wanted[1]).at(total_steps)
-    return ToolSpec(steps=wanted).at(total_steps)
+            item_sets.setdefault(step, set()).update(items)
+    return {step: sorted(items) for step, items in item_sets.items()}

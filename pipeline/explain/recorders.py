@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pipeline.attention import (
+from pipeline.diffusion.watch import Batch, StepView
+from pipeline.explain.attention import (
     AttentionCall,
     AttentionLayer,
     AttentionTap,
@@ -20,11 +21,11 @@ from pipeline.attention import (
     layer_groups,
     text_layers,
 )
+from pipeline.explain.paper_relevance import paper_relevance
 from pipeline.explain.relevance import token_relevance, word_scores
-from pipeline.explain.tools import forwards
-from pipeline.models import denoiser_of
-from pipeline.observe import Batch, StepView
-from pipeline.words import SPECIAL, plain, split_words, word_average, word_roles
+from pipeline.explain.tools import conditional_forward
+from pipeline.models.loading import denoiser_of
+from pipeline.models.words import SPECIAL, plain, split_words, word_average, word_roles
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StepWords:
     words: tuple[str, ...]
     maps: Float[Tensor, "word h w"]
 
-    def whole(self) -> Float[Tensor, "h w"]:
+    def total(self) -> Float[Tensor, "h w"]:
         """The sum over all words: where the prompt as a whole acts."""
         return self.maps.sum(0)
 
@@ -44,14 +45,16 @@ class StepWords:
         Args:
             wanted: plain words to keep; None = all.
         """
-        found: dict[str, Tensor] = {}
+        by_word: dict[str, Tensor] = {}
         for word, values in zip(self.words, self.maps, strict=True):
-            count = 1 + sum(name == word or name.startswith(f"{word} (") for name in found)
-            found[word if count == 1 else f"{word} ({count})"] = values
+            count = 1 + sum(name == word or name.startswith(f"{word} (") for name in by_word)
+            by_word[word if count == 1 else f"{word} ({count})"] = values
         if wanted is None:
-            return found
-        kept = [name for name, word in zip(found, self.words, strict=True) if plain(word) in wanted]
-        return {name: found[name] for name in kept}
+            return by_word
+        names = [
+            name for name, word in zip(by_word, self.words, strict=True) if plain(word) in wanted
+        ]
+        return {name: by_word[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class AttentionRecorder:
         plan: step -> the items to look at.
         layers: the layers to look at; None = all through which image positions attend to text.
 
-    Source: METHODS, "Cross-attention", raw.
+    Source: docs/methods.md, "Attention".
     """
 
     def __init__(
@@ -168,8 +171,8 @@ class AttentionRecorder:
             self._tap.active = step in self._plan
 
     @torch.no_grad()
-    def _see(self, call: AttentionCall, own: Any) -> Tensor:
-        output = own()
+    def _see(self, call: AttentionCall, model_output: Any) -> Tensor:
+        output = model_output()
         items, batch = self._plan[self._step], len(self._batch.prompts)
         if self._layout is None:
             length = call.key.shape[2] if call.layer.kind == "cross" else call.text
@@ -190,24 +193,24 @@ class AttentionRecorder:
         self._tap.active = False
         if self._sums is None or self._layout is None:
             return {}
-        found = self._sums.finish(self._groups, view.latents.shape[-2], view.latents.shape[-1])
-        mass, entropy = found.mass.tolist(), found.entropy.tolist()
+        sums = self._sums.finish(self._groups, view.latents.shape[-2], view.latents.shape[-1])
+        mass, entropy = sums.mass.tolist(), sums.entropy.tolist()
         taken = {}
-        for place, item in enumerate(self._plan[view.step]):
+        for row, item in enumerate(self._plan[view.step]):
             present = self._layout.present[item]
-            for index, group in enumerate(found.groups):
+            for index, group in enumerate(sums.groups):
                 for word in (*present, SPECIAL):
                     self._table.add(
                         item,
                         word,
                         group,
                         view.step,
-                        mass=mass[place][index][word],
-                        entropy=entropy[place][index][word],
+                        mass=mass[row][index][word],
+                        entropy=entropy[row][index][word],
                     )
             words = split_words(self._batch.prompts[item].text)
             named = tuple(words[word] for word in present)
-            taken[item] = StepWords(named, found.maps[place, list(present)])
+            taken[item] = StepWords(named, sums.maps[row, list(present)])
         return taken
 
     def rows(self, item: int) -> list[dict[str, Any]]:
@@ -218,11 +221,11 @@ class AttentionRecorder:
 class RelevanceRecorder:
     """Relevance of every word, by a replay of the denoiser with gradients.
 
-    Source: METHODS, "Cross-attention", relevance.
+    Source: docs/methods.md, "Relevance".
     """
 
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
+    def __init__(self, batch: Batch, protocol: str = "ours") -> None:
+        self._batch, self._protocol = batch, protocol
         self._table = WordTable(batch, "relevance")
         self._layout: Layout | None = None
 
@@ -230,24 +233,29 @@ class RelevanceRecorder:
         """Relevance at this step of some items."""
         if not items:
             return {}
+        return {item: self._one(view.step, item, maps) for item, maps in self._tokens(view, items)}
+
+    def _tokens(
+        self, view: StepView, items: Sequence[int]
+    ) -> Iterable[tuple[int, Float[Tensor, "token h w"]]]:
+        if self._protocol == "park2024":
+            return ((item, paper_relevance(view, item)) for item in items)
         layers = attention_layers(view.denoiser.module)
         size = (view.latents.shape[-2], view.latents.shape[-1])
-        taken = {}
-        for members, forward in forwards(view.denoiser, items):
-            tokens = token_relevance(forward, layers, size, view.denoiser.halves)
-            for item, maps in zip(members, tokens, strict=True):
-                taken[item] = self._one(view.step, item, maps)
-        return taken
+        tokens = token_relevance(conditional_forward(view.denoiser, items), layers, size)
+        return zip(items, tokens, strict=True)
 
     def _one(self, step: int, item: int, tokens: Float[Tensor, "token h w"]) -> StepWords:
         if self._layout is None:
             self._layout = batch_layout(self._batch, tokens.shape[0])
         present = self._layout.present[item]
         average = self._layout.average[item].to(tokens)[:, list(present)]
+        if self._protocol == "park2024":  # the sum over a word's tokens
+            average = (average > 0).to(tokens)
         maps = torch.einsum("thw,tk->khw", tokens, average)
         raw, scaled = word_scores(maps, [True] * len(present))
-        for place, word in enumerate(present):
-            values = {"mass": float(raw[place]), "scaled": float(scaled[place])}
+        for row, word in enumerate(present):
+            values = {"mass": float(raw[row]), "scaled": float(scaled[row])}
             self._table.add(item, word, "all", step, **values)
         words = split_words(self._batch.prompts[item].text)
         return StepWords(tuple(words[word] for word in present), maps)

@@ -1,14 +1,16 @@
 """Relevance of each word to a denoising step: attention weighted by its gradient, over all layers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pipeline.attention import AttentionCall, AttentionLayer, AttentionTap, grid_of
+from pipeline.explain.attention import AttentionCall, AttentionLayer, AttentionTap, grid_of
 from pipeline.explain.maps import resize_map
+
+WEIGHT = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,13 @@ def token_relevance(
 
     Args:
         forward: the target's tensor (its sum is explained), with gradients; calls the denoiser.
-        layers: all attention layers of the denoiser (pipeline/attention.py).
+        layers: all attention layers of the denoiser (pipeline/explain/attention.py).
         size: of the latents.
         halves: 2 when unconditional items come first; only the conditional half is explained.
 
     Returns: at least 0; larger = more relevant; a scale of its own for every step.
     """
-    records = attention_gradients(forward, layers, halves)
+    records = scale_free(attention_gradients(forward, layers, halves))
     joint = any(record.kind == "joint" for record in records)
     relevance = joint_relevance(records) if joint else cross_relevance(records)
     finest = grid_of(max(relevance), *size)
@@ -68,10 +70,12 @@ def attention_gradients(
     calls: list[AttentionCall] = []
     weights: list[Tensor] = []
 
-    def explicit(call: AttentionCall, own: Callable[[], Tensor]) -> Tensor:
+    def explicit(call: AttentionCall, model_output: Callable[[], Tensor]) -> Tensor:
         rows = call.query.shape[0] // halves
         mine = _last_rows(call, rows)
         weight = mine.weights()
+        if not weight.requires_grad:  # nothing before it has a gradient
+            weight.requires_grad_()
         output = weight.to(mine.value.dtype) @ mine.value
         calls.append(mine)
         weights.append(weight)
@@ -111,6 +115,17 @@ def _record(call: AttentionCall, weight: Tensor, gradient: Tensor) -> AttentionG
     averaged = (gradient * weight).clamp(min=0).mean(1)
     kind = {"single": "joint"}.get(call.layer.kind, call.layer.kind)
     return AttentionGradient(kind, call.image_positions(), call.text_positions(), averaged)
+
+
+def scale_free(records: Sequence[AttentionGradient]) -> list[AttentionGradient]:
+    """The records in a scale that does not depend on the target's: each item's layers add WEIGHT to the identity.
+
+    Relevance adds A to an identity, so that a larger target would count later layers more. A's mean row sums, added up
+    over the layers, are brought to WEIGHT; the layers keep their proportions.
+    """
+    totals = torch.stack([record.averaged.sum(-1).mean(-1) for record in records]).sum(0)
+    scale = torch.where(totals > 0, WEIGHT / totals, 0.0)
+    return [replace(r, averaged=r.averaged * scale[:, None, None]) for r in records]
 
 
 def cross_relevance(

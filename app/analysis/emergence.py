@@ -1,0 +1,156 @@
+"""When concepts emerge: means with intervals, their order, ranks by tests, shares. No Streamlit, no chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from app.analysis import uncertainty
+from app.analysis.comparison import better_matrix, pair_tests
+from app.analysis.reading import StudyView
+
+CONCEPT, FAMILY = "concept", "family"
+RESTRICTED = (
+    "Kaplan-Meier restricted mean: from the start counts at the first step, never at the last"
+)
+RANKS = (
+    "Ranks: one plus the number of rows of the same model that emerge separably earlier, = where several share one "
+    f"(paired t test over shared prompts, or Welch's where fewer than {uncertainty.LEAST_PROMPTS} are shared; Holm)."
+)
+LEAST_UNNAMED = 19  # of publish: below it the 95th percentile lies above all values
+FEW_UNNAMED = f"not enough unnamed prompts (fewer than {LEAST_UNNAMED} do not name the concept)"
+NOT_ENOUGH = (
+    f"Not enough unnamed prompts: whether a concept is present is judged by its contrast to at least {LEAST_UNNAMED} prompts "
+    "that do not name it. Run the study with more prompts."
+)
+
+
+def any_named(view: StudyView) -> bool:
+    """Whether any prompt names a concept, so that only such prompts count for it."""
+    return view.names_concepts
+
+
+def table(
+    view: StudyView,
+    row: str,
+    *,
+    named: bool,
+    axis: str = "step",
+    concepts: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """When each row emerges, per model, in the order to draw: the earliest first; none where it cannot be judged.
+
+    Args:
+        view: the study and its filters.
+        row: CONCEPT or FAMILY.
+        named: only prompts that name the concept.
+        axis: step, progress, timestep or log_snr; noise levels are cut to those that all models shown reach.
+        concepts: concept_id; None = those of the filters.
+
+    Returns:
+        model_id, model, the row's column, place (in the order); mean, sd, low, high: restricted mean on the axis over n
+        prompts, t interval; start_share, emerges_share, never_share: of the outcomes, prompts the unit; median, q1, q3: over
+        samples, never = the last step.
+    """
+    name, ids = _question(row, view, concepts)
+    rows = view.ask_scope(name, named=named, axis=axis, concepts=ids)
+    low, high = uncertainty.t_limits(rows["mean"], rows["sd"], rows["n"])
+    out = view.labelled(rows.assign(low=low, high=high))
+    order = out.groupby(row)["mean"].mean().sort_values(ascending=axis != "timestep").index
+    out["place"] = out[row].map({each: number for number, each in enumerate(order)})
+    return out.sort_values(["place", "model_id"]).reset_index(drop=True)
+
+
+def ranked(
+    view: StudyView,
+    row: str,
+    *,
+    named: bool,
+    axis: str = "step",
+    concepts: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """What `table` gives, with each row's rank within its model, which needs every prompt's emergence."""
+    out = table(view, row, named=named, axis=axis, concepts=concepts)
+    name, ids = _question(row, view, concepts)
+    prompts = view.ask_scope(f"{name}_prompts", named=named, axis=axis, concepts=ids)
+    return out.assign(rank=_ranks(out, prompts, row, lower=axis != "timestep"))
+
+
+def _question(row: str, view: StudyView, concepts: Sequence[int] | None) -> tuple[str, list[int]]:
+    ids = view.scope.concepts if concepts is None else concepts
+    return "emergence" if row == CONCEPT else "emergence_family", list(ids)
+
+
+def unknown_concepts(view: StudyView, rows: pd.DataFrame) -> int:
+    """How many of the concepts that count have no row of `table` because too few prompts do not name them.
+
+    Args:
+        view: the study and its filters.
+        rows: of `table`, a concept each.
+    """
+    unknown = view.ask_scope("unknown_concepts")["concept_id"]
+    return int((~unknown.isin(rows["concept_id"])).sum())
+
+
+def order_of(rows: pd.DataFrame, row: str) -> list[str]:
+    """The rows' names as `table` orders them, the earliest first."""
+    return list(dict.fromkeys(rows[row]))
+
+
+def _ranks(rows: pd.DataFrame, prompts: pd.DataFrame, row: str, *, lower: bool) -> pd.Series:
+    out = pd.Series("", index=rows.index, dtype=object)
+    by_model = dict(list(prompts.groupby("model_id")))
+    for model, group in rows.groupby("model_id"):
+        values = by_model[model].pivot(index="prompt_id", columns=row, values="step")
+        names = group[row].tolist()
+        pairs = rank_tests(values[names])
+        out[group.index] = uncertainty.tied_ranks(better_matrix(pairs, names, lower=lower))
+    return out
+
+
+def rank_tests(values: pd.DataFrame) -> pd.DataFrame:
+    """Which columns differ: paired over shared prompts, between groups of prompts where too few are shared.
+
+    Two objects are rarely named by the same prompts, so that most pairs of concepts have nothing to be paired by.
+
+    Args:
+        values: prompt x row emergence, NaN where a row has none.
+
+    Returns:
+        as `comparison.pair_tests`; where fewer than 6 prompts are shared, difference, p and verdict are those of Welch's
+        t test, and prompts is the smaller group's number.
+    """
+    pairs = pair_tests(values)
+    count, mean, variance = values.count(), values.mean(), values.var(ddof=1)
+    few = pairs["prompts"].to_numpy() < uncertainty.LEAST_PROMPTS
+    first, second = pairs["first"], pairs["second"]
+    n = [count.loc[side].to_numpy(float) for side in (first, second)]
+    gap = mean.loc[second].to_numpy() - mean.loc[first].to_numpy()
+    squares = [
+        variance.loc[side].to_numpy() / size for side, size in zip((first, second), n, strict=True)
+    ]
+    p = np.where(few, _welch_p(gap, squares, n), pairs["p"])
+    q = uncertainty.holm(p)
+    prompts = np.where(few, np.minimum(*n), pairs["prompts"])
+    gap = np.where(few, gap, pairs["difference"])
+    verdict = uncertainty.verdicts(q, prompts)
+    return pairs.assign(difference=gap, p=p, q=q, prompts=prompts, verdict=verdict)
+
+
+def _welch_p(gap: np.ndarray, squares: list[np.ndarray], n: list[np.ndarray]) -> np.ndarray:
+    """Two-sided p of Welch's t test from the squared standard errors of both means; NaN where one has no spread known."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = squares[0] + squares[1]
+        freedom = error**2 / (squares[0] ** 2 / (n[0] - 1) + squares[1] ** 2 / (n[1] - 1))
+        p = 2 * special.stdtr(freedom, -np.abs(gap) / np.sqrt(error))
+    return np.where((n[0] > 1) & (n[1] > 1), p, np.nan)
+
+
+def emerged(view: StudyView, *, named: bool) -> pd.DataFrame:
+    """Share of each family's concepts that are present for good by each step, with its t interval within 0 and 1."""
+    rows = view.ask_scope("emerged_share", named=named)
+    low, high = uncertainty.t_limits(rows["mean"], rows["sd"], rows["prompts"])
+    return view.labelled(rows.assign(low=low.clip(0, 1), high=high.clip(0, 1)))

@@ -1,0 +1,40 @@
+"""What a study says of itself that was shipped with Stepscope. No Streamlit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def record(environment: str) -> dict[str, Any]:
+    """What `python -m pipeline compact` noted in a snapshot's `environment`; empty for any other study."""
+    try:
+        noted = json.loads(environment)["shipped"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def sentence(environment: str) -> str:
+    """Where a shipped study comes from and what it has not, in words; empty for any other study."""
+    noted = record(environment)
+    if not noted:
+        return ""
+    fields = {key: str(noted.get(key, "?"))[:200] for key in ("made_on", "machine", "command")}
+    return (
+        f"Shipped with Stepscope: made on {fields['made_on']} on {fields['machine']}, by `{fields['command']}`. {left_out(environment)}"
+    ).strip()
+
+
+def left_out(environment: str) -> str:
+    """What a shipped study has not; empty for any other study."""
+    prompts = pictured(environment)
+    if prompts is None:
+        return ""
+    return f"Not shipped: frames and maps of prompts after the first {prompts}, and the shards."
+
+
+def pictured(environment: str) -> int | None:
+    """How many of the first prompts have frames and maps; None = it is not known, or all."""
+    prompts = record(environment).get("prompts_with_pictures")
+    return prompts if isinstance(prompts, int) else None

@@ -1,0 +1,146 @@
+"""Intervals in a panel: the limits of its axis, and arrows where an interval reaches beyond them.
+
+An interval is always drawn. Where it is much wider than what the means span (two or three prompts), the
+panel stays at the means' scale: the interval is clipped at the panel's edge, and an arrow says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from app.charts.layers import interval_fields, tips
+
+CLIPPED = "Intervals that reach beyond the panel are clipped at the panel's edge (arrows); the data hold them whole."
+# How far a panel reaches beyond the means for their intervals, as a share of what the means span.
+ROOM = 0.75
+
+
+def limits_of(
+    data: pd.DataFrame, column: str = "mean", *, pad: float = 0.04, least: float = 1e-3
+) -> tuple[float, float]:
+    """Limits that show the means, and their intervals up to three quarters of the means' span beyond them.
+
+    Args:
+        data: the column of the means, and low and high where they are known.
+        column: of the means.
+        pad: added at both ends, as a share of the limits' span.
+        least: added where that is nothing.
+    """
+    lowest, highest = float(data[column].min()), float(data[column].max())
+    room = ROOM * max(highest - lowest, 1e-3)
+    low, high = lowest, highest
+    if {"low", "high"} <= set(data.columns) and data["low"].notna().any():
+        low = min(lowest, max(float(data["low"].min()), lowest - room))
+        high = max(highest, min(float(data["high"].max()), highest + room))
+    added = pad * (high - low) or least
+    return low - added, high + added
+
+
+def outside(
+    data: pd.DataFrame, domain: Sequence[float], along: str, series: str = "model"
+) -> pd.DataFrame:
+    """Where intervals reach beyond the limits: one row per series and edge.
+
+    Args:
+        data: low, high, and the columns `along` and `series`.
+        domain: the limits of the panel.
+        along: column of the other axis.
+        series: column that tells the lines apart.
+
+    Returns:
+        the rows where each interval reaches furthest beyond an edge, with `edge` above or below; series
+        that are clipped at the same edge have different values of `along` where they can.
+    """
+    if not {"low", "high"} <= set(data.columns):
+        return data.iloc[:0].assign(edge="")
+    beyond = {"above": data["high"] - domain[1], "below": domain[0] - data["low"]}
+    rows, edges = [], []
+    for edge, excess in beyond.items():
+        taken: set[Any] = set()
+        for _, line in data[excess > 0].groupby(series, sort=False):
+            order = excess[line.index].sort_values(ascending=False, kind="stable").index
+            free = [i for i in order if line.at[i, along] not in taken] or list(order)
+            taken.add(line.at[free[0], along])
+            rows.append(free[0])
+            edges.append(edge)
+    return data.loc[rows].assign(edge=edges)
+
+
+def clips(data: pd.DataFrame, domain: Sequence[float] | None = None) -> bool:
+    """Whether a panel of these rows clips an interval.
+
+    Args:
+        data: mean, low and high.
+        domain: the limits of the panel; those of `limits_of` where none are given.
+    """
+    low, high = domain or limits_of(data)
+    return bool((data["low"] < low).any() or (data["high"] > high).any())
+
+
+def opacity(data: pd.DataFrame, domain: Sequence[float], usual: float) -> float:
+    """Opacity of the bands of a panel: the usual one, down to half of it where they fill the panel, so that lines stay visible.
+
+    Args:
+        data: low and high, where they are known.
+        domain: the limits of the panel.
+        usual: opacity of bands that cover at most half of the panel's height, by their median.
+    """
+    if not {"low", "high"} <= set(data.columns):
+        return usual
+    low, high = domain
+    covered = data["high"].clip(low, high) - data["low"].clip(low, high)
+    share = float(covered.median()) / ((high - low) or 1.0)
+    return round(usual * 0.5 / share, 3) if share > 0.5 else usual
+
+
+def arrows(
+    rows: pd.DataFrame, along: alt.X, color: alt.Color, *, size: float = 40, format: str = ".3f"
+) -> list[alt.Chart]:
+    """Arrows at the upper and lower edge of a panel, one layer per edge that clips something.
+
+    Args:
+        rows: as `outside` returns them.
+        along: the horizontal channel.
+        color: of the series.
+        size: of an arrow.
+        format: of the values in the tooltip.
+    """
+    layers = []
+    for edge, shape, y, inward in (
+        ("above", "triangle-up", 0, 3),
+        ("below", "triangle-down", "height", -3),
+    ):
+        marked = rows[rows["edge"] == edge]
+        if len(marked):
+            mark = alt.Chart(marked).mark_point(
+                shape=shape, size=size, filled=True, opacity=1, yOffset=inward
+            )
+            tooltip = tips(*interval_fields(format, mean="Clipped interval of"))
+            layers.append(mark.encode(x=along, y=alt.YValue(y), color=color, tooltip=tooltip))
+    return layers
+
+
+def side_arrows(data: pd.DataFrame, domain: Sequence[float], base: alt.Chart) -> list[alt.Chart]:
+    """Arrows at the left and right edge of a chart of rows, for every interval that is clipped there.
+
+    Args:
+        data: the chart's rows with low and high.
+        domain: the limits of the horizontal axis.
+        base: a chart of the rows with its vertical channels and colour.
+    """
+    layers = []
+    for marked, shape, x, inward in (
+        (data[data["low"] < domain[0]], "triangle-left", 0, 3),
+        (data[data["high"] > domain[1]], "triangle-right", "width", -3),
+    ):
+        if len(marked):
+            mark = base.mark_point(
+                shape=shape, size=30, filled=True, opacity=1, xOffset=inward, aria=False
+            )
+            mark.data = marked
+            layers.append(mark.encode(x=alt.XValue(x)))
+    return layers

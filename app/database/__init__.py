@@ -1,0 +1,1 @@
+"""Published snapshots, opened read-only; runs in progress; the reviews' file."""

@@ -1,0 +1,24 @@
+-- restricted_emergence($models, $categories, $slice, $seeds, $concepts, $named, $axis): per trajectory where it emerges on the
+-- axis (x). One that never emerges counts at the last step: the Kaplan-Meier restricted mean. Noise levels are cut to those
+-- that all of the models reach.
+CREATE TEMP MACRO restricted_emergence(models, categories, slice, seeds, concepts, named, axis) AS TABLE
+WITH level AS (
+    SELECT model_id, step, max(step) OVER (PARTITION BY model_id) AS last,
+           CASE axis WHEN 'log_snr' THEN axis_log_snr WHEN 'timestep' THEN timestep
+               WHEN 'progress' THEN step / greatest(max(step) OVER (PARTITION BY model_id), 1) ELSE step END AS x
+    FROM step WHERE model_id IN models
+),
+reach AS (
+    SELECT max(low) AS low, min(high) AS high FROM (SELECT min(x) AS low, max(x) AS high FROM level GROUP BY model_id)
+),
+placed AS (
+    SELECT model_id, step, last, x, lag(x, 1, x) OVER (PARTITION BY model_id ORDER BY step) AS before, low, high
+    FROM level CROSS JOIN reach
+)
+SELECT t.model_id, t.concept_id, c.name AS concept, c.family, t.prompt_id, t.outcome,
+       CASE WHEN axis IN ('log_snr', 'timestep')
+           THEN least(greatest(p.before + coalesce(t.crossing, 1) * (p.x - p.before), low), high) ELSE p.x END AS x
+FROM trajectory AS t JOIN counted_pair(categories, slice, concepts, named) USING (prompt_id, concept_id)
+JOIN concept AS c USING (concept_id)
+JOIN placed AS p ON p.model_id = t.model_id AND p.step = coalesce(t.emergence_step, p.last)
+WHERE t.model_id IN models AND t.concept_id IN concepts AND t.seed IN seeds AND t.outcome IS NOT NULL

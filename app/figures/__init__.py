@@ -1,0 +1,1 @@
+"""Figures for papers, exports and the static site."""

@@ -1,7 +1,0 @@
--- One row per (source, prompt) with word values: attention or relevance.
-SELECT t.source, t.prompt_id, p.text, count(DISTINCT t.model_id)::INTEGER AS models
-FROM token_attention AS t JOIN prompt AS p USING (prompt_id) JOIN sample AS s USING (sample_id)
-WHERE t.model_id IN $models AND p.category IN $categories
-  AND ($slice IS NULL OR p.prompt_id IN (SELECT unnest($slice::INTEGER[])))
-  AND s.seed IN $seeds AND t.word_index >= 0
-GROUP BY ALL ORDER BY t.source DESC, t.prompt_id

@@ -1,2 +1,0 @@
--- One row per model, in the study's order.
-SELECT * FROM model ORDER BY model_id

@@ -1,0 +1,1 @@
+"""What pages share: the sidebar, cards, drawing, pictures, choices."""

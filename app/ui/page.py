@@ -1,0 +1,278 @@
+"""The page of a view: the study as its reader filters it, the chosen step, and the sidebar that sets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import streamlit as st
+
+from app.analysis import measures
+from app.analysis.measures import Measure
+from app.analysis.reading import NO_CATEGORY, StudyView, chosen_scope, with_unique_labels
+from app.charts.axes import Axis
+from app.charts.style import Look
+from app.database.snapshots import name_of
+from app.ui import access, queries, slice_panel, step_bar, texts, watch_panel
+from app.ui.queries import Scope, Snapshot
+
+BIND: Any = "query-params"
+IMAGES = "images"  # the family of models whose images exist
+
+
+@dataclass(frozen=True)
+class Page(StudyView):
+    """What a view has to know: the study with its filters, and the chosen step.
+
+    Attributes:
+        path: results folder or file that the reader chose.
+        steps: model_id, step, timestep, log_snr, progress of the models shown.
+        step: the chosen step, of the model with the most steps.
+        last_step: that model's last step.
+        look: the page's theme.
+        of_steps: whether the view is about steps.
+    """
+
+    path: Path
+    steps: pd.DataFrame
+    step: int
+    last_step: int
+    look: Look
+    of_steps: bool = False
+
+    def ask(self, name: str, **parameters: Any) -> pd.DataFrame:
+        """The rows of `app/database/sql/<name>.sql`, cached."""
+        return queries.ask(self.snapshot, name, **parameters)
+
+    def once(self, function: Callable[..., pd.DataFrame], **arguments: Any) -> pd.DataFrame:
+        """What an analysis of this page gives, computed once for the same snapshot, filters and arguments.
+
+        27 tests of 25,000 prompts take 0.2 s, and every rerun asks for them again.
+        """
+        asked = tuple(sorted(arguments.items()))
+        name = f"{function.__module__}.{function.__qualname__}"
+        return _once((self.snapshot, queries.key(self.scope), name, asked), self, function)
+
+    @property
+    def title(self) -> str:
+        """The study's title, with the scorer where it is not the primary one."""
+        return f"{self.study['title']}{f' (scorer {self.scorer})' if self.scorer else ''}"
+
+    @cached_property
+    def score(self) -> Measure:
+        """The score by which images are compared: the CLIP score, or the one chosen in the sidebar."""
+        return measures.chosen_score(self)
+
+    @property
+    def progress(self) -> float:
+        """The chosen step as a share of the way from noise (0) to image (1)."""
+        return self.step / max(self.last_step, 1)
+
+    def placed(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The rows with their step's place on the noise schedule."""
+        return data.merge(
+            self.steps[["model_id", "step", "timestep", "log_snr", "progress"]],
+            on=["model_id", "step"],
+        )
+
+    def last_of(self, model_id: int) -> int:
+        """The last step of a model."""
+        steps = self.steps.loc[self.steps["model_id"] == model_id, "step"]
+        return int(steps.max()) if len(steps) else self.last_step
+
+    def wanted_steps(self, data: pd.DataFrame) -> pd.Series:
+        """For each row the step, not rounded, at which its model is as far as the chosen step."""
+        last = {int(i): self.last_of(int(i)) for i in data["model_id"].unique()}
+        return cast(pd.Series, data["model_id"].map(last) * self.progress)
+
+    def marker(self, axis: Axis) -> float:
+        """Where the chosen step stands on an axis, by the first model shown."""
+        steps = self.steps[self.steps["model_id"] == self.models["model_id"].iloc[0]]
+        nearest = (steps["progress"] - self.progress).abs().idxmin()
+        return float(steps.loc[nearest, axis.field])
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _once(
+    key: tuple[Any, ...], _page: Page, _function: Callable[..., pd.DataFrame]
+) -> pd.DataFrame:
+    return _function(_page, **dict(key[-1]))
+
+
+def current() -> Page:
+    """The page that `main.py` has set up for this rerun."""
+    return cast(Page, st.session_state["_page"])
+
+
+def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
+    """Choose the study, draw the sidebar and the step control, and remember it for the view.
+
+    Raises:
+        SnapshotError: there is no study to show.
+    """
+    path = _choose_study(access.readable(queries.find_studies(arguments)))
+    st.session_state["_place"] = path
+    newest = queries.find(path, older=True)
+    snapshot = watch_panel.held(path, newest.snapshot)
+    queries.check(snapshot)
+    if newest.stands_in:
+        st.warning(
+            "The current snapshot of this study is missing; the previous one is shown. Publish again to make a new "
+            "snapshot of all finished samples.",
+            icon=":material/history:",
+        )
+    scorers = queries.scorers(snapshot)
+    snapshot = replace(snapshot, scorer=_choose_scorer(scorers))
+    page = _filtered(path, snapshot, scorers, scrubber)
+    _sidebar_foot(page)
+    st.session_state["_page"] = page
+    return page
+
+
+def _filtered(path: Path, snapshot: Snapshot, scorers: Mapping[str, int], scrubber: bool) -> Page:
+    """The page of a snapshot, by the filters and the step control that it draws."""
+    every_model = with_unique_labels(queries.ask(snapshot, "models"))
+    concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
+    scope = _filters(snapshot, path, every_model, concepts)
+    steps = queries.ask(snapshot, "steps", models=every_model["model_id"].tolist())
+    last_step = int(steps["step"].max()) if len(steps) else 0
+    return Page(
+        snapshot=snapshot,
+        study=queries.ask(snapshot, "study").iloc[0],
+        every_model=every_model,
+        every_concept=concepts,
+        scope=scope,
+        scorers=scorers,
+        path=path,
+        steps=steps[steps["model_id"].isin(scope.models)],
+        step=step_bar.choose_step(last_step, shown=scrubber and last_step > 0),
+        last_step=last_step,
+        look=Look(dark=st.context.theme.type == "dark"),
+        of_steps=scrubber,
+    )
+
+
+def _choose_study(paths: Sequence[Path]) -> Path:
+    if len(paths) == 1:
+        return paths[0]
+    names = _distinct([name_of(path) for path in paths])
+    # No default: a default is left out of the link, and which study is the newest changes.
+    if "study" not in st.session_state and st.query_params.get("study") not in names:
+        st.query_params["study"] = st.session_state["study"] = names[0]
+    elif "study" in st.session_state and st.session_state["study"] not in names:
+        st.session_state["study"] = names[0]
+    with st.sidebar:
+        chosen = st.selectbox(
+            "Study", names, index=None, key="study", bind=BIND, icon=":material/science:"
+        )
+    return paths[names.index(chosen)] if chosen in names else paths[0]
+
+
+def _choose_scorer(scorers: Mapping[str, int]) -> int:
+    """The scorer whose numbers are shown; no choice where there is only one."""
+    if not scorers:
+        return 1
+    with st.sidebar:
+        chosen = st.selectbox(
+            "Scorer",
+            list(scorers),
+            key="scorer",
+            bind=BIND,
+            icon=":material/straighten:",
+            help="The scorer whose similarities and scores are shown, and every result computed from them. Maps, "
+            "insertion and deletion, and paths always use the first scorer.",
+        )
+    return scorers.get(str(chosen), 1)
+
+
+def _choose_score(snapshot: Snapshot) -> str:
+    """The name of the score by which images are compared; no choice where only the CLIP score is there."""
+    added = measures.of_metrics(queries.ask(snapshot, "metrics"))
+    if not added:
+        return ""
+    names = {measures.CLIP.title: "", **{score.title: score.metric for score in added}}
+    with st.sidebar:
+        chosen = st.selectbox(
+            "Score",
+            list(names),
+            key="metric",
+            bind=BIND,
+            icon=":material/grade:",
+            help="The score of final images by which models and prompts are compared: the CLIP score, a distance to a reference "
+            "entry, or one that another program computed and `python -m pipeline scores add` added. Curves over the steps stay "
+            "those of the scorer.",
+        )
+    return names.get(str(chosen), "")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return out
+
+
+def _filters(snapshot: Snapshot, path: Path, models: pd.DataFrame, concepts: pd.DataFrame) -> Scope:
+    """What the sidebar's filters leave."""
+    categories = queries.ask(snapshot, "categories")["category"].tolist()
+    seeds = [int(seed) for seed in queries.ask(snapshot, "study")["seeds"].iloc[0]]
+    families = list(dict.fromkeys(concepts["family"]))
+    named = {category or NO_CATEGORY: category for category in categories}
+    with st.sidebar:
+        chosen_models = _pick("Models", models["label"].tolist(), "models", ":material/neurology:")
+        chosen_families = _pick("Concept families", families, "families", ":material/category:")
+        chosen_categories = _pick("Prompt categories", list(named), "categories", ":material/sell:")
+        chosen_seeds = _pick("Seeds", seeds, "seeds", ":material/casino:")
+    ids = [int(i) for i in models[models["label"].isin(chosen_models)]["model_id"]]
+    kept = [named[name] for name in chosen_categories]
+    scope = chosen_scope(ids, concepts, chosen_families, (kept, categories), (chosen_seeds, seeds))
+    prompts = slice_panel.choose(snapshot, path, scope.models, scope.categories, list(named))
+    return replace(scope, prompts=prompts, metric=_choose_score(snapshot))
+
+
+def _pick(label: str, options: list[Any], key: str, icon: str) -> list[Any]:
+    """A filter in which nothing chosen means all; hidden where there is nothing to choose."""
+    if len(options) < 2:
+        return options
+    chosen = st.multiselect(
+        f"{icon} {label}", options, key=key, placeholder=f"All {len(options)}", bind=BIND
+    )
+    return [option for option in options if option in chosen] if chosen else options
+
+
+def _sidebar_foot(page: Page) -> None:
+    study = page.study
+    with st.sidebar:
+        st.space("stretch")
+        st.caption(
+            f":material/database: Snapshot {int(study['snapshot'])}, "
+            f"{study['published_at']:%d %b %Y %H:%M} UTC  \n"
+            f":material/image: {int(study['done_samples']):,} of "
+            f"{int(study['planned_samples']):,} samples"
+        )
+        watch_panel.offer(page.path)
+
+
+def header(title: str, question: str) -> None:
+    """A view's title, which may be a study's own and stays text, and the question that it answers."""
+    st.title(texts.plain(title), anchor=False)
+    st.caption(question)
+    page = st.session_state.get("_page")
+    if page is not None and page.of_steps:
+        _say_unrecorded(page)
+
+
+def _say_unrecorded(page: Page) -> None:
+    """Names the models that have no steps: their images exist and were not sampled."""
+    imported = page.models[page.models["family"] == IMAGES]["label"].tolist()
+    if imported:
+        st.caption(
+            f":material/image: Steps not recorded: {', '.join(map(texts.plain, imported))}. These images exist and were not "
+            "sampled here, so they have no curve over the steps."
+        )

@@ -1,0 +1,231 @@
+"""The sidebar's slice: which prompts every view counts, with the saved ones to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.analysis import measures, slices, tags
+from app.database import notebook
+from app.database.notebook import ReviewError, store_of
+from app.ui import links, queries, texts
+from app.ui.queries import Snapshot
+
+BIND: Any = "query-params"
+
+
+def choose(
+    snapshot: Snapshot,
+    path: Path,
+    models: Sequence[int],
+    categories: Sequence[str],
+    named: Sequence[str],
+) -> tuple[int, ...] | None:
+    """Draw the panel; the prompt_id of the slice's prompts, or None where it leaves all.
+
+    Args:
+        snapshot: the database shown.
+        path: the study, beside which slices are saved.
+        models: model_id of the models shown, whose measures prompts are ranked by.
+        categories: the categories that the filter leaves.
+        named: what the filter calls the study's categories.
+    """
+    with st.sidebar.popover("Slice of the prompts", icon=":material/filter_alt:", width="stretch"):
+        _fields()
+        _ranking(snapshot)
+        _saved(path, named)
+    asked = slices.question({key: st.session_state.get(key) for key in slices.KEYS})
+    if asked is None:
+        return None
+    prompts = queries.ask(
+        snapshot,
+        "slice_prompts",
+        models=list(models),
+        categories=list(categories),
+        **_parameters(path, asked),
+    )
+    with st.sidebar:
+        st.caption(
+            f":material/filter_alt: {len(prompts):,} prompt{'' if len(prompts) == 1 else 's'}: "
+            f"{texts.plain(slices.sentence(asked))}"
+        )
+    return tuple(int(each) for each in prompts["prompt_id"])
+
+
+def _parameters(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """The question with the prompts of its tags; no prompt where the tags cannot be read."""
+    try:
+        return slices.parameters(asked, store_of(path))
+    except ReviewError as error:
+        st.sidebar.error(texts.plain(str(error)))
+        return {**asked, "tagged": []}
+
+
+def _fields() -> None:
+    st.text_input(
+        "Text has",
+        key="slice_text",
+        bind=BIND,
+        max_chars=slices.LONGEST_TEXT,
+        placeholder="part of the prompt",
+    )
+    fewest, most = st.columns(2)
+    for column, label, key in (
+        (fewest, "Words, at least", "slice_fewest"),
+        (most, "at most", "slice_most"),
+    ):
+        column.number_input(label, 0, slices.LARGEST, None, key=key, bind=links.bound(key))
+    st.multiselect(
+        "Has all of these roles",
+        slices.ROLES,
+        key="slice_roles",
+        bind=BIND,
+        placeholder="any",
+        help="Roles come with the prompt set: which words are its subject, relation, object, attribute.",
+    )
+    st.multiselect(
+        "Tagged with one of",
+        list(tags.TAGS),
+        key="slice_tags",
+        bind=BIND,
+        placeholder="any",
+        help="Tags are given to prompts on the Prompts page, with the keys 1 to 9.",
+    )
+
+
+def _ranking(snapshot: Snapshot) -> None:
+    added = measures.of_metrics(queries.ask(snapshot, "metrics"))
+    titles = slices.MEASURES | {f"score:{score.metric}": score.title for score in added}
+    by = st.selectbox(
+        "Rank by",
+        list(titles),
+        format_func=lambda key: titles.get(key, key),
+        key="slice_by",
+        bind=BIND,
+        help="Of the similarity with the whole prompt, or a score that another program computed; averaged over seeds and over "
+        "the models shown.",
+    )
+    if not by:
+        return
+    low, high = st.columns(2)
+    for column, label, key in ((low, "From", "slice_low"), (high, "to", "slice_high")):
+        column.number_input(
+            label,
+            slices.NUMBERS[key].low,
+            slices.NUMBERS[key].high,
+            None,
+            key=key,
+            bind=links.bound(key),
+            format="%.4f",
+            step=0.01,
+        )
+    order, top = st.columns(2, vertical_alignment="bottom")
+    order.radio("Order", list(slices.ORDERS), key="slice_order", bind=BIND, horizontal=True)
+    top.number_input(
+        "Only the first",
+        0,
+        slices.LARGEST,
+        0,
+        key="slice_top",
+        bind=links.bound("slice_top"),
+        help="0 = all",
+    )
+
+
+def _saved(path: Path, named: Sequence[str]) -> None:
+    store = store_of(path)
+    try:
+        known = slices.saved(store)
+    except ReviewError as error:
+        st.error(texts.plain(str(error)))
+        _look_again(store)
+        return
+    if known:
+        st.divider()
+    for number, (name, filters) in enumerate(known.items()):
+        use, drop = st.columns([5, 1])
+        use.button(
+            texts.plain(name),
+            key=f"slice_use_{number}",
+            on_click=_apply,
+            args=(filters, named),
+            width="stretch",
+            icon=":material/bookmark:",
+        )
+        drop.button(
+            "",
+            key=f"slice_drop_{number}",
+            on_click=_try,
+            args=(slices.forget, store, name),
+            icon=":material/delete:",
+            type="tertiary",
+            help="Forget this slice",
+        )
+    st.divider()
+    st.text_input("Save as", key="slice_name", max_chars=slices.LONGEST_NAME, placeholder="a name")
+    st.button(
+        "Save this slice",
+        icon=":material/bookmark_add:",
+        on_click=_keep,
+        args=(store,),
+        key="slice_save",
+    )
+    if said := st.session_state.pop("_slice_said", ""):
+        st.caption(said)
+
+
+@st.fragment(run_every="2s")
+def _look_again(store: Path) -> None:
+    """Draw the page anew once the file that was locked or slow has answered in the background."""
+    seen = f"_held_{store}"
+    held = notebook.is_held(store)
+    if st.session_state.get(seen, False) and not held:
+        st.session_state[seen] = False
+        st.rerun()
+    st.session_state[seen] = held
+
+
+def _keep(store: Path) -> None:
+    held = {key: st.session_state.get(key) for key in slices.KEYS}
+    _try(slices.save, store, st.session_state.get("slice_name") or "", held)
+
+
+def _try(act: Any, *arguments: Any) -> None:
+    """Do it, and say below the panel what came of it."""
+    try:
+        act(*arguments)
+    except ReviewError as error:
+        st.session_state["_slice_said"] = f":material/error: {texts.plain(str(error))}"
+    else:
+        st.session_state["_slice_said"] = "Done."
+
+
+def _apply(filters: dict[str, Any], named: Sequence[str]) -> None:
+    """Let the widgets hold a saved slice; a key that it does not name, or a category that is gone, is cleared."""
+    clear()
+    for key, value in filters.items():
+        st.session_state[key] = (
+            [each for each in value if each in named] if key == "categories" else value
+        )
+
+
+def clear() -> None:
+    """Let the slice show every prompt again."""
+    for key in slices.KEYS:
+        if key in st.session_state:
+            st.session_state[key] = EMPTY.get(key)
+
+
+EMPTY: dict[str, Any] = {
+    "categories": [],
+    "slice_text": "",
+    "slice_roles": [],
+    "slice_tags": [],
+    "slice_by": "",
+    "slice_order": "Highest",
+    "slice_top": 0,
+}
+"""What a widget holds when it asks for nothing; None for the others."""

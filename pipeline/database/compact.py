@@ -1,0 +1,154 @@
+"""Makes a small copy of a published study, to be shipped: the same numbers, fewer pictures.
+
+The copy is a folder with a snapshot, the pointer to it and a note of what it is; it has no shards, and is read like any
+results folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipeline.database.build import first_line, of_scorer
+from pipeline.database.snapshots import open_snapshot, point_to, read_pointer, sql_text, sync
+from pipeline.errors import StoreError
+from pipeline.results import safe_files
+from pipeline.results.folder import Results
+from pipeline.results.storage import explain_os_error
+from pipeline.tables import markdown_table
+
+LIMIT = 25_000_000  # bytes of a copy that is kept in git
+CUT = ("frame", "explanation")  # tables of which only the first prompts' rows are kept
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """The copy: where it is, its bytes, and per cut table the rows kept and the rows there were."""
+
+    path: Path
+    size: int
+    content_hash: str
+    rows: Mapping[str, tuple[int, int]]
+
+
+def compact(folder: Path, out: Path, prompts: int, command: str = "") -> Compacted:
+    """Writes the current snapshot of a results folder without most of its frames and maps.
+
+    Args:
+        folder: a published results folder.
+        out: the folder to write; what an earlier call wrote there is replaced.
+        prompts: how many of the first prompts keep their frames and maps.
+        command: what makes it, for the record.
+
+    Raises:
+        StoreError: not published, or it cannot be written.
+    """
+    snapshot, number, _ = read_pointer(Results(folder))
+    target = Results(out)
+    try:
+        target.snapshots.mkdir(parents=True, exist_ok=True)
+        build = safe_files.make_build_folder(target.snapshots)
+    except OSError as error:
+        raise StoreError(explain_os_error(out, error)) from None
+    try:
+        staged, temp = build / "staged.duckdb", build / snapshot.name
+        _copy(snapshot, staged)
+        rows, facts = _cut(staged, prompts, command)
+        _copy(staged, temp)
+        path = target.snapshots / snapshot.name
+        sha256, size = sync(temp), temp.stat().st_size
+        safe_files.move(temp, path)
+        point_to(target, path, number, sha256)
+        for old in target.snapshots.glob("*.duckdb"):
+            if old != path:
+                safe_files.remove(old)
+        (out / "README.md").write_text(note(facts, rows, size), encoding="utf-8")
+    except duckdb.Error as error:
+        raise StoreError(f"{snapshot}: cannot be copied: {first_line(error)}") from error
+    except OSError as error:
+        raise StoreError(explain_os_error(out, error)) from error
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+    return Compacted(path, size, str(facts["content_hash"]), rows)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a database row by row, so that the room of what was deleted is not copied."""
+    open_snapshot(source).close()  # refuses what is no snapshot
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as db:
+        db.execute("ATTACH $path AS source (READ_ONLY)", {"path": str(source)})
+        db.execute("ATTACH $path AS target", {"path": str(target)})
+        db.execute("COPY FROM DATABASE source TO target")
+        db.execute("CHECKPOINT target")
+
+
+def _cut(path: Path, prompts: int, command: str) -> tuple[dict[str, tuple[int, int]], dict]:
+    with duckdb.connect(str(path)) as db:
+        before = _counts(db)
+        db.execute("SET VARIABLE kept_prompts = $prompts", {"prompts": prompts})
+        db.execute(sql_text("compact.sql"))
+        after = _counts(db)
+        rows = {table: (after[table], before[table]) for table in CUT}
+        cursor = db.execute(sql_text("export_study.sql"))
+        facts = dict(zip([c[0] for c in cursor.description], cursor.fetchone() or (), strict=True))
+        facts["shipped"] = _record(facts, rows, prompts, command)
+        environment = json.dumps(
+            json.loads(str(facts["environment"])) | {"shipped": facts["shipped"]}
+        )
+        count = db.execute(sql_text("scorers.sql")).fetchall()[0][0]
+        for scorer in range(1, count + 1):
+            with of_scorer(db, scorer):
+                db.execute("UPDATE study SET environment = $text", {"text": environment})
+        db.execute("CHECKPOINT")
+    return rows, facts
+
+
+def _counts(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    return dict(db.execute(sql_text("compact_counts.sql")).fetchall())
+
+
+def _record(
+    facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], prompts: int, command: str
+) -> dict[str, Any]:
+    """What the snapshot says of its making: no paths and no names of hosts."""
+    environment = json.loads(str(facts["environment"]))
+    threads = environment.get("cpu_threads", "?")
+    return {
+        "made_on": datetime.now(UTC).date().isoformat(),
+        "machine": f"{environment.get('processor') or environment.get('machine', '?')}, "
+        f"{threads} thread{'' if threads == 1 else 's'} a worker, device {environment.get('device') or 'cpu'}",
+        "command": command,
+        "prompts_with_pictures": prompts,
+        "left_out": {table: total - copied for table, (copied, total) in rows.items()},
+    }
+
+
+def note(facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], size: int) -> str:
+    """The README.md of the copy: what it is, what made it, what it has not."""
+    shipped = facts["shipped"]
+    cut = [(table, f"{copied:,}", f"{total:,}") for table, (copied, total) in rows.items()]
+    lines = [
+        "# The reference study",
+        "",
+        "A published study that is shipped with Stepscope, so that the dashboard shows something before any model was loaded. It is read-only:",
+        "reviews and slices of it are kept in `data/results`.",
+        "",
+        f"- study: `{facts['name']}`, {facts['done_samples']:,} of {facts['planned_samples']:,} images done, {facts['failed_samples']:,} failed",
+        f"- content hash: `{facts['content_hash']}`",
+        f"- made on {shipped['made_on']} on {shipped['machine']}",
+        f"- by `{shipped['command'] or 'python -m pipeline compact'}`",
+        f"- size: {size / 1e6:.1f} MB (at most {LIMIT / 1e6:.0f} MB)",
+        "",
+        f"Not shipped: the shards, and the frames and maps of prompts after the first {shipped['prompts_with_pictures']}. Every number is there; the",
+        "final images are all there.",
+        "",
+        markdown_table(["table", "rows here", "rows made"], cut),
+    ]
+    return "\n".join(lines) + "\n"

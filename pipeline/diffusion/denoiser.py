@@ -1,0 +1,264 @@
+"""One captured denoiser call, replayable as a function of the latents.
+
+Every explanation is written against this one function, so it works for every pipeline that can be watched: the call's
+other arguments (timestep, text embeddings, added conditions) are those that the pipeline itself made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pipeline.diffusion.noise import NoiseLevel, denoise
+
+# Images (counting both guidance halves) in one replayed call. On 2 CPU cores with the bundled UNet, 16 and 32 are 2 to 20 %
+# faster than 64, and 8 is a third slower; a GPU run may raise it.
+CHUNK = 32
+
+# Arguments whose first axis is a sequence, not the batch, even when the lengths agree by chance.
+UNBATCHED = frozenset({"txt_ids", "img_ids"})
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How the pipeline combines the two halves: u + scale (c - u), optionally rescaled (arXiv 2305.08891)."""
+
+    scale: float
+    rescale: float = 0.0
+
+    def __call__(
+        self, unconditional: Float[Tensor, "n c h w"], conditional: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """The guided prediction; the same operations in the same order as diffusers, so equal to the bit."""
+        guided = unconditional + self.scale * (conditional - unconditional)
+        if self.rescale <= 0:
+            return guided
+        axes = list(range(1, guided.ndim))
+        matched = guided * (conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True))
+        return self.rescale * matched + (1 - self.rescale) * guided
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a pipeline lays latents out for its denoiser: as they are, or squares of them as tokens (FLUX).
+
+    Attributes:
+        side: of the square of latents in one token; 1 = as they are.
+        rows, columns: of tokens.
+    """
+
+    side: int = 1
+    rows: int = 0
+    columns: int = 0
+
+    def unpack(self, packed: Tensor) -> Float[Tensor, "n c h w"]:
+        """Tokens "n (rows columns) (c side side)" as latents over space."""
+        if self.side == 1:
+            return packed
+        grid = packed.unflatten(2, (-1, self.side, self.side))
+        grid = grid.unflatten(1, (self.rows, self.columns)).permute(0, 3, 1, 4, 2, 5)
+        return grid.flatten(4, 5).flatten(2, 3)
+
+    def pack(self, latents: Float[Tensor, "n c h w"]) -> Tensor:
+        """The inverse of `unpack`."""
+        if self.side == 1:
+            return latents
+        grid = latents.unflatten(3, (self.columns, self.side)).unflatten(2, (self.rows, self.side))
+        return grid.permute(0, 2, 4, 1, 3, 5).flatten(3, 5).flatten(1, 2)
+
+
+def packing_of(side: int, kwargs: dict[str, Any]) -> Packing:
+    """The packing of a captured call; FLUX tells each token's row and column in `img_ids`."""
+    if side == 1:
+        return Packing()
+    positions = kwargs["img_ids"]
+    positions = positions[0] if positions.ndim == 3 else positions
+    return Packing(side, int(positions[:, 1].max()) + 1, int(positions[:, 2].max()) + 1)
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """The denoiser's call at one step, for a batch of b items.
+
+    Attributes:
+        module: the UNet or transformer.
+        args, kwargs: what the pipeline called it with; the latents are `args[0]`, `sample` or `hidden_states`.
+        latents: x_t of the batch, "b c h w", before the scheduler's input scaling.
+        prediction: the guided prediction that the pipeline handed to `scheduler.step`, "b c h w".
+        halves: 2 when unconditional and conditional items share the call (unconditional first), else 1.
+        guidance: how the halves combine; None with one half (off, or embedded in the model).
+        scheduler: a copy of the scheduler as it stood at this step.
+        scaled: whether the pipeline passed the latents through `scheduler.scale_model_input`.
+        timestep: as given to the scheduler.
+        packing: how latents are laid out for the module.
+        swapped: the conditional half comes first.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    latents: Float[Tensor, "b c h w"]
+    prediction: Float[Tensor, "b c h w"]
+    halves: int
+    guidance: Guidance | None
+    scheduler: Any
+    scaled: bool
+    timestep: Any
+    level: NoiseLevel
+    chunk: int = CHUNK
+    silence: Callable[[], Any] = field(default=nullcontext, repr=False)
+    packing: Packing = Packing()
+    swapped: bool = False
+
+    @property
+    def batch(self) -> int:
+        """Items in the captured call."""
+        return self.latents.shape[0]
+
+    @property
+    def guidance_scale(self) -> float:
+        """The classifier-free guidance scale; 1 when guidance is off or embedded."""
+        return self.guidance.scale if self.guidance else 1.0
+
+    @property
+    def second_half_scale(self) -> float:
+        """w in first + w (second - first), which is the guidance formula for halves in the order of the call."""
+        return 1 - self.guidance_scale if self.swapped else self.guidance_scale
+
+    @torch.no_grad()
+    def __call__(
+        self, latents: Float[Tensor, "n c h w"], item: int = 0
+    ) -> Float[Tensor, "n c h w"]:
+        """The guided prediction for n latents under the conditions of one item, in chunks of `chunk` images."""
+        size = max(1, self.chunk // self.halves)
+        parts = [self.guide(*self.halves_of(part, item)) for part in latents.split(size)]
+        return torch.cat(parts)
+
+    def halves_of(
+        self, latents: Float[Tensor, "n c h w"], item: int
+    ) -> tuple[Float[Tensor, "n c h w"] | None, Float[Tensor, "n c h w"]]:
+        """(unconditional, conditional) predictions of n latents for one item; gradients flow where they are enabled."""
+        if not 0 <= item < self.batch:
+            raise IndexError(f"item {item} of a call with {self.batch} items")
+        n = latents.shape[0]
+        rows = torch.tensor(
+            [half * self.batch + item for half in range(self.halves) for _ in range(n)],
+            device=self.latents.device,
+        )
+        return self._run(latents, lambda value: value.index_select(0, rows.to(value.device)))
+
+    def halves_of_batch(
+        self, latents: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b c h w"] | None, Float[Tensor, "b c h w"]]:
+        """(unconditional, conditional) predictions with each latent under its own item's conditions."""
+        return self._run(latents, lambda value: value)
+
+    def conditional_of(
+        self, latents: Float[Tensor, "n c h w"], items: Sequence[int]
+    ) -> Float[Tensor, "n c h w"]:
+        """The conditional prediction of each latent under its own item's conditions; the other half is not run."""
+        if not all(0 <= item < self.batch for item in items):
+            raise IndexError(f"items {list(items)} of a call with {self.batch} items")
+        half = 0 if self.swapped else self.halves - 1
+        rows = torch.tensor([half * self.batch + item for item in items])
+        pick = lambda value: value.index_select(0, rows.to(value.device))  # noqa: E731
+        return self._run(latents, pick, halves=1)[1]
+
+    def guide(self, unconditional: Tensor | None, conditional: Tensor) -> Tensor:
+        """The pipeline's own combination of the two halves."""
+        if unconditional is None or self.guidance is None:
+            return conditional
+        return self.guidance(unconditional, conditional)
+
+    def with_more_text(self, tokens: Float[Tensor, "token d"]) -> Denoiser:
+        """The same call with more text tokens behind those of each item; a mask of text tokens lets them all be seen."""
+        kwargs = dict(self.kwargs)
+        text = kwargs["encoder_hidden_states"]
+        more = tokens.to(text).expand(text.shape[0], -1, -1)
+        kwargs["encoder_hidden_states"] = torch.cat([text, more], 1)
+        mask = kwargs.get("encoder_attention_mask")
+        if mask is not None:
+            kwargs["encoder_attention_mask"] = torch.cat(
+                [mask, mask.new_ones(*mask.shape[:-1], len(tokens))], -1
+            )
+        positions = kwargs.get("txt_ids")
+        if positions is not None:
+            zeros = positions.new_zeros(*positions.shape[:-2], len(tokens), positions.shape[-1])
+            kwargs["txt_ids"] = torch.cat([positions, zeros], -2)
+        return replace(self, kwargs=kwargs)
+
+    @torch.no_grad()
+    def replay(self) -> Float[Tensor, "b c h w"]:
+        """The captured call again: equal to `prediction` to the bit."""
+        return self.guide(*self.halves_of_batch(self.latents))
+
+    def denoised(
+        self, latents: Float[Tensor, "n c h w"], prediction: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """The clean latents x0 that a prediction implies at this step."""
+        return denoise(self.scheduler, self.level, latents, prediction)
+
+    def _run(
+        self, latents: Tensor, select: Callable[[Tensor], Tensor], halves: int | None = None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Call the module on `latents`, its other batched arguments going through `select`, which picks `halves` halves."""
+        halves = halves or self.halves
+        model_input = torch.cat([latents] * halves) if halves > 1 else latents
+        if self.scaled:
+            model_input = self.scheduler.scale_model_input(model_input, self.timestep)
+        model_input = self.packing.pack(model_input).to(latents_of(self.args, self.kwargs).dtype)
+        rows = self.halves * self.batch
+        args = tuple(_map(value, rows, select) for value in self.args)
+        kwargs = {
+            name: value if name in UNBATCHED else _map(value, rows, select)
+            for name, value in self.kwargs.items()
+        }
+        args, kwargs = _with_latents(args, kwargs, model_input)
+        with self.silence():
+            output = self.packing.unpack(first_output(self.module(*args, **kwargs)))
+        # a learned variance, where there is one, comes second
+        output = output[:, : latents.shape[1]].to(self.prediction.dtype)
+        if halves == 1:
+            return None, output
+        first, second = output.chunk(2)
+        return (second, first) if self.swapped else (first, second)
+
+
+def first_output(output: Any) -> Tensor:
+    """The prediction out of what a diffusers denoiser returns (a tensor, a tuple or an output object)."""
+    if isinstance(output, Tensor):
+        return output
+    return output[0] if isinstance(output, tuple | list) else output.sample
+
+
+def latents_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The latents among the arguments of a denoiser call."""
+    for name in ("hidden_states", "sample"):
+        if isinstance(kwargs.get(name), Tensor):
+            return kwargs[name]
+    # Z-Image hands over a list of "c 1 h w", an item each
+    return torch.stack(args[0]) if isinstance(args[0], list) else args[0]
+
+
+def _with_latents(args: tuple, kwargs: dict, latents: Tensor) -> tuple[tuple, dict]:
+    for name in ("hidden_states", "sample"):
+        if isinstance(kwargs.get(name), Tensor):
+            return args, {**kwargs, name: latents}
+    return (latents, *args[1:]), kwargs
+
+
+def _map(value: Any, rows: int, select: Callable[[Tensor], Tensor]) -> Any:
+    """`select` applied to every tensor with `rows` rows inside nested dicts, lists and tuples."""
+    if isinstance(value, Tensor):
+        return select(value) if value.ndim > 0 and value.shape[0] == rows else value
+    if isinstance(value, dict):
+        return {name: _map(part, rows, select) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map(part, rows, select) for part in value)
+    return value

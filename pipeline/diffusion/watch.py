@@ -1,0 +1,247 @@
+"""Watches diffusers' own pipeline at every denoising step, without changing what it computes.
+
+`Watch` wraps `scheduler.step` (which sees x_t, the guided prediction and the timestep in every pipeline) and puts a forward
+pre-hook on the denoiser (which sees the call's arguments). Both come off again, also after an exception.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pipeline.diffusion.denoiser import Denoiser, Guidance, Packing, latents_of, packing_of
+from pipeline.diffusion.noise import NoiseLevel, denoise, noise_level, second_call
+from pipeline.diffusion.phrases import Phrases
+from pipeline.diffusion.scheduler_step import SchedulerStep, remember_step
+from pipeline.models import loading
+from pipeline.models.decoding import layout_of
+from pipeline.models.inception import Inception
+from pipeline.models.scorer import Scorer
+from pipeline.study.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is being sampled: one pipeline call of b prompts with one seed. `scorer` is the study's first."""
+
+    prompts: tuple[Prompt, ...]
+    seed: int
+    pipeline: Any
+    family: loading.Family
+    scorer: Scorer
+    total_steps: int
+    guided: bool
+    guidance: float | None = None  # None = as the pipeline has it
+    decoder: Any = None  # of the steps; None = the pipeline's own
+    negative_prompt: str = ""
+    inception: Inception | None = None
+    phrases: Phrases | None = None  # of the concepts whose attention is measured
+
+    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
+        """Latents to images in [0, 1]."""
+        return loading.decode(self.pipeline, latents, self.decoder)
+
+
+@dataclass
+class StepView:
+    """One denoiser call of a batch of b items, step 0 being the noisiest.
+
+    Attributes:
+        call: 1, or 2 for the second evaluation of a second-order step (Heun, KDPM2).
+        latents: x_t, "b c h w". next_latents: what the scheduler made of it.
+        prediction: the guided prediction, "b c h w". denoised: the clean latents x0 it implies, "b c h w".
+        take_step: what the scheduler makes of other latents and predictions at this step.
+    """
+
+    batch: Batch
+    step: int
+    total_steps: int
+    call: int
+    timestep: float
+    level: NoiseLevel
+    latents: Float[Tensor, "b c h w"]
+    next_latents: Float[Tensor, "b c h w"]
+    prediction: Float[Tensor, "b c h w"]
+    denoised: Float[Tensor, "b c h w"]
+    denoiser: Denoiser
+    take_step: SchedulerStep
+    _images: Tensor | None = field(default=None, repr=False)
+    _embeddings: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def alpha(self) -> float:
+        """Signal scale of x_t."""
+        return self.level.alpha
+
+    @property
+    def sigma(self) -> float:
+        """Noise scale of x_t."""
+        return self.level.sigma
+
+    def images(self) -> Float[Tensor, "b 3 H W"]:
+        """The predicted clean images, in [0, 1]; decoded once."""
+        if self._images is None:
+            self._images = self.batch.decode(self.denoised)
+        return self._images
+
+    def embeddings(self) -> Float[Tensor, "b d"]:
+        """Unit embeddings of the predicted clean images by the study's first scorer; computed once."""
+        if self._embeddings is None:
+            self._embeddings = self.batch.scorer.images(self.images())
+        return self._embeddings
+
+
+class Observer(Protocol):
+    """Looks at every step of a batch and afterwards gives columns of the shard (pipeline/results/shards.py) per item."""
+
+    def on_step(self, view: StepView) -> None:
+        """Called at each denoiser call, after the scheduler's step."""
+
+    def columns(self, item: int) -> dict[str, Any]:
+        """What was seen of one item of the batch."""
+
+
+class Watch:
+    """Context manager that shows every step of a pipeline run to observers.
+
+    The first half of a step is the denoiser's call (its arguments are kept by reference), the second is `scheduler.step`.
+    Only one step is held at a time.
+    """
+
+    def __init__(self, batch: Batch, observers: Sequence[Observer]) -> None:
+        self.batch = batch
+        self.observers = observers
+        self.step = 0
+        self._call: tuple[tuple, dict] | None = None
+        self._silent = False
+
+    def __enter__(self) -> Watch:
+        self._stage = loading.stage_of(self.batch.pipeline)
+        self._scheduler = self._stage.scheduler
+        self._original = self._scheduler.step
+        self._module = loading.denoiser_of(self.batch.pipeline)
+        self._hook = self._module.register_forward_pre_hook(self._capture, with_kwargs=True)
+        self._scheduler.step = self._wrapped()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+        self._scheduler.__dict__.pop("step", None)
+        self._call = None
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Calls of the denoiser made by an observer are not taken for the pipeline's own."""
+        before, self._silent = self._silent, True
+        try:
+            yield
+        finally:
+            self._silent = before
+
+    def _capture(self, _module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        if not self._silent:
+            self._call = (args, kwargs)
+
+    def _wrapped(self) -> Callable[..., Any]:
+        @functools.wraps(
+            self._original
+        )  # pipelines look at the signature for `eta` and `generator`
+        def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any):
+            before = copy.copy(self._scheduler)
+            taken = remember_step(before, sample, timestep, args, kwargs)
+            result = self._original(model_output, timestep, sample, *args, **kwargs)
+            following = result[0] if isinstance(result, tuple) else result.prev_sample
+            with torch.no_grad(), self.silent():
+                self._show(before, model_output, timestep, sample, following, taken)
+            return result
+
+        return step
+
+    def _show(
+        self,
+        scheduler: Any,
+        prediction: Tensor,
+        timestep: Any,
+        x: Tensor,
+        following: Tensor,
+        taken: Callable[[Packing], SchedulerStep],
+    ) -> None:
+        if self._call is None:
+            raise RuntimeError("scheduler.step was called before the denoiser")
+        count = len(self.batch.prompts)
+        packing = self._packing()
+        # some pipelines step both guidance halves, of which one is the image
+        x, prediction, following = (
+            packing.unpack(value[:count]) for value in (x, prediction, following)
+        )
+        prediction = prediction[:, : x.shape[1]]  # a learned variance, where there is one, follows
+        level = noise_level(scheduler, timestep)
+        view = StepView(
+            batch=self.batch,
+            step=self.step,
+            total_steps=self.batch.total_steps,
+            call=2 if second_call(scheduler) else 1,
+            timestep=float(timestep),
+            level=level,
+            latents=x,
+            next_latents=following,
+            prediction=prediction,
+            denoised=denoise(scheduler, level, x, prediction),
+            denoiser=self._denoiser(scheduler, level, prediction, timestep, x, packing),
+            take_step=taken(packing),
+        )
+        for observer in self.observers:
+            observer.on_step(view)
+        self.step += 1
+
+    def _packing(self) -> Packing:
+        learnt = layout_of(self.batch.pipeline)
+        if learnt is not None:
+            return Packing(learnt.side, learnt.rows, learnt.columns)
+        return packing_of(self.batch.family.packed, (self._call or ((), {}))[1])
+
+    def _denoiser(
+        self,
+        scheduler: Any,
+        level: NoiseLevel,
+        prediction: Tensor,
+        timestep: Any,
+        x: Tensor,
+        packing: Packing,
+    ) -> Denoiser:
+        args, kwargs = self._call or ((), {})
+        model_input = latents_of(args, kwargs)
+        halves = max(1, model_input.shape[0] // x.shape[0])
+        shown = packing.unpack(model_input[: x.shape[0]])
+        return Denoiser(
+            module=self._module,
+            args=args,
+            kwargs=kwargs,
+            latents=x,
+            prediction=prediction,
+            halves=halves,
+            guidance=self._guidance() if halves == 2 else None,
+            scheduler=scheduler,
+            scaled=hasattr(scheduler, "scale_model_input")
+            and not torch.equal(shown, x.to(shown.dtype)),
+            timestep=timestep,
+            level=level,
+            silence=self.silent,
+            packing=packing,
+            swapped=self.batch.family.guidance == "swapped" and halves == 2,
+        )
+
+    def _guidance(self) -> Guidance:
+        stage, scale = self._stage, self.batch.guidance
+        return Guidance(
+            scale=float(stage.guidance_scale if scale is None else scale),
+            rescale=float(getattr(stage, "guidance_rescale", 0.0) or 0.0),
+        )

@@ -1,0 +1,1 @@
+"""The measures that are pure functions of tensors and curves."""

@@ -1,0 +1,1 @@
+"""Models and scorers: their files, loading, devices, families."""

@@ -1,0 +1,180 @@
+"""Which text tokens belong to which word of a prompt, and which role a word plays."""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+SPECIAL = -1
+"""Word index of tokens that belong to no word: start, end, padding, registers."""
+
+ROLES = ("subject", "relation", "object", "attribute")
+
+
+def split_words(text: str) -> list[str]:
+    """A prompt's words: what stands between white space, punctuation included."""
+    return text.split()
+
+
+def plain(word: str) -> str:
+    """A word as it is compared: lower case, without punctuation at its ends."""
+    return re.sub(r"^\W+|\W+$", "", word).lower()
+
+
+def word_labels(text: str) -> list[str]:
+    """The words, a repeated one numbered from its second place on: a, cat, near, a (2), dog."""
+    seen: dict[str, int] = {}
+    labels = []
+    for word in split_words(text):
+        seen[word] = seen.get(word, 0) + 1
+        labels.append(word if seen[word] == 1 else f"{word} ({seen[word]})")
+    return labels
+
+
+def word_roles(text: str, roles: Mapping[str, Sequence[str]]) -> list[str]:
+    """The role of every word: subject, relation, object, attribute, or '' for none.
+
+    A role's phrase takes its first place in the prompt that no other role has taken, whole if it
+    stands there as it is, word by word otherwise: in `a cat near a cat` the object is the second.
+    """
+    words = [plain(word) for word in split_words(text)]
+    role_of = [""] * len(words)
+    for role in ROLES:
+        for phrase in roles.get(role, ()):
+            for index in _words_of_phrase(words, role_of, [plain(part) for part in phrase.split()]):
+                role_of[index] = role
+    return role_of
+
+
+def _words_of_phrase(words: list[str], role_of: list[str], phrase: list[str]) -> list[int]:
+    """Indices of the words without a role that a phrase names: a run of words that is the phrase, else word by word.
+
+    Word by word, each takes the first word like it; one that the prompt does not have, or only with a role, takes none.
+    """
+    size = len(phrase)
+    for start in range(len(words) - size + 1):
+        if words[start : start + size] == phrase and not any(role_of[start : start + size]):
+            return list(range(start, start + size))
+    free = [index for index, role in enumerate(role_of) if not role]
+    first_of = {words[index]: index for index in reversed(free)}
+    return [first_of[word] for word in phrase if word in first_of]
+
+
+def token_words(tokenizer: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """The word index of each of `length` token positions; -1 for special tokens and padding.
+
+    A token belongs to the word that it shares most characters with. Words beyond the window have
+    no position.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        return _token_words_one_by_one(tokenizer, text, length)
+    return _by_spans(tokenizer, text, word_spans(text), length)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where each word of `split_words` stands in the text."""
+    return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+def _by_spans(
+    tokenizer: Any, text: str, spans: Sequence[tuple[int, int]], length: int
+) -> Int[np.ndarray, " length"]:
+    encoded = tokenizer(
+        text, truncation=True, max_length=length, return_offsets_mapping=True, verbose=False
+    )
+    token_words = np.full(length, SPECIAL)
+    for position, (start, end) in enumerate(encoded["offset_mapping"][:length]):
+        shared = [min(end, e) - max(start, s) for s, e in spans]
+        if end > start and shared and max(shared) > 0:
+            token_words[position] = int(np.argmax(shared))
+    return token_words
+
+
+def _token_words_one_by_one(tokenizer: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """For tokenizers without offsets: each word's tokens are counted by encoding it alone."""
+    before = tokenizer.build_inputs_with_special_tokens([0]).index(0)
+    window = length - (len(tokenizer.build_inputs_with_special_tokens([0])) - 1)
+    indices = [
+        index
+        for index, word in enumerate(split_words(text))
+        for _ in tokenizer(word, add_special_tokens=False).input_ids
+    ][:window]
+    token_words = np.full(length, SPECIAL)
+    token_words[before : before + len(indices)] = indices
+    return token_words
+
+
+def window_layout(
+    pipeline: Any, text: str, length: int, tokenizer: str = "tokenizer"
+) -> Int[np.ndarray, " length"]:
+    """One tokenizer's window over all text positions (FLUX: T5's; CLIP's sees the whole only)."""
+    return token_words(getattr(pipeline, tokenizer), text, length)
+
+
+def clip_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Stable Diffusion (1, 2, XL): the CLIP window; both encoders of XL share their tokens."""
+    tokenizer = getattr(pipeline, "tokenizer", None) or getattr(pipeline, "tokenizer_2", None)
+    if tokenizer is None:
+        return np.full(length, SPECIAL)
+    window = min(length, getattr(tokenizer, "model_max_length", length))
+    return _fit(token_words(tokenizer, text, window), length)
+
+
+def sd3_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """SD3: the CLIP window (two encoders side by side in the channels), then T5's, or zeros."""
+    clip = token_words(pipeline.tokenizer, text, min(length, pipeline.tokenizer_max_length))
+    if pipeline.text_encoder_3 is None or length <= len(clip):
+        return _fit(clip, length)
+    return np.concatenate([clip, token_words(pipeline.tokenizer_3, text, length - len(clip))])
+
+
+def registers_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """AuraFlow: register tokens, then its tokenizer's window."""
+    registers = pipeline.transformer.register_tokens.shape[1]
+    words = token_words(pipeline.tokenizer, text, length - registers)
+    return np.concatenate([np.full(registers, SPECIAL), words])
+
+
+def lower_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """PixArt: T5's window over the prompt as its pipeline cleans it, in lower case."""
+    return token_words(pipeline.tokenizer, text.lower().strip(), length)
+
+
+def sana_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Sana: the first token and the last `length - 1` of its instruction followed by the prompt."""
+    parameters = inspect.signature(pipeline.__call__).parameters
+    instruction = "\n".join(parameters["complex_human_instruction"].default or ())
+    before = len(pipeline.tokenizer.encode(instruction)) - 2 if instruction else 0
+    spans = [
+        (start + len(instruction), end + len(instruction))
+        for start, end in word_spans(text.lower().strip())
+    ]
+    full_text = instruction + text.lower().strip()
+    token_words = _by_spans(pipeline.tokenizer, full_text, spans, before + length)
+    return np.concatenate([token_words[:1], token_words[len(token_words) - length + 1 :]])
+
+
+def _fit(layout: Int[np.ndarray, " short"], length: int) -> Int[np.ndarray, " length"]:
+    return np.concatenate([layout, np.full(length - len(layout), SPECIAL)])
+
+
+def word_average(
+    layouts: Sequence[Int[np.ndarray, " token"]], words: int
+) -> Float[Tensor, "b token column"]:
+    """The matrix that turns attention per token into attention per word.
+
+    Columns: the mean over each word's tokens (0 for a word that has none), then the sum over the
+    special tokens, then the sum over all.
+    """
+    matrix = torch.zeros(len(layouts), len(layouts[0]), words + 2)
+    for item, layout in enumerate(layouts):
+        for position, word in enumerate(layout):
+            share = 1.0 if word == SPECIAL else 1.0 / int((layout == word).sum())
+            matrix[item, position, words if word == SPECIAL else int(word)] = share
+    matrix[:, :, -1] = 1.0
+    return matrix

@@ -1,0 +1,1 @@
+"""A results folder: rows, shards, ledger, storage, and what verifies, compares and merges them."""

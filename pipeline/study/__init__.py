@@ -1,0 +1,1 @@
+"""A study: its file, prompts and concepts, and the plan made of them."""

@@ -1,0 +1,77 @@
+"""Rerun pages many times in one process: memory, descriptors and threads at 10 %, 50 % and 100 %.
+
+`python -m tests.attacks.reruns [--reruns 10000]`, or `make soak`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import io
+import os
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+from tests.support.pages import MAIN, VIEWS
+from tests.support.synthetic import build_results
+
+RERUNS = 10_000
+
+
+def now() -> tuple[float, int, int]:
+    """MiB of resident memory, open descriptors, threads of this process."""
+    gc.collect()
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident / 2**20, len(os.listdir("/proc/self/fd")), threading.active_count()
+
+
+def opened(view: str) -> AppTest:
+    """A reader at a view."""
+    app = AppTest.from_file(str(MAIN), default_timeout=300).run()
+    return app if view == "overview" else app.switch_page(f"views/{view}.py").run()
+
+
+def soak(reruns: int, folder: Path) -> list[tuple[int, float, int, int]]:
+    """Rerun every view in turn, as readers who come, move the step, and leave."""
+    sys.argv = ["app/main.py", str(folder)]
+    marks = {max(reruns // 10, 1), reruns // 2, reruns}
+    sizes = []
+    done = 0
+    while done < reruns:
+        app = opened(VIEWS[(done // 20) % len(VIEWS)])
+        for turn in range(20):
+            app.session_state["step"] = turn % 6
+            app.run()
+            assert not app.exception, app.exception[0].value
+            done += 1
+            if done in marks:
+                sizes.append((done, *now()))
+                print(f"{done:>7,} {sizes[-1][1]:>8.0f} MiB {sizes[-1][2]:>5} descriptors {sizes[-1][3]:>4} threads", file=sys.__stdout__, flush=True)  # fmt: skip
+            if done >= reruns:
+                break
+    return sizes
+
+
+def main() -> int:
+    """Print the table; 1 where descriptors or threads grew between half and all, or memory by over 10 %."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--reruns", type=int, default=RERUNS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder_name:
+        folder = Path(folder_name) / "demo"
+        build_results(folder, models=2, prompts=12, seeds=2, steps=6)
+        with contextlib.redirect_stdout(io.StringIO()):
+            sizes = soak(options.reruns, folder)
+    half, whole = sizes[-2], sizes[-1]
+    grown = whole[1] > 1.1 * half[1] or whole[2] > half[2] + 2 or whole[3] > half[3] + 2
+    print("grown between half and all" if grown else "flat")
+    return int(grown)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

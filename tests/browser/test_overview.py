@@ -1,0 +1,29 @@
+"""The overview's answer: the first sentence on the first screen, and where its lines lead."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.browser import MARKS, Reader, wait
+
+pytestmark = MARKS
+
+FIRST_SENTENCE = """
+const texts = [...document.querySelectorAll('[data-testid=stMain] :is(h2, h3, p)')]
+  .filter(each => each.offsetParent && /\\w{2,}.*[.!?]/.test(each.innerText));
+const box = texts[0].getBoundingClientRect();
+return [texts[0].innerText, box.top, box.bottom];
+"""
+
+
+def test_the_first_sentence_of_the_first_screen_is_the_answer(reader: Reader) -> None:
+    size = {"width": 1280, "height": 720, "deviceScaleFactor": 1, "mobile": False}
+    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    reader.open("/")
+    sentence, top, bottom = reader.driver.execute_script(FIRST_SENTENCE)
+    assert re.search(r"is best by|No (single )?model is (separably )?best", sentence), sentence
+    assert 0 <= top < bottom <= 720
+    reader.shoot("overview-answer")
+    reader.find(".st-key-finding_0 button").click()
+    wait(lambda: reader.title() == "Models", reader.title)
+    reader.settle()

@@ -1,0 +1,128 @@
+"""The step component in headless Chromium: the step moves without the server, which is told when it rests."""
+
+from __future__ import annotations
+
+import time
+
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
+
+from tests.support.browser import MARKS, Reader, wait
+
+pytestmark = MARKS
+
+# Keeps what the page tells the server: how often it told a step, and, while the line is down, everything.
+LINE = """
+    window.moves = 0
+    window.down = arguments[0]
+    window.held = []
+    const send = WebSocket.prototype.send
+    WebSocket.prototype.send = function (data) {
+        if (new TextDecoder('latin1').decode(data).includes('moved')) window.moves += 1
+        if (window.down) window.held.push(() => send.call(this, data))
+        else send.call(this, data)
+    }
+"""
+LINE_UP = "window.down = false; for (const send of window.held) send()"
+MOVE = """
+    const [step, done] = arguments
+    const slider = document.querySelector('.st-key-step input')
+    slider.value = step
+    slider.dispatchEvent(new Event('input', {bubbles: true}))
+    const images = () => [...document.querySelectorAll('.steps-image')].map(each => each.toDataURL())
+    const busy = () => document.querySelector('.steps-spot[aria-busy=true]')
+    const settled = () => busy() ? requestAnimationFrame(settled) : done(images())
+    requestAnimationFrame(() => requestAnimationFrame(settled))
+"""
+IMAGES = "return [...document.querySelectorAll('.steps-image')].map(each => each.toDataURL())"
+PAINTED = """
+    const all = [...document.querySelectorAll('.steps-image')]
+    const busy = document.querySelectorAll('.steps-spot[aria-busy=true]').length
+    return all.length && !busy && all.every(each => each.width !== 300)
+"""
+
+
+def painted(reader: Reader) -> list[str]:
+    """The sheet's pictures, once all of them are there."""
+    wait(lambda: reader.driver.execute_script(PAINTED))
+    time.sleep(0.3)
+    return list(reader.driver.execute_script(IMAGES))
+
+
+def chosen(reader: Reader) -> int:
+    return int(reader.find(".st-key-step input").get_attribute("value") or -1)
+
+
+def test_the_step_moves_without_the_server_and_the_link_shows_the_same(reader: Reader) -> None:
+    reader.open("/timesteps?step=2")
+    before = painted(reader)
+    reader.driver.execute_script(LINE, True)
+    seen = [reader.driver.execute_async_script(MOVE, step) for step in (5, 8, 11)]
+    assert len({tuple(each) for each in [before, *seen]}) == 4, "a picture waited for the server"
+    assert "step=2" in reader.url()
+    reader.driver.execute_script(LINE_UP)
+    wait(lambda: "step=11" in reader.url(), reader.url)
+    reader.settle()
+    assert "Step 11 of 0 to 11" in reader.text()
+    words = reader.text()
+    reader.driver.refresh()
+    reader.settle()
+    assert painted(reader) == seen[-1]
+    assert reader.text() == words
+
+
+def test_keys_move_the_step_but_not_while_one_writes(reader: Reader) -> None:
+    reader.open("/timesteps?step=4")
+    painted(reader)
+    reader.find("h1").click()
+    right = ActionChains(reader.driver).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT)
+    right.key_up(Keys.SHIFT).perform()
+    wait(lambda: chosen(reader) == 5)
+    wait(lambda: "step=5" in reader.url(), reader.url)
+    reader.settle()
+    field = reader.find(".st-key-shown input")
+    field.send_keys("a" + Keys.SHIFT + Keys.ARROW_LEFT)
+    assert chosen(reader) == 5
+    field.send_keys(Keys.NULL + Keys.ESCAPE)
+    slider = reader.find(".st-key-step input")
+    assert slider.get_attribute("aria-label") == "Denoising step"
+    slider.send_keys(Keys.END)
+    wait(lambda: "step=11" in reader.url(), reader.url)
+    assert slider.get_attribute("aria-valuetext") == "Step 11 of 0 to 11"
+
+
+def test_play_runs_to_the_end_and_tells_the_server_once(reader: Reader) -> None:
+    reader.open("/timesteps?step=0")
+    painted(reader)
+    reader.driver.execute_script(LINE, False)
+    reader.find(".steps-play").click()
+    wait(lambda: chosen(reader) == 11)
+    wait(lambda: "step=11" in reader.url(), reader.url)
+    assert reader.driver.execute_script("return window.moves") == 1
+    assert reader.find(".steps-play").get_attribute("aria-label") == "Play the steps"
+
+
+def compare(reader: Reader, mode: str) -> list[str]:
+    Select(reader.find(".steps-tools [aria-label=Compare]")).select_by_visible_text(mode)
+    return painted(reader)
+
+
+def test_two_models_are_compared_by_wipe_flicker_and_difference(reader: Reader) -> None:
+    reader.open("/timesteps?step=8")
+    apart = painted(reader)
+    prompts = len(reader.driver.find_elements(By.CSS_SELECTOR, ".steps-image")) // 3
+    wiped = compare(reader, "Wipe")
+    assert len(wiped) == prompts, "one picture of two models for each prompt"
+    for position, kept in (("100", 0), ("0", 1)):
+        slide = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+        reader.driver.execute_script(slide, reader.find(".steps-wipe"), position)
+        assert painted(reader) == apart[kept::3], "models are rows, prompts are columns"
+    both = (apart[0::3], apart[1::3])
+    seen = [compare(reader, "Flicker")]
+    wait(lambda: seen.append(painted(reader)) or all(each in seen for each in both))
+    assert all(each in both for each in seen)
+    different = compare(reader, "Difference")
+    assert different != apart[0::3]
+    assert "pixelated" in reader.find(".steps-image").value_of_css_property("image-rendering")

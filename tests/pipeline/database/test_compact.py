@@ -1,0 +1,99 @@
+"""The small copy of a study: every number as it was, fewer pictures, and what it says of itself."""
+
+import json
+import shutil
+
+import duckdb
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.database.compact import compact
+from pipeline.errors import StoreError
+
+KEPT = 3  # prompts
+
+
+@pytest.fixture(scope="module")
+def held(results, tmp_path_factory):
+    """A copy: the app's tests may hold the shared snapshot open, with settings of their own."""
+    return shutil.copytree(results, tmp_path_factory.mktemp("whole") / "demo")
+
+
+@pytest.fixture(scope="module")
+def copied(held, tmp_path_factory):
+    out = tmp_path_factory.mktemp("copy") / "reference"
+    return out, compact(held, out, KEPT, "make reference")
+
+
+def snapshot_of(folder):
+    return folder / json.loads((folder / "current.json").read_text())["snapshot"]
+
+
+def rows(path, sql):
+    with duckdb.connect(str(path), read_only=True) as db:
+        return db.execute(sql).fetchall()
+
+
+def test_every_table_is_copied_but_two_and_the_record(held, copied):
+    out, _ = copied
+    whole, part = snapshot_of(held), snapshot_of(out)
+    names = [row[0] for row in rows(whole, "SELECT table_name FROM duckdb_tables() ORDER BY 1")]
+    assert names == [
+        row[0] for row in rows(part, "SELECT table_name FROM duckdb_tables() ORDER BY 1")
+    ]
+    for name in set(names) - {"frame", "explanation", "study"}:
+        sql = f'SELECT * FROM "{name}"'
+        assert rows(part, sql) == rows(whole, sql), name  # in their order, too
+
+
+def test_pictures_of_the_first_prompts_are_all_that_is_kept(held, copied):
+    out, copy = copied
+    for name in ("frame", "explanation"):
+        sql = f"SELECT {name}.* FROM {name} JOIN sample USING (sample_id) WHERE prompt_id <= {KEPT} ORDER BY ALL"
+        kept = rows(snapshot_of(held), sql)
+        assert kept and sorted(rows(snapshot_of(out), f"FROM {name} ORDER BY ALL")) == sorted(kept)
+        assert copy.rows[name] == (
+            len(kept),
+            rows(snapshot_of(held), f"SELECT count(*) FROM {name}")[0][0],
+        )
+        assert copy.rows[name][0] < copy.rows[name][1]
+
+
+def test_the_copy_says_what_it_is_without_hosts_or_paths(held, copied):
+    out, copy = copied
+    columns = "environment, content_hash, planned_samples, done_samples"
+    environment, *same = rows(snapshot_of(out), f"SELECT {columns} FROM study")[0]
+    assert same == list(rows(snapshot_of(held), f"SELECT {columns} FROM study")[0][1:])
+    shipped = json.loads(environment)["shipped"]
+    assert shipped["prompts_with_pictures"] == KEPT and shipped["command"] == "make reference"
+    assert shipped["left_out"] == {name: whole - kept for name, (kept, whole) in copy.rows.items()}
+    note = (out / "README.md").read_text()
+    assert copy.content_hash in note and shipped["made_on"] in note and "make reference" in note
+    assert str(held) not in note + environment and "/tmp" not in note + environment
+
+
+def test_making_it_again_replaces_it_and_leaves_nothing_beside(held, copied, capsys):
+    out, copy = copied
+    old = out / "snapshots" / "demo-000000.duckdb"
+    old.write_bytes(b"an older copy")
+    assert main(["compact", str(held), "--out", str(out), "--prompts", str(KEPT)]) == 0
+    assert "MB, content hash " + copy.content_hash in capsys.readouterr().out
+    assert {path.name for path in out.rglob("*") if path.is_file()} == {
+        *("README.md", "current.json", snapshot_of(held).name)
+    }
+
+
+def test_a_further_scorers_tables_are_copied(two_scorers, tmp_path):
+    copy_of_study = shutil.copytree(two_scorers, tmp_path / "own")
+    compact(copy_of_study, tmp_path / "out", KEPT)
+    for name in ("trajectory", "clip_score", "sample"):
+        sql = f"SELECT count(*) FROM scorer_2.{name}"
+        assert rows(snapshot_of(tmp_path / "out"), sql) == rows(snapshot_of(copy_of_study), sql)
+    text = rows(snapshot_of(tmp_path / "out"), "SELECT environment FROM scorer_2.study")[0][0]
+    assert json.loads(text)["shipped"]["prompts_with_pictures"] == KEPT
+
+
+def test_a_folder_that_was_not_published_is_refused(tmp_path):
+    with pytest.raises(StoreError, match="not published yet"):
+        compact(tmp_path, tmp_path / "out", KEPT)
+    assert not (tmp_path / "out").exists()
