@@ -27,7 +27,7 @@ from app.database.snapshots import ROOT, SHIPPED, SQL
 FOLDER = "STEPSCOPE_REVIEWS"
 """Environment variable that names a folder for the reviews of all studies, where studies are read-only."""
 SECONDS = 1.0  # that a reader waits for a lock, and then for an answer
-TURN = 5.0  # that a writer waits for the other writers of this process
+TURN = 5.0  # that a writer waits for the other threads of this process
 AGAIN, SELDOM = 2.0, 30.0  # seconds between tries in the background: at first, at last
 LARGEST_FILE = 64 * 2**20
 LARGEST_CELL = 2 * 2**20
@@ -105,7 +105,10 @@ def rows(
     if why := _held.get(store):
         raise BusyError(why)
     try:
-        answers = _ask(store, table, name, parameters)
+        with _turn(store, SECONDS):
+            if why := _held.get(store):  # found by whoever had the turn before
+                raise BusyError(why)
+            answers = _ask(store, table, name, parameters)
     except BusyError as error:
         _hold(store, str(error), (store, table, name, parameters))
         raise
@@ -127,16 +130,32 @@ def write(store: Path, *statements: Statement) -> None:
         BusyError: another program has the file; nothing was written.
         ReviewError: the file cannot be written; nothing was.
     """
-    with _guard:
-        turn = _turns.setdefault(store, threading.Lock())
-    if not turn.acquire(timeout=TURN):
-        raise BusyError(f"Others are writing to {store.name}. Nothing was saved: save again.")
-    try:
+    with _turn(store, TURN):
         try:
             _transact(store, statements)
         except DamagedError:
             set_aside(store)
             _transact(store, statements)
+
+
+@contextmanager
+def _turn(store: Path, seconds: float) -> Iterator[None]:
+    """The file to one thread of this process at a time.
+
+    Many at once would each hold SQLite's shared lock while they wait for the interpreter's lock between two
+    rows: 30 readers kept every writer out for minutes (`tests/attacks/test_readers_and_writers.py`).
+
+    Raises:
+        BusyError: others have had it for `seconds`.
+    """
+    with _guard:
+        turn = _turns.setdefault(store, threading.Lock())
+    if not turn.acquire(timeout=seconds):
+        raise BusyError(
+            f"Others are reading or writing {store.name}: nothing was read or saved. Try again."
+        )
+    try:
+        yield
     finally:
         turn.release()
 
