@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,10 +10,11 @@ import pandas as pd
 from scipy import special
 
 from app.analysis import uncertainty
-from app.analysis.comparison import better_matrix, pair_tests
+from app.analysis.comparison import better_matrix, judged, pair_tests
 from app.analysis.reading import StudyView
 
 CONCEPT, FAMILY = "concept", "family"
+KEYS = {CONCEPT: "concept_id", FAMILY: "family"}
 RESTRICTED = (
     "Kaplan-Meier restricted mean: from the start counts at the first step, never at the last"
 )
@@ -72,11 +74,11 @@ def ranked(
     axis: str = "step",
     concepts: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """What `table` gives, with each row's rank within its model, which needs every prompt's emergence."""
+    """What `table` gives, with each row's rank within its model, by the tests of all pairs of its rows."""
     out = table(view, row, named=named, axis=axis, concepts=concepts)
     name, ids = _question(row, view, concepts)
-    prompts = view.ask_scope(f"{name}_prompts", named=named, axis=axis, concepts=ids)
-    return out.assign(rank=_ranks(out, prompts, row, lower=axis != "timestep"))
+    shared = view.ask_scope(f"{name}_pairs", named=named, axis=axis, concepts=ids)
+    return out.assign(rank=_ranks(out, shared, KEYS[row], lower=axis != "timestep"))
 
 
 def _question(row: str, view: StudyView, concepts: Sequence[int] | None) -> tuple[str, list[int]]:
@@ -100,15 +102,32 @@ def order_of(rows: pd.DataFrame, row: str) -> list[str]:
     return list(dict.fromkeys(rows[row]))
 
 
-def _ranks(rows: pd.DataFrame, prompts: pd.DataFrame, row: str, *, lower: bool) -> pd.Series:
+def _ranks(rows: pd.DataFrame, shared: pd.DataFrame, key: str, *, lower: bool) -> pd.Series:
+    """Each row's rank within its model.
+
+    Args:
+        rows: of `table`.
+        shared: model_id, first, second; prompts, difference, sd: of the pairs of rows that share prompts, in either order.
+        key: the column of `rows` that first and second name.
+        lower: whether earlier is lower.
+    """
     out = pd.Series("", index=rows.index, dtype=object)
-    by_model = dict(list(prompts.groupby("model_id")))
     for model, group in rows.groupby("model_id"):
-        values = by_model[model].pivot(index="prompt_id", columns=row, values="step")
-        names = group[row].tolist()
-        pairs = rank_tests(values[names])
-        out[group.index] = uncertainty.tied_ranks(better_matrix(pairs, names, lower=lower))
+        columns = group.set_index(key)
+        pairs = judged(_every_pair(columns.index, shared[shared["model_id"] == model]))
+        tested = _between_groups(pairs, columns["n"], columns["mean"], columns["sd"] ** 2)
+        better = better_matrix(tested, columns.index.tolist(), lower=lower)
+        out[group.index] = uncertainty.tied_ranks(better)
     return out
+
+
+def _every_pair(keys: pd.Index, shared: pd.DataFrame) -> pd.DataFrame:
+    """The moments of every pair of keys, `first` before `second` in their order; prompts 0 where none is shared."""
+    pairs = pd.MultiIndex.from_tuples(list(itertools.combinations(keys, 2)), names=["first", "second"])  # fmt: skip
+    turned = shared.rename(columns={"first": "second", "second": "first"})
+    both = pd.concat([shared, turned.assign(difference=-turned["difference"])])
+    moments = both.set_index(["first", "second"])[["difference", "sd", "prompts"]].reindex(pairs)
+    return moments.fillna({"prompts": 0}).reset_index()
 
 
 def rank_tests(values: pd.DataFrame) -> pd.DataFrame:
@@ -123,8 +142,20 @@ def rank_tests(values: pd.DataFrame) -> pd.DataFrame:
         as `comparison.pair_tests`; where fewer than 6 prompts are shared, difference, p and verdict are those of Welch's
         t test, and prompts is the smaller group's number.
     """
-    pairs = pair_tests(values)
-    count, mean, variance = values.count(), values.mean(), values.var(ddof=1)
+    return _between_groups(pair_tests(values), values.count(), values.mean(), values.var(ddof=1))
+
+
+def _between_groups(
+    pairs: pd.DataFrame, count: pd.Series, mean: pd.Series, variance: pd.Series
+) -> pd.DataFrame:
+    """Paired tests, with Welch's t test in place of those of fewer than 6 shared prompts.
+
+    Args:
+        pairs: of `comparison.judged`.
+        count: prompts of each row.
+        mean: of each row.
+        variance: of each row, over its prompts.
+    """
     few = pairs["prompts"].to_numpy() < uncertainty.LEAST_PROMPTS
     first, second = pairs["first"], pairs["second"]
     n = [count.loc[side].to_numpy(float) for side in (first, second)]

@@ -2,7 +2,8 @@
 -- mean, sd: of the restricted emergence on the axis, n prompts the unit; shares: of the outcomes, prompts the unit; median and
 -- quartiles over samples, never = the last step.
 WITH chosen AS (
-    FROM restricted_emergence($models, $categories, $slice, $seeds, $concepts, $named, $axis)
+    SELECT r.*, c.family
+    FROM restricted_emergence($models, $categories, $slice, $seeds, $concepts, $named, $axis) AS r JOIN concept AS c USING (concept_id)
 ),
 sampled AS (
     SELECT model_id, family, count(*) AS samples, median(x) AS median,

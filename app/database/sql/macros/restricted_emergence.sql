@@ -12,13 +12,17 @@ reach AS (
     SELECT max(low) AS low, min(high) AS high FROM (SELECT min(x) AS low, max(x) AS high FROM level GROUP BY model_id)
 ),
 placed AS (
-    SELECT model_id, step, last, x, lag(x, 1, x) OVER (PARTITION BY model_id ORDER BY step) AS before, low, high
+    SELECT model_id, step, x, lag(x, 1, x) OVER (PARTITION BY model_id ORDER BY step) AS before, low, high
     FROM level CROSS JOIN reach
+),
+-- Joined before `placed`, so that the step is a key: by the model alone every trajectory met each step (0.27 s, now 0.08).
+ending AS (
+    SELECT DISTINCT model_id, last FROM level
 )
-SELECT t.model_id, t.concept_id, c.name AS concept, c.family, t.prompt_id, t.outcome,
+SELECT t.model_id, t.concept_id, t.prompt_id, t.outcome,
        CASE WHEN axis IN ('log_snr', 'timestep')
            THEN least(greatest(p.before + coalesce(t.crossing, 1) * (p.x - p.before), low), high) ELSE p.x END AS x
 FROM trajectory AS t JOIN counted_pair(categories, slice, concepts, named) USING (prompt_id, concept_id)
-JOIN concept AS c USING (concept_id)
-JOIN placed AS p ON p.model_id = t.model_id AND p.step = coalesce(t.emergence_step, p.last)
+JOIN ending AS e ON e.model_id = t.model_id
+JOIN placed AS p ON p.model_id = t.model_id AND p.step = coalesce(t.emergence_step, e.last)
 WHERE t.model_id IN models AND t.concept_id IN concepts AND t.seed IN seeds AND t.outcome IS NOT NULL
