@@ -11,6 +11,9 @@ WITH level AS (
 placed AS (
     SELECT *, lag(x, 1, x) OVER (PARTITION BY model_id ORDER BY step) AS before FROM level
 ),
+ending AS (  -- joined before `placed`, so that the step is a key
+    SELECT DISTINCT model_id, last FROM level
+),
 reach AS (
     SELECT model_id, min(x) AS low, max(x) AS high FROM level GROUP BY model_id
 ),
@@ -24,26 +27,31 @@ chosen AS (
                THEN l.before + coalesce(t.crossing, 1) * (l.x - l.before) ELSE l.x END AS x
     FROM trajectory AS t JOIN counted_pair($categories, $slice, $concepts, $named) USING (prompt_id, concept_id)
     JOIN concept AS c USING (concept_id)
-    LEFT JOIN placed AS l ON l.model_id = t.model_id AND l.step = coalesce(t.emergence_step, l.last)
-        AND t.outcome IS NOT NULL
-    WHERE (t.model_id = $baseline OR t.model_id IN $candidates) AND t.seed IN $seeds
+    JOIN ending AS e ON e.model_id = t.model_id
+    LEFT JOIN placed AS l ON l.model_id = t.model_id AND t.outcome IS NOT NULL
+        AND l.step = coalesce(t.emergence_step, e.last)
+    WHERE t.seed IN $seeds
+),
+needed AS (  -- a model within the noise levels of a pair: most pairs share theirs, and are not computed twice
+    SELECT $baseline AS model_id, low, high FROM pair UNION SELECT candidate, low, high FROM pair
 ),
 unit AS (
-    SELECT q.candidate, t.model_id, t.family, t.prompt_id, t.concept_id, avg(t.final) AS final,
+    SELECT t.model_id, n.low, n.high, t.family, t.prompt_id, t.concept_id, avg(t.final) AS final,
            avg(t.auc) FILTER (t.rise > 0) AS auc,
-           avg(CASE WHEN $axis IN ('log_snr', 'timestep') THEN least(greatest(t.x, q.low), q.high) ELSE t.x END)
+           avg(CASE WHEN $axis IN ('log_snr', 'timestep') THEN least(greatest(t.x, n.low), n.high) ELSE t.x END)
                FILTER (t.x IS NOT NULL) AS emergence
-    FROM chosen AS t JOIN pair AS q ON t.model_id = $baseline OR t.model_id = q.candidate
+    FROM chosen AS t JOIN needed AS n USING (model_id)
     GROUP BY ALL
 ),
 side AS (
-    SELECT candidate, model_id, family, prompt_id, round(avg(final), 8) AS final, round(avg(auc), 8) AS auc,
+    SELECT model_id, low, high, family, prompt_id, round(avg(final), 8) AS final, round(avg(auc), 8) AS auc,
            round(avg(emergence), 6) AS emergence  -- rounded: the order of a sum makes no tie a difference
     FROM unit GROUP BY ALL
 )
 SELECT b.model_id, a.family, a.prompt_id, a.final AS final_baseline, b.final AS final_candidate,
        a.emergence AS emergence_baseline, b.emergence AS emergence_candidate,
        a.auc AS auc_baseline, b.auc AS auc_candidate
-FROM side AS a JOIN side AS b USING (candidate, family, prompt_id)
-WHERE a.model_id = $baseline AND b.model_id = candidate
+FROM pair AS q JOIN side AS b ON b.model_id = q.candidate AND b.low = q.low AND b.high = q.high
+JOIN side AS a ON a.model_id = $baseline AND a.low = q.low AND a.high = q.high AND a.family = b.family
+    AND a.prompt_id = b.prompt_id
 ORDER BY b.model_id, a.family, a.prompt_id
