@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from diffusers.models.attention_dispatch import attention_backend
 from torch import nn
 
 from pipeline.errors import ModelError
+from pipeline.models.guard import one_line
 from pipeline.study.spec import ModelSpec
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -105,11 +107,28 @@ def place(pipeline: Any, spec: ModelSpec, device: torch.device) -> Any:
     else:
         _offload(pipeline, spec, device)
     for module in denoisers(pipeline):
+        if spec.attention_backend:
+            _set_attention(module, spec)
         if spec.channels_last:
             module.to(memory_format=torch.channels_last)
         if spec.compile:  # the call stays outside, with the hooks that watch it
             module.forward = torch.compile(module.forward)  # type: ignore[method-assign]
     return pipeline
+
+
+def _set_attention(module: Any, spec: ModelSpec) -> None:
+    """Gives a denoiser the attention function of its entry; the study file allows none that loads code from the Hub.
+
+    Raises:
+        ModelError: its package is missing, or the denoiser's attention does not take one.
+    """
+    problem = f"model {spec.name}: attention_backend = {spec.attention_backend!r}"
+    if not any(hasattr(getattr(m, "processor", None), "_attention_backend") for m in module.modules()):  # fmt: skip
+        raise ModelError(f"{problem} has no effect on a {type(module).__name__}, whose attention diffusers calls directly. Leave it out.")  # fmt: skip
+    advice = "Install its package, choose another one, or leave it out."
+    # diffusers makes it the choice of every other model in the process too, until the context gives that back.
+    with one_line(f"{problem} cannot be used here", advice), attention_backend("native"):
+        module.set_attention_backend(spec.attention_backend)
 
 
 def denoisers(pipeline: Any) -> list[nn.Module]:

@@ -172,27 +172,48 @@ def view(files: Mapping[str, Path]) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def weight_files(folder: Path, stem: str, name: str) -> dict[str, Path]:
-    """The files that hold a component's weights, and their index, as a library names them.
+def has_variant(folder: Path, stem: str, variant: str) -> bool:
+    """Whether a component's folder has weights of a variant, such as fp16."""
+    return any(file.is_file() for file in _weights_and_index(folder, stem, f".{variant}"))
+
+
+def _weights_and_index(folder: Path, stem: str, variant: str) -> tuple[Path, Path]:
+    return folder / f"{stem}{variant}.safetensors", folder / f"{stem}.safetensors.index{variant}.json"  # fmt: skip
+
+
+def weight_files(folder: Path, stem: str, name: str, variant: str | None = None) -> dict[str, Path]:
+    """The files that hold a component's weights, and their index, as a library names the plain ones.
 
     Args:
         folder: the component's.
         stem: "diffusion_pytorch_model" (diffusers) or "model" (transformers).
         name: the model, as messages begin.
+        variant: of the weights; a component that has none of it gives its plain weights, as in diffusers.
 
     Raises:
         ModelError: there are none of that name, or the index leads elsewhere.
     """
-    single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+    plain_single, plain_index = _weights_and_index(folder, stem, "")
+    chosen = f".{variant}" if variant and has_variant(folder, stem, variant) else ""
+    single, index = _weights_and_index(folder, stem, chosen)
     if single.is_file():
-        return {single.name: single}
+        return {plain_single.name: single}
     if index.is_file():
         check_weight_index(index, name)
         parts = sorted(set(read_object(index, name)["weight_map"].values()))
-        return {index.name: index} | {part: folder / part for part in parts}
+        return {plain_index.name: index} | {part: folder / part for part in parts}
+    single = plain_single
     others = sorted(file.name for file in folder.glob("*.safetensors"))
     present = f"only {', '.join(others[:3])}" if others else "no weights"
     raise ModelError(
-        f"{name}: {folder} has {present}, and {single.name} is what is loaded. Variants such as fp16 are not; download the "
-        f"plain weights, or rename the file to {single.name}."
+        f"{name}: {folder} has {present}, and {single.name} is what is loaded. {_advice(folder, stem, single.name)}"
     )
+
+
+def _advice(folder: Path, stem: str, wanted: str) -> str:
+    """What to do where only weights of another name are there."""
+    pattern = re.compile(rf"{stem}\.([A-Za-z0-9_]+?)(?:-\d{{5}}-of-\d{{5}})?\.safetensors")
+    variants = sorted({m[1] for file in folder.glob("*.safetensors") if (m := pattern.fullmatch(file.name))})  # fmt: skip
+    if variants:
+        return f'Give the model\'s entry variant = "{variants[0]}", or download the plain weights.'
+    return f"Download the plain weights, or rename the file to {wanted}."

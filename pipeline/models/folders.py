@@ -32,6 +32,7 @@ from pipeline.models.configs import (
 from pipeline.models.files import (
     COMPONENT,
     check_weight_index,
+    has_variant,
     read_object,
     read_shapes,
     refuse_links_out,
@@ -61,12 +62,14 @@ class Component:
         kind: its class, of diffusers or transformers.
         folder: where its files are.
         title: the model, as messages begin.
+        variant: of its weights, where it has that.
     """
 
     name: str
     kind: type
     folder: Path
     title: str
+    variant: str | None = None
 
     @property
     def stem(self) -> str:
@@ -94,7 +97,7 @@ class Component:
         """
         files = {file.name: file for file in self.settings()}
         if self.stem:
-            return files | weight_files(self.folder, self.stem, self.title)
+            return files | weight_files(self.folder, self.stem, self.title, self.variant)
         if issubclass(self.kind, PreTrainedTokenizerBase):
             return files | tokenizer_files(self.folder)
         return files
@@ -190,8 +193,13 @@ def library_class(library: str, name: str) -> object:
         return None
 
 
-def check_pipeline_folder(folder: Path, title: str) -> list[Component]:
+def check_pipeline_folder(folder: Path, title: str, variant: str | None = None) -> list[Component]:
     """Everything about a pipeline's folder that can be known without building a model.
+
+    Args:
+        folder: with a model_index.json.
+        title: the model, as messages begin.
+        variant: of the weights, such as fp16; components without it have their plain weights loaded.
 
     Returns: its components, those of pipelines within it too.
 
@@ -201,11 +209,14 @@ def check_pipeline_folder(folder: Path, title: str) -> list[Component]:
     index = read_index(folder, title)
     check_index(index, folder, title)
     refuse_links_out(folder, title)
-    return _check_components(folder, index, title, 0)
+    components = _check_components(folder, index, title, 0, variant)
+    if variant and not any(c.stem and has_variant(c.folder, c.stem, variant) for c in components):
+        raise ModelError(f"{title}: variant = {variant!r}, and no component of {folder} has weights of it. Leave it out.")  # fmt: skip
+    return components
 
 
 def _check_components(
-    folder: Path, index: Mapping[str, Any], title: str, depth: int
+    folder: Path, index: Mapping[str, Any], title: str, depth: int, variant: str | None
 ) -> list[Component]:
     components = []
     for name, entry in index.items():
@@ -216,9 +227,9 @@ def _check_components(
         kind = class_of(entry, name, f"{folder}/model_index.json", title)
         if issubclass(kind, DiffusionPipeline):
             _refuse_pipeline_for_model(index, name, path, title)
-            components += _check_nested(path, title, depth + 1)
+            components += _check_nested(path, title, depth + 1, variant)
         else:
-            components.append(Component(name, kind, path, title))
+            components.append(Component(name, kind, path, title, variant))
             _check_component(components[-1])
     return components
 
@@ -231,12 +242,12 @@ def _refuse_pipeline_for_model(index: Mapping[str, Any], name: str, path: Path, 
         raise ModelError(f"{title}: {path} is a whole pipeline; {index['_class_name']} wants a model there. Save that one in its place.")  # fmt: skip
 
 
-def _check_nested(folder: Path, title: str, depth: int) -> list[Component]:
+def _check_nested(folder: Path, title: str, depth: int, variant: str | None) -> list[Component]:
     if depth > MAX_NESTING:
         raise ModelError(f"{title}: {folder} is a pipeline within {MAX_NESTING} others. Save it on its own.")  # fmt: skip
     index = read_index(folder, title)
     check_index(index, folder, title)
-    return _check_components(folder, index, title, depth)
+    return _check_components(folder, index, title, depth, variant)
 
 
 def _check_component_folder(folder: Path, name: str, title: str) -> None:

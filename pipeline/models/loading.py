@@ -173,7 +173,7 @@ def check_model(spec: ModelSpec) -> list[Component]:
     components = []
     where = folder if folder.is_dir() else cached_folder(spec.source, spec.revision)
     if where and (folder.is_dir() or is_whole(where)):
-        components = check_pipeline_folder(where, f"model {spec.name}")
+        components = check_pipeline_folder(where, f"model {spec.name}", spec.variant)
     if spec.steps_decoder:
         decoder = Path(spec.steps_decoder)
         decoder_folder = decoder if decoder.is_dir() else cached_folder(spec.steps_decoder)
@@ -322,10 +322,14 @@ def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:
     if not folder.is_dir():
         folder = Path(
             DiffusionPipeline.download(
-                spec.source, revision=spec.revision, use_safetensors=True, trust_remote_code=False
+                spec.source,
+                revision=spec.revision,
+                variant=spec.variant,
+                use_safetensors=True,
+                trust_remote_code=False,
             )
         )
-    components = check_pipeline_folder(folder, title)
+    components = check_pipeline_folder(folder, title, spec.variant)
     for component in components:
         if component.stem:
             check_weights(component)

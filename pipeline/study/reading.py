@@ -63,6 +63,9 @@ SCHEDULES = (
 )
 OFFLOADS = ("model", "sequential")
 MODEL_FLAGS = ("vae_tiling", "vae_slicing", "channels_last", "compile")
+ATTENTION_BACKENDS = ("native", "flex", "flash", "sage", "xformers", "_native_math", "_native_efficient", "_native_flash", "_native_cudnn")  # fmt: skip
+"""Of diffusers; those that load a kernel from the Hub are code from elsewhere, and are not among them."""
+VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", re.ASCII)
 PROTOCOLS = ("ours", "park2024")
 
 
@@ -311,6 +314,12 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         steps_decoder=_steps_decoder(table, study, check),
         offload=table.take_choice("offload", OFFLOADS) if table.has("offload") else None,
         **flags,
+        variant=_name(table, "variant", VARIANT, "letters, digits, '_' and '-'")
+        if table.has("variant")
+        else None,
+        attention_backend=table.take_choice("attention_backend", ATTENTION_BACKENDS)
+        if table.has("attention_backend")
+        else None,
         adapters=take_adapters(table, (lambda name: resolve(name, study)) if check else None),
         run=_name(table, "run", MODEL_NAME, NAME_SIGNS) if table.has("run") else None,
         training_step=table.take_optional_whole("training_step", 0, checkpoints.MAX_STEP),

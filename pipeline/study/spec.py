@@ -234,6 +234,8 @@ class ModelSpec:
     vae_slicing: bool | None = None
     channels_last: bool | None = None
     compile: bool | None = None
+    variant: str | None = None  # of the weights' files, such as fp16
+    attention_backend: str | None = None  # of diffusers; None = its own choice
     adapters: tuple[AdapterSpec, ...] | None = None
     run: str | None = None  # the training run that it is a checkpoint of
     training_step: int | None = None  # of that run
