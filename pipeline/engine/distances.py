@@ -1,13 +1,18 @@
-"""How far final images are from those of a reference entry: computed from the shards, once both entries are done."""
+"""How far images are from those of a reference entry: final ones, or the frames of every step. Computed from the shards, once
+both entries are done.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -31,8 +36,12 @@ from pipeline.study.spec import DistanceSpec
 VERSION = 1  # raise it when the same weights would now give other numbers
 DECODED = 64  # pairs that are decoded at a time
 COLUMNS = ("prompt_key", "status", "image")
+STEP_COLUMNS = ("prompt_key", "status", "frames", "steps")
+ROUNDING = 1e-4  # by which a value may lie beyond the range of its kind
 NAMED = 5  # images without a distance that a message names
 NO_PARTNER = "the reference has no image"
+Part = tuple[str, int | None]  # prompt_key and step; None = the final image
+Level = tuple[bytes, float]  # a frame as it is stored, and its log-SNR
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,20 @@ class Task:
     @property
     def identity(self) -> str:
         """A hash of the definition and the weights."""
-        return hashlib.sha256(f"{self.spec.kind} {VERSION} {self.revision}".encode()).hexdigest()[
-            :16
-        ]
+        text = f"{self.spec.kind} {VERSION} {self.revision}{' steps' if self.spec.steps else ''}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def source(self) -> str:
         """What is shown beside every number."""
-        return f"{self.facts.network} to {self.spec.reference}, weights {self.revision}"[:200]
+        weights = f", weights {self.revision}" if self.spec.weights else ""
+        return f"{self.facts.network} to {self.spec.reference}{weights}"[:200]
+
+    @property
+    def preprocessing(self) -> str:
+        """What of an image is compared."""
+        text = self.facts.preprocessing
+        return (text.replace("final image", "recorded frame (WebP)") if self.spec.steps else text)[:200]  # fmt: skip
 
     def key(self, pair: Pair) -> PairKey:
         """What identifies a comparison; without a shard of the reference it is that of its absence."""
@@ -105,6 +120,9 @@ def measure_distances(plan: Plan, results: Results, device: str = "auto") -> tup
         task = Task(spec, check_distance(spec), plan.revisions.models[DISTANCE + spec.name])
         _refuse_foreign(results, task)
         pairs = list(pairs_of(plan, spec, entries))
+        for pair in pairs:
+            if (known := done.get(task.key(pair))) and not _is_possible(known, task.facts):
+                del done[known.key]
         done |= _compare_all(
             task, results, file, [p for p in pairs if task.key(p) not in done], device
         )
@@ -113,6 +131,13 @@ def measure_distances(plan: Plan, results: Results, device: str = "auto") -> tup
     if any(key.shard not in stored for key in done):
         file.keep([done[key] for key in done if key.shard in stored])
     return tuple(lines)
+
+
+def _is_possible(compared: Compared, facts: Facts) -> bool:
+    """Whether every value lies in the range of its kind; a line in a stranger's folder may hold any number."""
+    values = [*compared.values.values(), *(v for s in compared.steps.values() for v in s.values())]
+    high = math.inf if facts.high is None else facts.high
+    return all(facts.low - ROUNDING <= value <= high + ROUNDING for value in values)
 
 
 def pairs_of(plan: Plan, spec: DistanceSpec, entries: Mapping[str, LedgerEntry]) -> Iterator[Pair]:
@@ -129,7 +154,7 @@ def pairs_of(plan: Plan, spec: DistanceSpec, entries: Mapping[str, LedgerEntry])
 
 
 def _refuse_other_weights(task: Task) -> None:
-    if weights_hash(task.spec.weights) != task.revision.rpartition(":")[2]:
+    if task.spec.weights and weights_hash(task.spec.weights) != task.revision.rpartition(":")[2]:
         raise StoreError(
             f"distance {task.spec.name}: {task.spec.weights} is not what the study was planned with. Run the study again, with its study file."
         )
@@ -156,58 +181,105 @@ def _compare_all(
     distance = open_distance(task.spec, choose_device(device))
     done: dict[PairKey, Compared] = {}
     images = sum(pair.entry.rows - pair.entry.failed for pair in pairs)
+    read = _frames if task.spec.steps else _images
     seconds = 0.2 if sys.stderr.isatty() else 15  # a log file needs no more
     with tqdm(total=images, unit=" images", desc=task.spec.name, dynamic_ncols=True, mininterval=seconds) as bar:  # fmt: skip
         for _, group in groupby(pairs, key=lambda pair: pair.reference.unit_id):
             same = list(group)
-            partners = _images(results, same[0].partner)
+            partners = read(results, same[0].partner)
             for pair in same:
-                images_here = _images(results, pair.entry)
-                compared = _compare(distance, task.key(pair), images_here, partners)
+                here = read(results, pair.entry)
+                parts = _matched(here, partners)
+                compared = _compare(distance, task.key(pair), parts)
                 file.append(compared)
                 done[compared.key] = compared
-                bar.update(len(images_here))
+                bar.update(len(here))
     return done
 
 
-def _images(results: Results, entry: LedgerEntry | None) -> dict[str, bytes]:
-    """The final images of a shard by prompt_key, as they are stored, without loss; none where there is no shard.
+Pictures = Mapping[str, Mapping[int | None, Level]]
+"""The images of a shard by prompt_key and step."""
+
+
+def _images(results: Results, entry: LedgerEntry | None) -> Pictures:
+    """The final images of a shard, as they are stored, without loss; none where there is no shard."""
+    rows = _rows(results, entry, COLUMNS)
+    return {row["prompt_key"]: {None: (row["image"], math.inf)} for row in rows}
+
+
+def _frames(results: Results, entry: LedgerEntry | None) -> Pictures:
+    """The recorded frames of a shard with their noise levels; none where there is no shard."""
+    frames: dict[str, dict[int | None, Level]] = {}
+    for row in _rows(results, entry, STEP_COLUMNS):
+        levels = {each["step"]: each["log_snr"] for each in row["steps"] or ()}
+        frames[row["prompt_key"]] = {
+            each["step"]: (each["image"], levels[each["step"]])
+            for each in row["frames"] or ()
+            if levels.get(each["step"]) is not None
+        }
+    return frames
+
+
+def _matched(here: Pictures, partners: Pictures) -> dict[Part, tuple[bytes, bytes | None]]:
+    """Each image with the reference's at the same step, or at the nearest noise level where the timetables differ."""
+    parts: dict[Part, tuple[bytes, bytes | None]] = {}
+    for key, pictures in here.items():
+        others = list(partners.get(key, {}).values())
+        for step, (image, level) in pictures.items():
+            nearest = min(others, key=partial(_gap, level), default=None)
+            parts[key, step] = image, nearest and nearest[0]
+    return parts
+
+
+def _gap(level: float, other: Level) -> float:
+    return 0.0 if level == other[1] else abs(level - other[1])
+
+
+def _rows(
+    results: Results, entry: LedgerEntry | None, columns: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows of a shard that are done; none where there is no shard.
 
     Raises:
         StoreError: the shard is not the one that was written.
     """
     if entry is None:
-        return {}
+        return []
     data = results.store.read(entry.unit_id)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise StoreError(
             f"shards/{entry.unit_id}.parquet: its bytes are not those that were written. Use `python -m pipeline verify`."
         )
-    rows = parse_shard(data, entry.unit_id, COLUMNS).to_pylist()
-    return {row["prompt_key"]: row["image"] for row in rows if row["status"] == "done"}
+    rows = parse_shard(data, entry.unit_id, columns).to_pylist()
+    return [row for row in rows if row["status"] == "done"]
 
 
 def _compare(
-    distance: Distance, key: PairKey, images: Mapping[str, bytes], partners: Mapping[str, bytes]
+    distance: Distance, key: PairKey, parts: Mapping[Part, tuple[bytes, bytes | None]]
 ) -> Compared:
     """The distances of one work unit's images, a bounded number of them decoded at a time."""
-    values: dict[str, float] = {}
+    values: dict[Part, float] = {}
     without: dict[str, str] = {}
-    names = list(images)
+    names = list(parts)
     for at in range(0, len(names), DECODED):
-        by_sizes: dict[tuple[int, ...], list[tuple[str, ndarray, ndarray]]] = {}
+        by_sizes: dict[tuple[int, ...], list[tuple[Part, ndarray, ndarray]]] = {}
         for name in names[at : at + DECODED]:
             try:
-                pair = _decoded(distance, images[name], partners.get(name))
+                pair = _decoded(distance, *parts[name])
             except PictureError as reason:
-                without[name] = str(reason)
+                without[name[0]] = str(reason)
             else:
                 by_sizes.setdefault((*pair[0].shape, *pair[1].shape), []).append((name, *pair))
         for same in by_sizes.values():  # pairs of one size go through the network together
             keys, first, second = zip(*same, strict=True)
             numbers = distance.between(_tensor(first), _tensor(second))
             values |= zip(keys, numbers, strict=True)
-    return Compared(key, values, without)
+    final = {prompt: value for (prompt, step), value in values.items() if step is None}
+    steps: dict[str, dict[int, float]] = {}
+    for (prompt, step), value in values.items():
+        if step is not None:
+            steps.setdefault(prompt, {})[step] = value
+    return Compared(key, final, without, steps)
 
 
 def _decoded(
@@ -236,20 +308,26 @@ def _store(
     plan: Plan, results: Results, task: Task, pairs: list[Pair], done: Mapping[PairKey, Compared]
 ) -> list[str]:
     """Puts a distance among the scores unless it is there as it is; returns its lines for the user."""
-    rows: list[tuple[str, str, int, None, float]] = []
+    rows: list[tuple[str, str, int, int | None, float]] = []
     without: list[str] = []
     reasons: Counter[str] = Counter()
     texts = {prompt.prompt_key: prompt.text for prompt in plan.prompts}
     for pair in pairs:
         name, seed, compared = pair.work_unit.model.name, pair.work_unit.seed, done[task.key(pair)]
         rows += [(name, key, seed, None, value) for key, value in compared.values.items()]
+        rows += [
+            (name, key, seed, step, value)
+            for key, steps in compared.steps.items()
+            for step, value in sorted(steps.items())
+        ]
         missing = compared.without
         reasons.update(missing.values())
         without += [f"{name}, {texts.get(k, k)[:60]!r}, seed {seed}: {why}" for k, why in missing.items()]  # fmt: skip
     if rows:
         _add(ScoreFiles(results), task, rows)
+    what = "frames" if task.spec.steps else "images"
     lines = [
-        f"{task.spec.name}: {len(rows):,} images compared with those of {task.spec.reference!r}"
+        f"{task.spec.name}: {len(rows):,} {what} compared with those of {task.spec.reference!r}"
     ]
     if without:
         lone = reasons[NO_PARTNER]
@@ -259,13 +337,14 @@ def _store(
     return lines
 
 
-def _add(files: ScoreFiles, task: Task, rows: list[tuple[str, str, int, None, float]]) -> None:
+def _add(files: ScoreFiles, task: Task, rows: list[tuple[str, str, int, int | None, float]]) -> None:  # fmt: skip
     """Stores a score, unless the same is stored."""
     table = pa.table([pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), SCHEMA.types, strict=True)], schema=SCHEMA)  # fmt: skip
     spec, facts = task.spec, task.facts
     title = f"{NAMES[spec.kind] if spec.name == spec.kind else spec.name} to {spec.reference}"
     metric = Metric(
-        spec.name, title[:60], True, 0.0, facts.high, task.source, facts.preprocessing[:200], "image", len(rows), "0" * 64, now()
+        spec.name, title[:60], facts.lower_is_closer, facts.low, facts.high, task.source, task.preprocessing,
+        "step" if spec.steps else "image", len(rows), "0" * 64, now(),
     )  # fmt: skip
     before = next((each for each in files.metrics() if each.name == spec.name), None)
     if before is not None:

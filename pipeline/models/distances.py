@@ -11,12 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.errors import ModelError
+from pipeline.metrics.pixels import SAME, WINDOW, psnr, ssim
 from pipeline.models.dino import Dino, check_dino
 from pipeline.models.lpips import check_lpips, load_lpips
 from pipeline.study.spec import DistanceSpec
 
-NAMES = {"lpips": "LPIPS", "dino": "DINO"}
-ONE_SIZE = {"lpips": True, "dino": False}
+NAMES = {"lpips": "LPIPS", "dino": "DINO", "ssim": "SSIM", "psnr": "PSNR"}
+ONE_SIZE = {"lpips": True, "dino": False, "ssim": True, "psnr": True}
+PIXELWISE = {"ssim": ssim, "psnr": psnr}
 # Features of a pair at once: VGG16 holds 256 bytes a pixel of its first layer, for each of two images.
 PIXELS = 2**21
 MOST = 16  # pairs at once
@@ -29,14 +31,18 @@ class Facts:
     Attributes:
         network: what gives the features.
         preprocessing: how images are prepared.
-        high: its largest value; None = no bound. The smallest is 0, and lower is closer.
+        high: its largest value; None = no bound.
         least: px of the shorter side that an image needs.
+        low: its smallest value.
+        lower_is_closer: its direction.
     """
 
     network: str
     preprocessing: str
     high: float | None
     least: int
+    low: float = 0.0
+    lower_is_closer: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,25 @@ def check_distance(spec: DistanceSpec) -> Facts:
     Raises:
         ModelError: the file or folder is not what the kind needs; names it, what is allowed and what to do.
     """
-    path, title = Path(spec.weights), _title(spec)
+    if spec.kind == "ssim":
+        return Facts(
+            "SSIM (Gaussian window of 11 px)",
+            "final image as stored, full size, RGB",
+            1.0,
+            WINDOW,
+            -1.0,
+            False,
+        )
+    if spec.kind == "psnr":
+        return Facts(
+            "PSNR (dB; equal images 100)",
+            "final image as stored, full size, RGB",
+            SAME,
+            1,
+            0.0,
+            False,
+        )
+    path, title = Path(spec.weights or ""), _title(spec)
     if spec.kind == "lpips":
         if not path.is_file():
             raise ModelError(f"{title}: {path} is no file. Give a .safetensors file.")
@@ -108,10 +132,12 @@ def open_distance(spec: DistanceSpec, device: torch.device | str = "cpu") -> Dis
     Raises:
         ModelError: as `check_distance`.
     """
-    facts, path, title = check_distance(spec), Path(spec.weights), _title(spec)
-    function: Callable[[Tensor, Tensor], Tensor] = (
-        load_lpips(path, title, device) if spec.kind == "lpips" else Dino(path, title, device)
-    )
+    facts, path, title = check_distance(spec), Path(spec.weights or ""), _title(spec)
+    function: Callable[[Tensor, Tensor], Tensor]
+    if spec.kind in PIXELWISE:
+        function = PIXELWISE[spec.kind]
+    else:
+        function = load_lpips(path, title, device) if spec.kind == "lpips" else Dino(path, title, device)  # fmt: skip
     return Distance(facts, ONE_SIZE[spec.kind], torch.device(device), function)
 
 

@@ -23,13 +23,19 @@ def distance_costs(plan: Plan, device: str = "auto") -> list[str]:
 
 def _line(plan: Plan, spec: DistanceSpec, device: str) -> str:
     models = plan.study.models
-    pairs = (len(models) - 1) * len(plan.prompts) * len(plan.study.seeds)
+    images = len(plan.prompts) * len(plan.study.seeds)
+    frames = plan.study.measures.frames
     height, width = image_size(models)
+    pairs, what = (len(models) - 1) * images, "images"
+    if spec.steps and frames is not None:
+        others = [model for model in models if model.name != spec.reference]
+        pairs, what = images * sum(len(frames.at(model.steps)) for model in others), "frames"
+        height = width = frames.size
     try:
         seconds = show_duration(pairs * _seconds_per_pair(spec, height, width, device))
     except StepscopeError as error:
-        return f"{spec.name}: {pairs:,} pairs of images with {spec.reference!r}, not timed: {error}"
-    return f"{spec.name}: {pairs:,} pairs of images with {spec.reference!r}, about {seconds} at {width} x {height} px"
+        return f"{spec.name}: {pairs:,} pairs of {what} with {spec.reference!r}, not timed: {error}"
+    return f"{spec.name}: {pairs:,} pairs of {what} with {spec.reference!r}, about {seconds} at {width} x {height} px"
 
 
 def image_size(models: Sequence[ModelSpec]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from pipeline.results.ledger_file import append_lines, cut_half_line
 from pipeline.results.storage import explain_os_error, write_whole
 
 MAX_BYTES = 2**34
-MAX_LINE = 2**24  # bytes; a work unit of 65,536 prompts has 5 MB
+MAX_LINE = 2**28  # bytes; a work unit of 65,536 prompts has 5 MB, and as much for each step
 
 
 Reason = Annotated[str, msgspec.Meta(max_length=400, pattern="^[ -~]*$")]  # that a terminal shows
@@ -36,8 +36,11 @@ class Compared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The distances of the images of one work unit to those of the reference entry."""
 
     key: PairKey
-    values: dict[str, Annotated[float, msgspec.Meta(ge=0)]]  # by prompt_key
+    values: dict[str, Annotated[float, msgspec.Meta(ge=-1)]]  # by prompt_key
     without: dict[str, Reason]  # prompt_key -> why there is none
+    steps: dict[
+        str, dict[int, Annotated[float, msgspec.Meta(ge=-1)]]
+    ] = {}  # of frames: by prompt_key and step
 
 
 class DistanceFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.study.settings import Table, hint, show
 from pipeline.study.spec import DistanceSpec, ModelSpec
 
-KINDS = ("lpips", "dino")
+KINDS = ("lpips", "dino", "ssim", "psnr")
 MAX_DISTANCES = 9
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")  # of a score
 WEIGHTS = {
@@ -20,7 +20,11 @@ WEIGHTS = {
 
 
 def take_distances(
-    top: Table, models: Sequence[ModelSpec], resolve: Callable[[str], Path] | None = None
+    top: Table,
+    models: Sequence[ModelSpec],
+    resolve: Callable[[str], Path] | None = None,
+    *,
+    frames: bool = False,
 ) -> tuple[DistanceSpec, ...]:
     """The distances that a study asks for; none where it names none.
 
@@ -28,10 +32,11 @@ def take_distances(
         top: the study's table.
         models: its entries.
         resolve: finds a path that the study names; None = files need not exist.
+        frames: whether the study records frames, which a distance per step compares.
 
     Raises:
-        StudyError: a key is unknown, missing or out of range, a name is used twice, the weights do not exist, or the reference is
-            no model of the study.
+        StudyError: a key is unknown, missing or out of range, a name is used twice, the weights do not exist, the reference is
+            no model of the study, or steps are compared and none is recorded.
     """
     if not top.has("distance"):
         return ()
@@ -40,6 +45,8 @@ def take_distances(
         raise top.fail("distance", f"holds {len(tables)} tables. Allowed: 1 to {MAX_DISTANCES}.")
     names = [model.name for model in models]
     specs = tuple(_distance(table, names, resolve) for table in tables)
+    if not frames and (stepped := next((spec for spec in specs if spec.steps), None)):
+        raise top.fail("distance", f"{stepped.name!r} has steps = true, which compares recorded frames, and the study records none. Add [measures.frames], or leave out steps.")  # fmt: skip
     for name, times in Counter(spec.name for spec in specs).items():
         if times > 1:
             raise top.fail(
@@ -60,14 +67,15 @@ def _distance(
             f"= {show(name)} is not a name. Allowed: a-z, 0-9, '.', '_' and '-', at most 40, the first a letter or digit.",
         )
     table.name = f"distance {name!r}"
-    weights = _weights(table, kind, resolve)
+    weights = _weights(table, kind, resolve) if kind in WEIGHTS else None
     reference = table.take_text("reference", empty=False)
     if reference not in names:
         raise table.fail(
             "reference", f"= {show(reference)} is no model of this study. {hint(reference, names)}"
         )
+    steps = table.take_flag("steps", False)
     table.finish()
-    return DistanceSpec(kind, weights, reference, name)
+    return DistanceSpec(kind, weights, reference, name, steps)
 
 
 def _weights(table: Table, kind: str, resolve: Callable[[str], Path] | None) -> str:

@@ -33,6 +33,7 @@ FOLDER = "sha256:"  # marks the revision of a folder or file
 INCEPTION = "measures/inception"  # its key among the revisions of models, whose names have no "/"
 JUDGE = "measures/judge"  # likewise
 DISTANCE = "measures/distance/"  # likewise, before the name of a distance
+NO_WEIGHTS = "none"  # the revision of a distance that is computed from pixels
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def find_revisions(study: Study) -> Revisions:
     if judge := judge_of(study.measures):
         models[JUDGE] = FOLDER + folder_hash(Path(judge))
     models |= {
-        DISTANCE + each.name: FOLDER + weights_hash(each.weights) for each in study.distances
+        DISTANCE + each.name: FOLDER + (weights_hash(each.weights) if each.weights else NO_WEIGHTS)
+        for each in study.distances
     }
     first, *further = (revision(s.source, s.pretrained) for s in study.scorers)
     return Revisions(models, first, tuple(further))

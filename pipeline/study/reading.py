@@ -107,6 +107,9 @@ def parse_study(values: Mapping[str, Any], path: Path, check_files: bool = True)
     models, left_out = _models(top, path, check_files)
     scorers = _scorers(top, path, check_files)
     prompts = take_prompts(top.take_table("prompts"), path, check_files)
+    measures = _measures(top.take_table("measures", {}), path, check_files)
+    measures = of_sampled(measures, models, path)
+    find = (lambda p: resolve(p, path)) if check_files else None
     study = Study(
         name=name,
         title=top.take_text("title", name),
@@ -116,15 +119,11 @@ def parse_study(values: Mapping[str, Any], path: Path, check_files: bool = True)
         scorer=scorers[0],
         concepts=_concepts(top.take_table("concepts"), path, check_files),
         run=_run(top.take_table("run", {})),
-        measures=of_sampled(
-            _measures(top.take_table("measures", {}), path, check_files), models, path
-        ),
+        measures=measures,
         models=models,
         path=path,
         further_scorers=scorers[1:],
-        distances=take_distances(
-            top, models, (lambda p: resolve(p, path)) if check_files else None
-        ),
+        distances=take_distances(top, models, find, frames=measures.frames is not None),
         slurm=_slurm(top.take_table("slurm", {})),
         left_out=left_out,
     )
@@ -296,7 +295,6 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
             "source", f"= {show(source)} is neither a folder nor a Hub id (owner/name)."
         )
     schedule = table.take_choice("schedule", SCHEDULES, "default")
-    flags: dict[str, Any] = {key: table.take_flag(key, False) or None for key in MODEL_FLAGS}
     spec = ModelSpec(
         name=name,
         label=table.take_text("label", name, empty=False),
@@ -312,14 +310,7 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         height=table.take_optional_whole("height", 8, 8192),
         width=table.take_optional_whole("width", 8, 8192),
         steps_decoder=_steps_decoder(table, study, check),
-        offload=table.take_choice("offload", OFFLOADS) if table.has("offload") else None,
-        **flags,
-        variant=_name(table, "variant", VARIANT, "letters, digits, '_' and '-'")
-        if table.has("variant")
-        else None,
-        attention_backend=table.take_choice("attention_backend", ATTENTION_BACKENDS)
-        if table.has("attention_backend")
-        else None,
+        **_loading(table),
         adapters=take_adapters(table, (lambda name: resolve(name, study)) if check else None),
         run=_name(table, "run", MODEL_NAME, NAME_SIGNS) if table.has("run") else None,
         training_step=table.take_optional_whole("training_step", 0, checkpoints.MAX_STEP),
@@ -329,6 +320,16 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         raise table.fail(missing, "is missing: a checkpoint has both run and training_step.")
     table.finish()
     return spec
+
+
+def _loading(table: Table) -> dict[str, Any]:
+    """How the weights are loaded and run; None for what the entry does not name."""
+    choices = {"offload": OFFLOADS, "attention_backend": ATTENTION_BACKENDS}
+    values: dict[str, Any] = {key: table.take_flag(key, False) or None for key in MODEL_FLAGS}
+    values |= {k: table.take_choice(k, v) if table.has(k) else None for k, v in choices.items()}
+    signs = "letters, digits, '_' and '-'"
+    variant = _name(table, "variant", VARIANT, signs) if table.has("variant") else None
+    return {**values, "variant": variant}
 
 
 def _steps_decoder(table: Table, study: Path, check: bool) -> str | None:

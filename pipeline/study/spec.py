@@ -89,10 +89,11 @@ class DistanceSpec:
     It is computed from finished images and changes none, so it is no part of what a work unit is.
     """
 
-    kind: str  # "lpips" or "dino"
-    weights: str  # a safetensors file (lpips) or a folder (dino)
+    kind: str  # "lpips", "dino", "ssim" or "psnr"
+    weights: str | None  # a safetensors file (lpips) or a folder (dino); None = the kind has none
     reference: str  # the name of a model
     name: str  # of the score
+    steps: bool = False  # of the recorded frames of every step, not of the final images
 
 
 @dataclass(frozen=True)
@@ -306,8 +307,16 @@ def study_spec(study: Study) -> dict[str, Any]:
         },
         "measures": measures_spec(study.measures),
         "model": [model_spec(model) for model in study.models],
-        **({"distance": [asdict(each) for each in study.distances]} if study.distances else {}),
+        **(
+            {"distance": [_distance_spec(each) for each in study.distances]}
+            if study.distances
+            else {}
+        ),
     }
+
+
+def _distance_spec(distance: DistanceSpec) -> dict[str, Any]:
+    return _present(**(asdict(distance) | {"steps": distance.steps or None}))
 
 
 def _scorer_spec(scorer: ScorerSpec) -> dict[str, Any]:

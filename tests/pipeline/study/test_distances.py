@@ -34,6 +34,7 @@ def read(*distances: dict[str, Any], check: bool = False) -> Any:
 
 LPIPS = {"kind": "lpips", "weights": "alex.safetensors", "reference": "base"}
 DINO = {"kind": "dino", "weights": "models/dinov2", "reference": "base"}
+SSIM = {"kind": "ssim", "reference": "base"}
 
 
 def test_distances_are_read_and_written_down() -> None:
@@ -44,6 +45,20 @@ def test_distances_are_read_and_written_down() -> None:
     assert "distance" not in study_spec(parse_study(VALUES, Path("x.toml"), check_files=False))
 
 
+def test_distances_of_steps_and_without_weights_are_read_and_written_down() -> None:
+    values = VALUES | {
+        "distance": [SSIM, SSIM | {"name": "x0", "steps": True}],
+        "measures": {"frames": {}},
+    }
+    study = parse_study(values, Path("x.toml"), check_files=False)
+    assert study.distances == (
+        DistanceSpec("ssim", None, "base", "ssim"),
+        DistanceSpec("ssim", None, "base", "x0", steps=True),
+    )
+    assert study_spec(study)["distance"][0] == {"kind": "ssim", "reference": "base", "name": "ssim"}
+    assert parse_study(study_spec(study), study.path, check_files=False) == study
+
+
 def test_a_name_is_one_that_a_score_may_have() -> None:
     assert NAME.pattern == SCORE_NAME.pattern
 
@@ -51,11 +66,14 @@ def test_a_name_is_one_that_a_score_may_have() -> None:
 @pytest.mark.parametrize(
     ("distances", "said"),
     [
-        ([LPIPS | {"kind": "ssim"}], "distance[0].kind = 'ssim' is unknown. Allowed: lpips, dino"),
+        ([LPIPS | {"kind": "vgg"}], "distance[0].kind = 'vgg' is unknown. Allowed: lpips, dino, ssim, psnr"),
+        ([LPIPS | {"kind": "ssim"}], "distance 'ssim'.weights is an unknown key. Allowed: kind, name, reference, steps"),
+        ([SSIM | {"steps": True}], "'ssim' has steps = true, which compares recorded frames, and the study records none. Add [measures.frames]"),
+        ([SSIM | {"steps": 3}], "distance 'ssim'.steps = 3"),
         ([LPIPS, DINO | {"reference": "bas"}], "distance 'dino'.reference = 'bas' is no model of this study. Allowed: base, next. Did you mean 'base'?"),
         ([LPIPS, LPIPS], "x.toml: distance holds 'lpips' 2 times. Give each [[distance]] a name of its own"),
         ([LPIPS | {"name": "LPIPS"}], "distance[0].name = 'LPIPS' is not a name. Allowed: a-z"),
-        ([LPIPS | {"net": "alex"}], "distance 'lpips'.net is an unknown key. Allowed: kind, name, weights, reference"),
+        ([LPIPS | {"net": "alex"}], "distance 'lpips'.net is an unknown key. Allowed: kind, name, weights, reference, steps"),
         ([{"kind": "dino", "reference": "base"}], "distance 'dino'.weights is missing"),
         ([DINO | {"name": f"d{n}"} for n in range(10)], "distance holds 10 tables. Allowed: 1 to 9"),
         ([], "distance is empty. Add at least one [[distance]]"),
