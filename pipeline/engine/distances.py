@@ -85,7 +85,9 @@ class Task:
     def preprocessing(self) -> str:
         """What of an image is compared."""
         text = self.facts.preprocessing
-        return (text.replace("final image", "recorded frame (WebP)") if self.spec.steps else text)[:200]  # fmt: skip
+        if self.spec.steps:
+            text = text.replace("final image", "recorded frames (WebP)").replace(", full size", "")
+        return text[:200]
 
     def key(self, pair: Pair) -> PairKey:
         """What identifies a comparison; without a shard of the reference it is that of its absence."""
