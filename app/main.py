@@ -136,6 +136,7 @@ def main() -> None:
     if not signed_in():
         return
     links.clean()
+    links.translate()
     links.carry()
     pages = {each.name: page_of(each) for each in VIEWS}
     chosen = st.navigation(navigation(pages), expanded=True)

@@ -287,7 +287,13 @@ def _stamped(file: Path) -> Snapshot | None:
 def numbered(folder: Path) -> list[Path]:
     """The snapshots in a folder of snapshots, the highest number first."""
     named = [path for path in folder.glob("*.duckdb") if re.fullmatch(r".+-\d{6,}", path.stem)]
-    return sorted(named, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
+    return sorted(named, key=number_of, reverse=True)
+
+
+def number_of(file: Path) -> int:
+    """The number in the name of a snapshot's file; 0 where its name has none."""
+    number = file.stem.rpartition("-")[2]
+    return int(number) if re.fullmatch(r"[0-9]{6,}", number) else 0
 
 
 def _follow(folder: Path) -> Path:

@@ -76,7 +76,7 @@ def links(base: str, review: Review, labels: tuple[str, str]) -> tuple[tuple[str
         labels: of baseline and candidate.
     """
     root = base.rstrip("/") + "/" if urlsplit(base).scheme in ("http", "https") else ""
-    pair = urlencode({"baseline": labels[0], "candidates": labels[1]})
+    pair = urlencode({"baseline": labels[0], "candidate": labels[1]})
     filters = f"&{review.filters}" if review.filters else ""
     address = f"{urlencode({'review': review.review_id})}"
     return (

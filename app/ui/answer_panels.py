@@ -10,7 +10,7 @@ import streamlit as st
 from app.analysis import comparison
 from app.analysis.findings import findings
 from app.charts.rows import score_strip
-from app.ui import cards, drawing, links, queries
+from app.ui import cards, drawing, links, queries, sides
 from app.ui.page import Page
 from app.ui.text import count, plain
 
@@ -138,8 +138,8 @@ def _open(event: Any, table: pd.DataFrame) -> None:
     first, clicked = table["model"].iloc[0], table["model"].iloc[cells[0][0]]
     if len(table) < 2:
         links.switch_page("views/timesteps.py", {"models": [clicked]})
-    candidates = [] if clicked == first else [clicked]
-    links.switch_page("views/models.py", {"baseline": first, "candidates": candidates})
+    candidate = sides.ALL if clicked == first else clicked
+    links.switch_page("views/models.py", {"baseline": first, "candidate": candidate})
 
 
 def _strip(page: Page, scores: pd.DataFrame, table: pd.DataFrame) -> None:

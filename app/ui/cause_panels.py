@@ -180,7 +180,8 @@ def order(page: Page, axis: Axis, outcome: str, direction: str) -> None:
 
 def differences(page: Page, axis: Axis, outcome: str, direction: str) -> None:
     """What differs between the baseline and the other models."""
-    baseline = int(page.models["model_id"].iloc[0])
+    ids = page.models["model_id"].astype(int).tolist()
+    baseline = page.baseline if page.baseline in ids else ids[0]
     table = page.once(
         switching.differences,
         outcome=outcome,

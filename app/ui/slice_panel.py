@@ -1,4 +1,4 @@
-"""The sidebar's slice: which prompts every view counts, with the saved ones to choose from."""
+"""The slice in the bar at the top: which prompts every view counts, with the saved ones to choose from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def choose(
         categories: the categories that the filter leaves.
         named: what the filter calls the study's categories.
     """
-    with st.sidebar.popover("Slice of the prompts", icon=":material/filter_alt:", width="stretch"):
+    with st.popover("Slice", icon=":material/filter_alt:", key="slice", help="Which prompts count"):
         _fields()
         _ranking(snapshot)
         _saved(path, named)
@@ -47,11 +47,6 @@ def choose(
         categories=list(categories),
         **_parameters(path, asked),
     )
-    with st.sidebar:
-        st.caption(
-            f":material/filter_alt: {len(prompts):,} prompt{'' if len(prompts) == 1 else 's'}: "
-            f"{texts.plain(slices.sentence(asked))}"
-        )
     return tuple(int(each) for each in prompts["prompt_id"])
 
 
@@ -60,7 +55,7 @@ def _parameters(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
     try:
         return slices.parameters(asked, store_of(path))
     except ReviewError as error:
-        st.sidebar.error(texts.plain(str(error)))
+        st.error(texts.plain(str(error)))
         return {**asked, "tagged": []}
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.database import runs
 from app.database.runs import Progress
-from app.ui import queries
+from app.ui import pins, queries
 from app.ui.queries import Snapshot, SnapshotError
 
 EVERY = "3s"
@@ -103,9 +103,12 @@ def _troubles(progress: Progress) -> None:
     )
 
 
-def held(path: Path, newest: Snapshot) -> Snapshot:
-    """The snapshot that this reader looks at: the one seen first, until they take a newer one or it is gone."""
+def held(path: Path, newest: Snapshot, pinned: Snapshot | None = None) -> Snapshot:
+    """The snapshot that this reader looks at: the one of the link, else the one seen first, until they take a newer one or it is gone."""
     seen: dict[str, Snapshot] = st.session_state.setdefault("_held", {})
+    if pinned is not None:
+        seen[str(path)] = pinned
+        return pinned
     earlier = seen.get(str(path))
     if earlier is None or earlier.path == newest.path or not Path(earlier.path).is_file():
         if earlier is not None and earlier != newest:
@@ -132,4 +135,5 @@ def offer(path: Path, key: str = "take_snapshot") -> None:
         help=f"{Path(newest.path).name} was published since; what you see stays as it is until you take it.",
     ):
         seen[str(path)] = newest
+        pins.release()
         st.rerun()

@@ -144,16 +144,11 @@ def _search_row(score: Measure) -> tuple[str, str, int]:
 
 
 def _sides(page: Page) -> tuple[int, int]:
+    """The two models whose images and scores the table shows; one twice where no other is shown."""
     ids: list[int] = page.models["model_id"].astype(int).tolist()
-    if len(ids) < 2:
-        return ids[0], ids[0]
-    labels = dict(zip(page.models["label"], ids, strict=True))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        baseline = st.selectbox("Baseline", list(labels), key="baseline", bind=BIND, width=240)
-        others = [label for label in labels if label != baseline]
-        candidate = st.selectbox("Candidate", others, key="candidate", bind=BIND, width=240)
-    second: int = labels.get(candidate or "") or labels[others[0]]
-    return int(labels[baseline]), second
+    baseline = page.baseline if page.baseline in ids else ids[0]
+    others = [i for i in (*page.candidates, *ids) if i in ids and i != baseline]
+    return baseline, others[0] if others else baseline
 
 
 def _table(page: Page, rows: pd.DataFrame, baseline: int, candidate: int) -> None:

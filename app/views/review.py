@@ -13,7 +13,7 @@ from app.analysis import comparison, decisions, reviews, slices, uncertainty
 from app.analysis import criteria as criteria_files
 from app.analysis.reviews import FAIL, PASS, Criterion, Measures, Review, Verdict
 from app.charts.reviews import margin_chart
-from app.database import notebook
+from app.database import addresses, notebook
 from app.database.notebook import ReviewError
 from app.figures.review import METHOD, Report, links, to_html, to_markdown
 from app.ui import cards, choices, drawing, frozen_panel, queries, reader
@@ -96,13 +96,11 @@ def _open() -> None:
 
 def draft(page: Page) -> None:
     """A new review: judged while it is written, and stored when it is saved."""
-    labels = page.every_model["label"].tolist()
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        baseline = st.selectbox("Baseline", labels, key="baseline", bind=BIND, width=260)
-        others = [label for label in labels if label != baseline]
-        candidate = st.selectbox("Candidate", others, key="candidate", bind=BIND, width=260)
-        named = choices.choose_pairs(page)
-    pair = (_id(page, str(baseline)), _id(page, str(candidate)))
+    pair = (page.baseline, page.candidates[0])
+    labels = (page.label(pair[0]), page.label(pair[1]))
+    first = " (the first of the others; choose one at the top)" if len(page.candidates) > 1 else ""
+    st.markdown(f"**{plain(labels[1])}** against **{plain(labels[0])}**{first}")
+    named = choices.choose_pairs(page)
     measured = reviews.measures(page, pair, named=named)
     criteria = write_criteria(measured)
     verdicts = [reviews.judge(c, measured, pair) for c in criteria]
@@ -112,12 +110,8 @@ def draft(page: Page) -> None:
             "A review needs prompts that both models have finished. Clear a filter, or run the rest of the study.",
         )
         return
-    judged(page, verdicts, (str(baseline), str(candidate)))
+    judged(page, verdicts, labels)
     save(page, verdicts, pair)
-
-
-def _id(page: Page, label: str) -> int:
-    return int(page.every_model.set_index("label")["model_id"][label])
 
 
 def write_criteria(measured: Measures) -> tuple[Criterion, ...]:
@@ -333,8 +327,7 @@ def take_away(
     with cards.card("Evidence and export", key="export"):
         _evidence_links(labels)
         # Both are unknown where a download is made.
-        judged_on, address = filters(), st.context.url or ""
-        base = address.split("?")[0].rsplit("/", 1)[0]
+        judged_on, base = filters(), addresses.of_exports(st.context.url or "")
 
         def report() -> Report:
             return make_report(page, review, verdicts, measured, pair, labels, base, judged_on)
@@ -368,7 +361,7 @@ def _criteria_file(review: Review) -> None:
 
 def _evidence_links(labels: tuple[str, str]) -> None:
     """Links to the views that show the evidence, with the filters in force."""
-    chosen = {"baseline": labels[0], "candidates": labels[1]}
+    chosen = {"baseline": labels[0], "candidate": labels[1]}
     kept_filters = {k: st.query_params.get_all(k) for k in FILTERS if k in st.query_params}
     for view, title, extra in (
         ("models", "Differences, grid, prompts that differ most", chosen),
