@@ -60,20 +60,21 @@ def _parameters(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fields() -> None:
-    st.text_input(
+    text, fewest, most = st.columns([2, 1, 1])
+    text.text_input(
         "Text has",
         key="slice_text",
         bind=BIND,
         max_chars=slices.LONGEST_TEXT,
         placeholder="part of the prompt",
     )
-    fewest, most = st.columns(2)
     for column, label, key in (
         (fewest, "Words, at least", "slice_fewest"),
         (most, "at most", "slice_most"),
     ):
         column.number_input(label, 0, slices.LARGEST, None, key=key, bind=links.bound(key))
-    st.multiselect(
+    roles, tagged = st.columns(2)
+    roles.multiselect(
         "Has all of these roles",
         slices.ROLES,
         key="slice_roles",
@@ -81,7 +82,7 @@ def _fields() -> None:
         placeholder="any",
         help="Roles come with the prompt set: which words are its subject, relation, object, attribute.",
     )
-    st.multiselect(
+    tagged.multiselect(
         "Tagged with one of",
         list(tags.TAGS),
         key="slice_tags",
@@ -94,7 +95,8 @@ def _fields() -> None:
 def _ranking(snapshot: Snapshot) -> None:
     added = measures.of_metrics(queries.ask(snapshot, "metrics"))
     titles = slices.MEASURES | {f"score:{score.metric}": score.title for score in added}
-    by = st.selectbox(
+    rank, low, high = st.columns([2, 1, 1])
+    by = rank.selectbox(
         "Rank by",
         list(titles),
         format_func=lambda key: titles.get(key, key),
@@ -105,7 +107,6 @@ def _ranking(snapshot: Snapshot) -> None:
     )
     if not by:
         return
-    low, high = st.columns(2)
     for column, label, key in ((low, "From", "slice_low"), (high, "to", "slice_high")):
         column.number_input(
             label,
@@ -159,9 +160,11 @@ def _saved(path: Path, named: Sequence[str]) -> None:
             type="tertiary",
             help="Forget this slice",
         )
-    st.divider()
-    st.text_input("Save as", key="slice_name", max_chars=slices.LONGEST_NAME, placeholder="a name")
-    st.button(
+    name, save = st.columns([2, 1], vertical_alignment="bottom")
+    name.text_input(
+        "Save as", key="slice_name", max_chars=slices.LONGEST_NAME, placeholder="a name"
+    )
+    save.button(
         "Save this slice",
         icon=":material/bookmark_add:",
         on_click=_keep,

@@ -37,13 +37,8 @@ def make() -> Bar:
             "Filters", icon=":material/tune:", key="filters",
             help="Models, concept families, categories of prompts and seeds that every page counts; scorer and score.",
         )  # fmt: skip
-        return Bar(
-            pair,
-            filters,
-            st.container(width="content"),
-            st.container(width="content"),
-            st.container(),
-        )
+        slice_of_prompts, copy = st.container(width="content"), st.container(width="content")
+    return Bar(pair, filters, slice_of_prompts, copy, st.container())
 
 
 def choose_scorer(bar: Bar, scorers: Mapping[str, int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +16,7 @@ from app.analysis.reviews import FAIL, PASS, Criterion, Measures, Review, Verdic
 from app.charts.reviews import margin_chart
 from app.database import addresses, notebook
 from app.database.notebook import ReviewError
+from app.database.snapshots import number_of
 from app.figures.review import METHOD, Report, links, to_html, to_markdown
 from app.ui import cards, choices, drawing, frozen_panel, queries, reader
 from app.ui import links as page_links
@@ -99,8 +101,9 @@ def draft(page: Page) -> None:
     pair = (page.baseline, page.candidates[0])
     labels = (page.label(pair[0]), page.label(pair[1]))
     first = " (the first of the others; choose one at the top)" if len(page.candidates) > 1 else ""
-    st.markdown(f"**{plain(labels[1])}** against **{plain(labels[0])}**{first}")
-    named = choices.choose_pairs(page)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.markdown(f"**{plain(labels[1])}** against **{plain(labels[0])}**{first}")
+        named = choices.choose_pairs(page)
     measured = reviews.measures(page, pair, named=named)
     criteria = write_criteria(measured)
     verdicts = [reviews.judge(c, measured, pair) for c in criteria]
@@ -326,11 +329,14 @@ def take_away(
     """The evidence, and the review as a file."""
     with cards.card("Evidence and export", key="export"):
         _evidence_links(labels)
-        # Both are unknown where a download is made.
-        judged_on, base = filters(), addresses.of_exports(st.context.url or "")
+        # The link and the filters are unknown where a download is made.
+        judged_on = filters()
+        evidence = links(
+            addresses.of_exports(st.context.url or ""), replace(review, filters=judged_on), labels, at(page)
+        )  # fmt: skip
 
         def report() -> Report:
-            return make_report(page, review, verdicts, measured, pair, labels, base, judged_on)
+            return make_report(page, review, verdicts, measured, pair, labels, evidence, judged_on)
 
         with st.container(horizontal=True):
             st.download_button(
@@ -374,6 +380,13 @@ def _evidence_links(labels: tuple[str, str]) -> None:
         )  # fmt: skip
 
 
+def at(page: Page) -> dict[str, str]:
+    """Which study and snapshot an exported link shows."""
+    study = {"study": st.query_params["study"]} if "study" in st.query_params else {}
+    number = number_of(Path(page.snapshot.path)) if page.path.is_dir() else 0
+    return {**study, "snapshot": str(number)} if number else study
+
+
 def make_report(
     page: Page,
     review: Review,
@@ -381,17 +394,16 @@ def make_report(
     measured: Measures,
     pair: tuple[int, int],
     labels: tuple[str, str],
-    base: str,
+    evidence: tuple[tuple[str, str], ...],
     judged_on: str,
 ) -> Report:
-    """All that an export shows; its links lead to the app at `base`, with the filters it was judged with."""
+    """All that an export shows, with links to the evidence and the filters it was judged with."""
     store = notebook.store_of(page.path)
     prompts, images = most_different(page, measured, pair)
     return Report(
         review, tuple(verdicts), tuple(reviews.notes_of(store, review.review_id)),
         page.title, int(page.study["snapshot"]), str(page.study["content_hash"]),
-        labels, prompts, images, links(base, replace(review, filters=judged_on), labels),
-        judged_on,
+        labels, prompts, images, evidence, judged_on,
     )  # fmt: skip
 
 

@@ -307,7 +307,7 @@ def test_exports_are_self_contained_and_only_text(text: str, review: Review) -> 
 def test_evidence_links_name_both_models_and_the_filters(review: Review) -> None:
     links = dict(review_.links("http://localhost:8501", review, ("A & B", "C")))
     models = next(a for t, a in links.items() if t.startswith("Models"))
-    assert models == "http://localhost:8501/models?baseline=A+%26+B&candidates=C&seeds=1"
+    assert models == "http://localhost:8501/models?baseline=A+%26+B&candidate=C&seeds=1"
     assert all(a.startswith("models?") for t, a in review_.links("javascript:x", review, ("A", "B")) if t.startswith("Models"))  # fmt: skip
 
 
