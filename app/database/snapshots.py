@@ -31,45 +31,13 @@ SHIPPED = (
     ROOT / "data" / "reference"
 )  # the study that comes with Stepscope; nothing is written there
 SCHEMA_VERSION = 8
-TABLES = frozenset(
-    [
-        "study",
-        "model",
-        "prompt",
-        "concept",
-        "sample",
-        "step",
-        "trajectory",
-        "contrast",
-        "rollup_prompt",
-        "rollup_step",
-        "rollup_trajectory",
-        "mention",
-        "cell_curve",
-        "cell_pair",
-        "correlation_concept",
-        "correlation_model",
-        "frame",
-        "failure",
-        "token_attention",
-        "explanation",
-        "faithfulness",
-        "agreement",
-        "localisation",
-        "randomisation",
-        "spectrum",
-        "switch",
-        "switch_image",
-        "redraw",
-        "concept_attention",
-        "information",
-        "path",
-        "projection",
-        "metric",
-        "score",
-        "image_set",
-    ]
-)
+TABLES = frozenset((
+    "study", "model", "prompt", "concept", "sample", "step", "trajectory", "contrast", "rollup_prompt", "rollup_step",
+    "rollup_trajectory", "mention", "cell_curve", "cell_pair", "correlation_concept", "correlation_model", "frame",
+    "failure", "token_attention", "explanation", "faithfulness", "agreement", "localisation", "randomisation",
+    "spectrum", "switch", "switch_image", "redraw", "concept_attention", "information", "path", "projection",
+    "metric", "score", "image_set",
+))  # fmt: skip
 Ask = Callable[..., pd.DataFrame]
 # External access off and the configuration locked: SQL on this connection can read the snapshot
 # and nothing else.

@@ -160,6 +160,11 @@ def _saved(path: Path, named: Sequence[str]) -> None:
             type="tertiary",
             help="Forget this slice",
         )
+    _save_as(store)
+
+
+def _save_as(store: Path) -> None:
+    """A name for what is chosen, and what came of saving it."""
     name, save = st.columns([2, 1], vertical_alignment="bottom")
     name.text_input(
         "Save as", key="slice_name", max_chars=slices.LONGEST_NAME, placeholder="a name"

@@ -154,6 +154,7 @@ def curves(page: Page, data: pd.DataFrame, score: str) -> None:
             st.caption(NOT_MEASURED)
             return
         limits = bands.limits_of(rows)
+        _key(page, rows, "auc_key")
         for game, part in games(rows):
             better = "higher" if faithfulness.higher_is_better(game, score) else "lower"
             st.markdown(f"**{GAMES[game]}** ({better} is better)")
@@ -177,6 +178,10 @@ def curves(page: Page, data: pd.DataFrame, score: str) -> None:
         cards.clip_note([rows], domain=limits)
 
 
+def _key(page: Page, rows: pd.DataFrame, key: str) -> None:
+    drawing.draw(tools.tool_key(rows["method"], page.look), key=key, alt="Tools and their colours")
+
+
 def by_step(page: Page, table: pd.DataFrame) -> None:
     """The gain of every tool at every explained step."""
     if table["step"].nunique() < 2:
@@ -190,6 +195,7 @@ def by_step(page: Page, table: pd.DataFrame) -> None:
             return
         drawn = rows.assign(mean=rows["gain"], n=rows["prompts"])
         limits = bands.limits_of(drawn)
+        _key(page, rows, "gain_key")
         for game, part in games(drawn):
             st.markdown(f"**{GAMES[game]}**")
             drawing.draw(
