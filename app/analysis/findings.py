@@ -15,7 +15,7 @@ import pandas as pd
 
 from app.analysis import comparison, emergence, measures, switching, uncertainty
 from app.analysis.reading import StudyView, default_axis
-from app.analysis.uncertainty import NOT_SEPARABLE, SEPARABLE, TOO_FEW
+from app.analysis.uncertainty import NOT_SEPARABLE, SEPARABLE, TOO_FEW, interval_text
 
 BEST, TIE, ONE, NONE, WORSE, WHERE, EMERGES, DECIDED, FAILED, MISSING = (
     "best", "tie", "one model", "no sample", "worse", "where", "emerges", "decided", "failed", "missing",
@@ -298,21 +298,6 @@ def _size(row: Mapping[Any, Any] | pd.Series) -> str:
     if row["difference"] >= 0:
         return interval_text(row["difference"], row["low"], row["high"])
     return interval_text(-row["difference"], -row["high"], -row["low"])
-
-
-def interval_text(estimate: float, low: float, high: float) -> str:
-    """A number with its interval and the digits that the interval leaves: '0.0134 [0.0100, 0.0168]'.
-
-    Args:
-        estimate: the number.
-        low, high: its limits; NaN where there are none, which is said without brackets.
-    """
-    width = high - low
-    digits = 3
-    if np.isfinite(width) and width > 0:
-        digits = int(np.clip(1 - np.floor(np.log10(width)), 1, 6))
-    number = f"{estimate:.{digits}f}"
-    return f"{number} [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(width) else number
 
 
 def _score(view: StudyView) -> str:

@@ -146,6 +146,7 @@ def tiles(
     columns: Sequence[Any] | None = None,
     column_title: str | None = None,
     bar: str | None = None,
+    of: str = "the row",
     marker: int | None = None,
     cell: int = 84,
     clickable: bool = False,
@@ -158,6 +159,7 @@ def tiles(
         columns: labels from left to right; sorted where none are given.
         column_title: of the horizontal axis.
         bar: title of the colour bar; none without.
+        of: whose lowest and highest value it names.
         marker: column to outline.
         cell: about the height of a row in px.
         clickable: whether a click tells the tile's step.
@@ -174,7 +176,7 @@ def tiles(
         images = images.add_params(click("step"))
     layers: list[Any] = [images]
     if bar:
-        layers.append(_map_bar(bar))
+        layers.append(_map_bar(bar, of))
     if marker is not None and marker in order:
         layers.append(_tile_outline(marker, rows, x, y))
     return layered(*layers, height=cell * len(rows) + FRAME - 24)
@@ -202,11 +204,11 @@ def _tile_rows(rows: Sequence[str]) -> alt.Y:
     )
 
 
-def _map_bar(title: str) -> alt.Chart:
-    """A colour bar from the lowest to the highest value of a row, drawn by a mark nobody sees."""
+def _map_bar(title: str, of: str) -> alt.Chart:
+    """A colour bar from the lowest to the highest value of a row or a map, drawn by a mark nobody sees."""
     legend = colour_bar(title)
     legend.values = [0, 1]
-    legend.labelExpr = "datum.value < 0.5 ? 'lowest of the row' : 'highest'"
+    legend.labelExpr = f"datum.value < 0.5 ? 'lowest of {of}' : 'highest'"
     scale = alt.Scale(domain=[0, 1], range=list(VIRIDIS))
     return (
         alt.Chart(pa.table({"share": [0.0, 1.0]}))

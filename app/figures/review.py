@@ -133,10 +133,12 @@ def cells(verdict: Verdict) -> tuple[str, ...]:
     if gap.n == 0:
         return ("–", "–", "–", "–", "0")
     effect = f"{verdict.paired.d_z:+.2f}" if pd.notna(verdict.paired.d_z) else "–"
-    limits = f"[{gap.low:+.4g}, {gap.high:+.4g}]" if pd.notna(gap.low) else "–"
+    number, _, limits = uncertainty.interval_text(
+        gap.estimate, gap.low, gap.high, signed=True
+    ).partition(" ")
     return (
-        f"{gap.estimate:+.4g}",
-        limits,
+        number,
+        limits or "–",
         uncertainty.p_text(verdict.q),
         effect,
         str(gap.n),

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.analysis import baselines, faithfulness
 from app.charts import bands, tools
-from app.ui import baseline_panels, cards, choices, drawing, text
+from app.ui import baseline_panels, cards, choices, drawing, tables, text
 from app.ui.page import BIND, Page, current, header
 
 SCORES = {
@@ -113,9 +113,8 @@ def _auc_table(table: pd.DataFrame) -> None:
         ["tool", "game", *AUC_COLUMNS]
     ]
     with cards.card("Tool × game × model", key="auc", data=data, help=AUC_HELP):
-        st.dataframe(
+        tables.show(
             shown,
-            hide_index=True,
             alt="Areas under insertion and deletion per tool, game and model",
             column_config={"tool": "Tool", "game": "Game", **AUC_COLUMNS},
         )

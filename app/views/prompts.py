@@ -22,6 +22,7 @@ from app.ui import (
     prompt_order,
     prompt_tags,
     step_pictures,
+    tables,
 )
 from app.ui.page import BIND, Page, current, header
 from app.ui.text import count, legend, model_name, plain, shorten
@@ -177,9 +178,8 @@ def _table(page: Page, rows: pd.DataFrame, baseline: int, candidate: int) -> Non
     order += ["tags"] if table["tags"].any() else []
     order += ["failed"] if table["failed"].any() else []
     key = f"rows_{st.session_state.get('_opened', 0)}"
-    st.dataframe(
+    tables.show(
         table[["prompt_key", *order]],
-        hide_index=True,
         column_order=order,
         row_height=64,
         height="content",
@@ -431,9 +431,8 @@ def seeds(page: Page, samples: pd.DataFrame) -> None:
                 for image in samples["image"]
             ],
         )
-        st.dataframe(
+        tables.show(
             table[["picture", "model", "seed", "score", "status", "error", "notice", "seconds"]],
-            hide_index=True,
             row_height=64,
             alt="Samples of this prompt",
             column_config={

@@ -193,7 +193,7 @@ def evidence(verdict: Verdict) -> str:
     if not gap.n:
         return ""
     return (
-        f"{gap.estimate:+.4g} [{gap.low:+.4g}, {gap.high:+.4g}], {uncertainty.p_text(verdict.q)}, "
+        f"{uncertainty.interval_text(gap.estimate, gap.low, gap.high, signed=True)}, {uncertainty.p_text(verdict.q)}, "
         f"wins {verdict.paired.win_rate:.0%}, {count(gap.n, 'prompt')}."
     )
 

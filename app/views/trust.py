@@ -10,7 +10,7 @@ import streamlit as st
 from app.analysis import trust
 from app.charts import tools
 from app.charts import trust as trust_charts
-from app.ui import cards, choices, concept_layers, drawing, text
+from app.ui import cards, choices, concept_layers, drawing, tables, text
 from app.ui.page import BIND, Page, current, header
 
 LOCALISATION_HELP = (
@@ -77,9 +77,8 @@ def _numbers(table: pd.DataFrame) -> None:
         data=data,
         help=f"{LOCALISATION_HELP} {RANDOMISATION_HELP}",
     ):
-        st.dataframe(
+        tables.show(
             shown,
-            hide_index=True,
             alt="Localisation and randomisation per model and tool",
             column_config=TRUST_COLUMNS,
         )
