@@ -27,3 +27,18 @@ def test_the_first_sentence_of_the_first_screen_is_the_answer(reader: Reader) ->
     reader.find(".st-key-finding_0 button").click()
     wait(lambda: reader.title() == "Models", reader.title)
     reader.settle()
+
+
+def test_the_findings_begin_at_the_left(reader: Reader) -> None:
+    """Also those of two lines, which Streamlit's button would centre."""
+    reader.open("/")
+    lines = """
+        return [...document.querySelectorAll('.st-key-card_findings button p')].map(text => {
+          const range = document.createRange(); range.selectNodeContents(text);
+          return [...range.getClientRects()].filter(box => box.width > 20).map(box => box.left);
+        });
+    """
+    starts = reader.driver.execute_script(lines)
+    assert len(starts) >= 3 and any(len(set(each)) >= 1 and len(each) > 1 for each in starts)
+    firsts = [min(each) for each in starts]
+    assert max(firsts) - min(firsts) < 2

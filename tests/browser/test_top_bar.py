@@ -106,3 +106,12 @@ def test_a_click_in_a_chart_says_what_it_changed(reader: Reader) -> None:
     wait(lambda: "Models: " in reader.find(".st-key-chip_0").text)
     reader.find(".st-key-undo button").click()
     wait(lambda: "models=" not in reader.url(), reader.url)
+
+
+def test_the_sql_editor_is_monospaced_and_has_a_run_button(reader: Reader) -> None:
+    reader.open("/sql")
+    font = "return getComputedStyle(document.querySelector('.st-key-q textarea')).fontFamily"
+    assert "JetBrains Mono" in reader.driver.execute_script(font)
+    reader.find(".st-key-run button").click()
+    wait(lambda: "Answer" in reader.text(), reader.text)
+    assert "every seed counted" in reader.text(), "the example says what its rows are"
