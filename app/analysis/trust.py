@@ -131,9 +131,9 @@ def _believed(verdict: str, depends: str) -> tuple[str, str]:
         return FAILS, ", ".join(said)
     if verdict == chance.BETTER and depends == "yes":
         return PASSES, "finds objects, depends on weights"
-    found = "finds objects" if verdict == chance.BETTER else f"objects: {verdict}"
+    objects = "finds objects" if verdict == chance.BETTER else f"objects: {verdict}"
     weights = "depends on weights" if depends == "yes" else "weights: not known"
-    return UNDECIDED, f"{found}, {weights}"
+    return UNDECIDED, f"{objects}, {weights}"
 
 
 def layers(ask: Ask) -> pd.DataFrame:

@@ -157,7 +157,7 @@ def tiles(
         data: row, column, url, and note, range and step for the tooltip.
         rows: labels from top to bottom; a line break starts a second line.
         columns: labels from left to right; sorted where none are given.
-        column_title: of the horizontal axis.
+        column_title: of the horizontal axis, whose columns are steps; none where they are something else.
         bar: title of the colour bar; none without.
         of: whose lowest and highest value it names.
         marker: column to outline.
@@ -167,11 +167,8 @@ def tiles(
     order = list(columns) if columns is not None else sorted(data["column"].unique())
     x, y = _tile_columns(order, column_title), _tile_rows(rows)
     cursor: dict[str, Any] = {"cursor": "pointer"} if clickable else {}
-    images = (
-        alt.Chart(data)
-        .mark_image(width=SIDE, height=SIDE, smooth=False, **cursor)
-        .encode(x=x, y=y, url=alt.Url("url:N"), tooltip=TILE_TIPS)
-    )
+    marks = alt.Chart(data).mark_image(width=SIDE, height=SIDE, smooth=False, **cursor)
+    images = marks.encode(x=x, y=y, url=alt.Url("url:N"), tooltip=TILE_TIPS)
     if clickable:
         images = images.add_params(click("step"))
     layers: list[Any] = [images]
@@ -188,7 +185,13 @@ def _tile_columns(order: Sequence[Any], title: str | None) -> alt.X:
         title=title,
         sort=list(order),
         axis=alt.Axis(
-            orient="bottom", labelAngle=0, ticks=False, domain=False, grid=False, labelLimit=130
+            orient="bottom",
+            labelAngle=0,
+            ticks=False,
+            domain=False,
+            grid=False,
+            labelLimit=130,
+            labelExpr="'Step ' + datum.label" if title else alt.Undefined,
         ),
         scale=alt.Scale(domain=list(order), **SPACED),
     )

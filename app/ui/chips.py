@@ -76,7 +76,8 @@ def draw(study: Path, first: Mapping[str, str], prompts: int | None) -> None:
         prompts: how many the slice leaves; None without one.
     """
     past = _noted(study)
-    shown = list(in_force(st.session_state, first))
+    held = {key: st.session_state[key] for key in KEYS if key in st.session_state}
+    shown = list(in_force(held, first))
     if not shown and not past:
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
@@ -119,7 +120,7 @@ def _kept(key: str) -> Any:
 
 def _said(held: Mapping[str, Any]) -> dict[str, Any]:
     """What filters hold, without those that hold nothing: a widget that is drawn first changes nothing."""
-    empty = (None, "", [], 0, "Highest")
+    empty: tuple[Any, ...] = (None, "", [], 0, "Highest")
     return {key: value for key, value in held.items() if value not in empty}
 
 

@@ -25,7 +25,8 @@ def pinned(path: Path) -> Snapshot | None:
     _read_link(path)
     study, number = st.session_state.get(_PIN, ("", None))
     if number is None or study != str(path) or not path.is_dir():
-        return _forget()
+        _forget()
+        return None
     files = numbered(path / "snapshots")
     file = next((each for each in files if number_of(each) == number and is_plain(each)), None)
     try:
@@ -37,7 +38,8 @@ def pinned(path: Path) -> Snapshot | None:
             f"The link names snapshot {number} of this study, which was removed. The newest is shown.",
             icon=":material/history:",
         )
-        return _forget()
+        _forget()
+        return None
     _write_link(str(number))
     return snapshot
 

@@ -75,7 +75,8 @@ def _line(progress: Progress) -> str:
 
 def _newest(path: Path, progress: Progress) -> None:
     """The images that the run has sampled last."""
-    shown = [each for unit in progress.newest for each in _images(path, unit)][:MOST_IMAGES]
+    every = [each for work_unit in progress.newest for each in _images(path, work_unit)]
+    shown = every[:MOST_IMAGES]
     if not shown:
         return
     st.caption("Newest images")

@@ -267,7 +267,7 @@ def over_the_steps(
                 data,
                 rows,
                 columns=steps,
-                column_title="Step  (noise → image)",
+                column_title="noise → image",
                 bar="Saliency",
                 of=BAR_OF[scale],
                 marker=min(steps, key=lambda s: abs(s - page.progress * page.last_of(model))),
@@ -278,9 +278,7 @@ def over_the_steps(
             on_click=drawing.to_step(page, model),
             alt="Saliency maps of every tool over the steps",
         )
-        st.caption(
-            f"{plain(page.label(model))}. {_scale_text(scale)} Click a tile to go to its step."
-        )
+        st.caption(f"{plain(page.label(model))}. {_scale_text(scale)} Click a tile to go there.")
 
 
 def _with_pictures(

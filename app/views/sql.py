@@ -89,9 +89,7 @@ def editor() -> str:
             help="DuckDB's SQL: one SELECT, or EXPLAIN of one. It reads this snapshot and no file; at most "
             f"{console.SECONDS:g} s, {console.MEMORY >> 30} GB and {console.ROWS:,} rows. Ctrl + Enter runs it.",
         )
-        st.form_submit_button(
-            "Run", key="run", type="primary", icon=":material/play_arrow:", on_click=_run
-        )
+        st.form_submit_button("Run", key="run", icon=":material/play_arrow:", on_click=_run)
     return str(sql or "")
 
 

@@ -32,13 +32,11 @@ def test_the_first_sentence_of_the_first_screen_is_the_answer(reader: Reader) ->
 def test_the_findings_begin_at_the_left(reader: Reader) -> None:
     """Also those of two lines, which Streamlit's button would centre."""
     reader.open("/")
-    lines = """
-        return [...document.querySelectorAll('.st-key-card_findings button p')].map(text => {
-          const range = document.createRange(); range.selectNodeContents(text);
-          return [...range.getClientRects()].filter(box => box.width > 20).map(box => box.left);
-        });
+    script = """
+        return [...document.querySelectorAll('[class*=st-key-finding_] button p')].map(text =>
+          [text.getBoundingClientRect().left, text.getBoundingClientRect().height, getComputedStyle(text).textAlign]);
     """
-    starts = reader.driver.execute_script(lines)
-    assert len(starts) >= 3 and any(len(set(each)) >= 1 and len(each) > 1 for each in starts)
-    firsts = [min(each) for each in starts]
-    assert max(firsts) - min(firsts) < 2
+    texts = reader.driver.execute_script(script)[1:]  # the first is the answer's
+    assert len(texts) >= 3 and max(height for _, height, _ in texts) > 30, "one has two lines"
+    assert max(left for left, *_ in texts) - min(left for left, *_ in texts) < 2
+    assert {align for *_, align in texts} == {"left"}

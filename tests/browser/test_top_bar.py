@@ -5,12 +5,15 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from axe_core_python.selenium import Axe
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
-from tests.support.browser import MARKS, Reader, wait
+from tests.support.browser import MARKS, Reader, prefers, wait
 
 pytestmark = MARKS
 
+RULES = ["color-contrast", "label", "button-name", "aria-allowed-attr", "aria-valid-attr-value"]
 PANEL = """
 const panel = document.querySelector('[data-testid=stPopoverBody]'), box = panel.getBoundingClientRect();
 return [box.top, box.bottom, panel.scrollHeight - panel.clientHeight];
@@ -115,3 +118,29 @@ def test_the_sql_editor_is_monospaced_and_has_a_run_button(reader: Reader) -> No
     reader.find(".st-key-run button").click()
     wait(lambda: "Answer" in reader.text(), reader.text)
     assert "every seed counted" in reader.text(), "the example says what its rows are"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_bar_can_be_read_with_its_panels_open(scheme: str, reader: Reader) -> None:
+    """WCAG AA contrast and names by axe, the chips of the multiselects included."""
+    prefers(reader.driver, scheme)
+    reader.driver.set_script_timeout(60)
+    reader.open("/models?seeds=1&models=UNet&models=Transformer&slice_roles=subject")
+    for panel in ("filters", "slice"):
+        reader.unfold(panel)
+        checked = Axe().run(reader.driver, None, {"runOnly": RULES})
+        bad = [
+            (each["id"], node["html"][:200])
+            for each in checked["violations"]
+            for node in each["nodes"]
+        ]
+        assert not bad
+        reader.fold()
+
+
+def test_the_bar_is_used_by_keyboard(reader: Reader) -> None:
+    reader.open("/models?seeds=1")
+    reader.find(".steps-copy").send_keys(Keys.ENTER)
+    wait(lambda: reader.driver.execute_script(COPIED))
+    reader.find(".st-key-chip_0 button").send_keys(Keys.ENTER)
+    wait(lambda: "seeds=" not in reader.url(), reader.url)

@@ -38,12 +38,12 @@ def shard(folder: Path, images: list[bytes | None], status: str = "done") -> Pat
 
 
 def test_the_images_of_the_last_work_units_are_those_of_their_shards(results: Path) -> None:
-    units = runs.progress(results).newest  # type: ignore[union-attr]
-    assert len(units) == runs.NEWEST
-    for unit in units:
-        rows = pq.read_table(results / "shards" / f"{unit}.parquet").to_pylist()
+    newest = runs.progress(results).newest  # type: ignore[union-attr]
+    assert len(newest) == runs.NEWEST
+    for work_unit in newest:
+        rows = pq.read_table(results / "shards" / f"{work_unit}.parquet").to_pylist()
         wanted = [row for row in rows if row["status"] == "done"][: finished.MOST]
-        got = finished.images(results, unit, 64)
+        got = finished.images(results, work_unit, 64)
         assert [(each.model, each.seed) for each in got] == [
             (r["model"], r["seed"]) for r in wanted
         ]
@@ -75,10 +75,10 @@ def test_failed_samples_are_left_out(tmp_path: Path) -> None:
     assert finished.images(tmp_path, WORK_UNIT, 64) == ()
 
 
-@pytest.mark.parametrize("unit", ["../x", "", "x" * 32, WORK_UNIT + "*", "/etc/passwd"])
-def test_only_the_id_of_a_work_unit_names_a_shard(unit: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../x", "", "x" * 32, WORK_UNIT + "*", "/etc/passwd"])
+def test_only_the_id_of_a_work_unit_names_a_shard(name: str, tmp_path: Path) -> None:
     shard(tmp_path, [picture()])
-    assert finished.images(tmp_path, unit, 64) == ()
+    assert finished.images(tmp_path, name, 64) == ()
 
 
 def test_no_link_is_followed(tmp_path: Path) -> None:

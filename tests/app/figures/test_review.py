@@ -217,8 +217,8 @@ def test_a_saved_review_shows_what_it_said_beside_todays_data(
     assert not app.exception
     page = shown(app).replace("\\", "")  # what Markdown would interpret is escaped
     assert f"on snapshot {before.snapshot}" in page and "today's data differ (snapshot 2)" in page
-    then = f"{before.rows[0]['difference']:+.4g}"
-    now = f"{before.rows[0]['difference'] - 0.3:+.4g}"
+    then = f"{before.rows[0]['difference']:+.4f}"
+    now = f"{before.rows[0]['difference'] - 0.3:+.4f}"
     assert then in page and now in page and "Today: **fail**" in page
     assert f"Then: **{before.rows[0]['verdict']}**" in page
     app.text_input(key="note_author").set_value("Bob")
