@@ -10,6 +10,7 @@
 # make bench-scale  full recording, 50 million similarities, a million units, memory, Ray (ONLY="plan resume" for some)
 # make bench-app  the app on 50 million similarities in a browser: first paint, filter changes, memory (ARGS="--views models")
 # make bench-steps RESULTS=DIR  frames a second at which pictures follow the step in a browser
+# make bench-jobs  clicks and seconds of the four jobs in a browser (RESULTS=DIR for another study than the tests')
 # make load-sql RESULTS=DIR  what other readers wait for beside 20 heavy statements on the SQL page, and the server's memory
 # make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
 # make wheel  dist/stepscope-*.whl; make try-install  installs it in fresh environments and uses it there
@@ -34,7 +35,7 @@ WORKERS ?= 2
 RESULTS ?=
 FIGURES ?= docs/gallery
 
-.PHONY: docs lock wheel try-install install demo reference app test test-all attacks check format bench bench-peers bench-scale bench-app bench-steps load-sql figures train-demo training-demo bring-your-own trust clean chaos soak
+.PHONY: docs lock wheel try-install install demo reference app test test-all attacks check format bench bench-peers bench-scale bench-app bench-steps bench-jobs load-sql figures train-demo training-demo bring-your-own trust clean chaos soak
 .DEFAULT_GOAL := demo
 
 install: $(DEV)
@@ -132,6 +133,9 @@ bench-app: $(DEV)
 
 bench-steps: $(DEV)
 	$(BIN)/python tests/bench_steps.py $(or $(RESULTS),data/results/demo)
+
+bench-jobs: $(DEV)
+	$(BIN)/python tests/bench_jobs.py $(RESULTS)
 
 load-sql: $(DEV)
 	$(BIN)/python tests/attacks/load_sql.py $(or $(RESULTS),data/results/demo) $(ARGS)

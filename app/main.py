@@ -22,7 +22,7 @@ if not (HERE.parent / "__main__.py").exists() and str(HERE.parent) not in sys.pa
 
 from app import hosts  # noqa: E402
 from app.database import console  # noqa: E402
-from app.ui import cards, links, queries, timings  # noqa: E402
+from app.ui import cards, links, queries, timings, watch_panel  # noqa: E402
 from app.ui.page import set_up  # noqa: E402
 from app.ui.queries import SnapshotError  # noqa: E402
 
@@ -136,6 +136,7 @@ def main() -> None:
     if not signed_in():
         return
     links.clean()
+    links.translate()
     links.carry()
     pages = {each.name: page_of(each) for each in VIEWS}
     chosen = st.navigation(navigation(pages), expanded=True)
@@ -146,11 +147,12 @@ def main() -> None:
     queries.arrive(view.name)
     scrubber = view.scrubber and (not view.needs or view.needs in st.query_params)
     with timings.noted(view.name):
+        paths = [argument for argument in sys.argv[1:] if argument != console.NO_SQL]
         try:
-            paths = [argument for argument in sys.argv[1:] if argument != console.NO_SQL]
             set_up(paths, scrubber=scrubber)
         except SnapshotError as error:
             cards.trouble(error)
+            watch_panel.open_when_published(paths, st.session_state.get("_place"))
             return
         try:
             chosen.run()

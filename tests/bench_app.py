@@ -29,7 +29,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.support import big_study
-from tests.support.browser import CHROMEDRIVER, CHROMIUM, Reader, chrome, healthy, wait
+from tests.support.browser import CHROMEDRIVER, CHROMIUM, FILTERS, Reader, chrome, healthy, wait
 
 VIEWS = (
     *("overview", "changes", "timesteps", "prompts", "models", "regions", "words", "schedules"),
@@ -62,7 +62,7 @@ def add(key: str, *values: str) -> list[Act]:
 
 
 def narrowings(turn: int) -> list[tuple[str, list[Act]]]:
-    """What the sidebar and the step control can do to any view: (query to start from, acts).
+    """What the filters and the step control can do to any view: (query to start from, acts).
 
     Args:
         turn: so that each view is given other categories and words than the one before.
@@ -93,7 +93,7 @@ OWN: dict[str, list[tuple[str, list[Act]]]] = {
     ],
     "models": [
         STEPS,
-        ("", [Act("pick", "baseline", "Late"), *add("candidates", "Tuned", "Early")]),
+        ("", [Act("pick", "baseline", "Late"), Act("pick", "candidate", "Tuned")]),
         ("", [Act("pick", "concept", "furry"), Act("pick", "difference_model", "Late")]),
     ],
     "schedules": [STEPS, ("", [Act("press", "schedule_axis", "Timestep")])],
@@ -209,6 +209,8 @@ def _step(reader: Reader, act: Act) -> None:
 
 
 def _choose(reader: Reader, act: Act) -> None:
+    if act.key in FILTERS and not _there(reader, act.key):
+        reader.unfold("filters")
     field_ = reader.find(f".st-key-{act.key} input")
     field_.click()
     field_.send_keys(act.value)
@@ -227,7 +229,7 @@ def _press(reader: Reader, act: Act) -> None:
 
 def _type(reader: Reader, act: Act) -> None:
     if act.key.startswith("slice") and not _there(reader, act.key):
-        reader.find("[data-testid=stSidebar] [data-testid=stPopover] button").click()
+        reader.unfold("slice")
         wait(lambda: _there(reader, act.key))
         time.sleep(0.5)  # it slides in, and what is typed before it has the focus is a shortcut
     typed = reader.find(f".st-key-{act.key} input")

@@ -15,7 +15,7 @@ import pandas as pd
 
 from app.analysis import comparison, emergence, measures, switching, uncertainty
 from app.analysis.reading import StudyView, default_axis
-from app.analysis.uncertainty import NOT_SEPARABLE, SEPARABLE, TOO_FEW
+from app.analysis.uncertainty import NOT_SEPARABLE, SEPARABLE, TOO_FEW, interval_text
 
 BEST, TIE, ONE, NONE, WORSE, WHERE, EMERGES, DECIDED, FAILED, MISSING = (
     "best", "tie", "one model", "no sample", "worse", "where", "emerges", "decided", "failed", "missing",
@@ -109,7 +109,7 @@ def _best(view: StudyView, ranks: pd.DataFrame, ahead: pd.DataFrame) -> Finding:
         f"{_label(view, best)} is best by {_score(view)}: {every} {_label(view, second)}{after} by {_gap(pair)}, on "
         f"{pair['win_rate']:.0%} of {int(pair['prompts']):,} prompts ({uncertainty.p_text(pair['q'])})."
     )
-    filters = {"baseline": view.label(best), "candidates": [view.label(second)]}
+    filters = {"baseline": view.label(best), "candidate": view.label(second)}
     return Finding(BEST, sentence, SEPARABLE, "models", filters)
 
 
@@ -161,7 +161,7 @@ def _sides(view: StudyView, pair: pd.Series | None) -> dict[str, Any]:
         return {}
     return {
         "baseline": view.label(int(pair["better"])),
-        "candidates": [view.label(int(pair["worse"]))],
+        "candidate": view.label(int(pair["worse"])),
     }
 
 
@@ -177,7 +177,7 @@ def _differences(view: StudyView, leader: int, leaders: set[int]) -> list[Findin
     worse = [_worse(view, leader, row, sure) for row in scores.to_dict("records")]
     if leaders == {leader} and worse and len(view.models) > 2:
         second = comparison.ranking(view)["model_id"].iloc[1]  # the first sentence has it already
-        worse = [each for each in worse if each.filters["candidates"] != [view.label(int(second))]]
+        worse = [each for each in worse if each.filters["candidate"] != view.label(int(second))]
     parts = sure[sure["measure"].str.startswith(comparison.CONCEPT_TITLES)]
     where = [_where(view, leader, row) for row in parts.head(MOST_WHERE).to_dict("records")]
     if len(view.models) == 2 and leaders == {leader}:
@@ -193,7 +193,7 @@ def _worse(view: StudyView, leader: int, row: Mapping[Any, Any], sure: pd.DataFr
         & sure["measure"].str.startswith(head)
         & (sure["said"] == "worse")
     ]
-    filters = {"baseline": view.label(leader), "candidates": [row["model"]]}
+    filters = {"baseline": view.label(leader), "candidate": row["model"]}
     most = ""
     if len(parts):
         part = parts.loc[parts["difference"].abs().idxmax()]
@@ -216,7 +216,7 @@ def _where(view: StudyView, leader: int, row: Mapping[Any, Any]) -> Finding:
         what = f"In {name}, {which} emerge {row['said']} than in {other} by {_size(row)} in {axis}"
     else:
         what = f"{title} to {which} is {row['said']} in {name} than in {other} by {_size(row)}"
-    filters = {"baseline": view.label(leader), "candidates": [row["model"]], "families": [family]}
+    filters = {"baseline": view.label(leader), "candidate": row["model"], "families": [family]}
     sentence = f"{what} ({uncertainty.p_text(row['q'])})."
     return Finding(WHERE, sentence, SEPARABLE, "models", filters)
 
@@ -298,21 +298,6 @@ def _size(row: Mapping[Any, Any] | pd.Series) -> str:
     if row["difference"] >= 0:
         return interval_text(row["difference"], row["low"], row["high"])
     return interval_text(-row["difference"], -row["high"], -row["low"])
-
-
-def interval_text(estimate: float, low: float, high: float) -> str:
-    """A number with its interval and the digits that the interval leaves: '0.0134 [0.0100, 0.0168]'.
-
-    Args:
-        estimate: the number.
-        low, high: its limits; NaN where there are none, which is said without brackets.
-    """
-    width = high - low
-    digits = 3
-    if np.isfinite(width) and width > 0:
-        digits = int(np.clip(1 - np.floor(np.log10(width)), 1, 6))
-    number = f"{estimate:.{digits}f}"
-    return f"{number} [{low:.{digits}f}, {high:.{digits}f}]" if np.isfinite(width) else number
 
 
 def _score(view: StudyView) -> str:

@@ -17,6 +17,9 @@ from app.analysis import chance, uncertainty
 Ask = Callable[..., pd.DataFrame]
 # A denoiser that returns its input: no weights decide its map, so that only the masks tell two of its maps apart.
 COPY = "copy"
+CONTROLS = ("random", "area", COPY)
+"""Maps beside which tools are judged; they explain nothing."""
+PASSES, FAILS, UNDECIDED = "passes", "fails", "undecided"
 VALUES = ["average_precision", "gain", "pointing", "iou", "chance"]
 
 
@@ -100,6 +103,37 @@ def summary(gains: pd.DataFrame, shuffled: pd.DataFrame) -> pd.DataFrame:
     return table.assign(
         verdict=table["verdict"].fillna("not known"), depends=table["depends"].fillna("not known")
     )
+
+
+def believed(table: pd.DataFrame) -> pd.DataFrame:
+    """Whether a tool is to be believed on a model, by both tests.
+
+    A tool passes where its map finds the objects better than chance and depends on the weights; it fails where it is worse
+    than chance or survives randomised weights; otherwise it is undecided, which is no fault of the tool.
+
+    Args:
+        table: as `summary` returns it.
+
+    Returns:
+        model_id, method, believed (PASSES, FAILS or UNDECIDED) and why; without the controls.
+    """
+    rows = table[~table["method"].isin(CONTROLS)]
+    both = [_believed(v, d) for v, d in zip(rows["verdict"], rows["depends"], strict=True)]
+    return rows[["model_id", "method"]].assign(
+        believed=[each[0] for each in both], why=[each[1] for each in both]
+    )
+
+
+def _believed(verdict: str, depends: str) -> tuple[str, str]:
+    worse, survives = verdict == chance.WORSE, depends.startswith("no:")
+    if worse or survives:
+        said = ["worse than chance"] * worse + ["survives randomised weights"] * survives
+        return FAILS, ", ".join(said)
+    if verdict == chance.BETTER and depends == "yes":
+        return PASSES, "finds objects, depends on weights"
+    objects = "finds objects" if verdict == chance.BETTER else f"objects: {verdict}"
+    weights = "depends on weights" if depends == "yes" else "weights: not known"
+    return UNDECIDED, f"{objects}, {weights}"
 
 
 def layers(ask: Ask) -> pd.DataFrame:

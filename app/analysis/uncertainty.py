@@ -223,10 +223,37 @@ def p_text(p: float) -> str:
 
 
 def p_cell(p: float) -> str:
-    """A p value for a table: '0.045', '< 0.001', '' where it is unknown."""
+    """A p value for a table: '0.045', '< 0.001', a dash where it is unknown."""
     if not np.isfinite(p):
-        return ""
+        return "–"
     return "<\u00a00.001" if p < 0.001 else f"{p:.2g}"
+
+
+def interval_text(estimate: float, low: float, high: float, *, signed: bool = False) -> str:
+    """A number with its interval and the digits that the interval leaves: '0.0134 [0.0100, 0.0168]'.
+
+    Args:
+        estimate: the number.
+        low, high: its limits; NaN where there are none, which is said without brackets.
+        signed: whether a positive number has its sign, as a difference should.
+    """
+    width = high - low
+    digits = 3
+    if np.isfinite(width) and width > 0:
+        digits = int(np.clip(1 - np.floor(np.log10(width)), 1, 6))
+    number = fixed(estimate, digits, signed=signed)
+    return f"{number} [{fixed(low, digits)}, {fixed(high, digits)}]" if np.isfinite(width) else number  # fmt: skip
+
+
+def fixed(value: float, digits: int, *, signed: bool = False) -> str:
+    """A number with so many digits after the point, never in powers of ten and never -0.000."""
+    rounded = round(float(value), digits) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
+
+
+def significant(value: float, digits: int) -> str:
+    """A number by its significant digits, never in powers of ten: '0.0000081', '12', '0.5'."""
+    return str(np.format_float_positional(float(value), digits, fractional=False, trim="-"))
 
 
 def holm(p: ArrayLike) -> Floats:

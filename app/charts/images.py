@@ -146,6 +146,7 @@ def tiles(
     columns: Sequence[Any] | None = None,
     column_title: str | None = None,
     bar: str | None = None,
+    of: str = "the row",
     marker: int | None = None,
     cell: int = 84,
     clickable: bool = False,
@@ -156,8 +157,9 @@ def tiles(
         data: row, column, url, and note, range and step for the tooltip.
         rows: labels from top to bottom; a line break starts a second line.
         columns: labels from left to right; sorted where none are given.
-        column_title: of the horizontal axis.
+        column_title: of the horizontal axis, whose columns are steps; none where they are something else.
         bar: title of the colour bar; none without.
+        of: whose lowest and highest value it names.
         marker: column to outline.
         cell: about the height of a row in px.
         clickable: whether a click tells the tile's step.
@@ -165,16 +167,13 @@ def tiles(
     order = list(columns) if columns is not None else sorted(data["column"].unique())
     x, y = _tile_columns(order, column_title), _tile_rows(rows)
     cursor: dict[str, Any] = {"cursor": "pointer"} if clickable else {}
-    images = (
-        alt.Chart(data)
-        .mark_image(width=SIDE, height=SIDE, smooth=False, **cursor)
-        .encode(x=x, y=y, url=alt.Url("url:N"), tooltip=TILE_TIPS)
-    )
+    marks = alt.Chart(data).mark_image(width=SIDE, height=SIDE, smooth=False, **cursor)
+    images = marks.encode(x=x, y=y, url=alt.Url("url:N"), tooltip=TILE_TIPS)
     if clickable:
         images = images.add_params(click("step"))
     layers: list[Any] = [images]
     if bar:
-        layers.append(_map_bar(bar))
+        layers.append(_map_bar(bar, of))
     if marker is not None and marker in order:
         layers.append(_tile_outline(marker, rows, x, y))
     return layered(*layers, height=cell * len(rows) + FRAME - 24)
@@ -186,7 +185,13 @@ def _tile_columns(order: Sequence[Any], title: str | None) -> alt.X:
         title=title,
         sort=list(order),
         axis=alt.Axis(
-            orient="bottom", labelAngle=0, ticks=False, domain=False, grid=False, labelLimit=130
+            orient="bottom",
+            labelAngle=0,
+            ticks=False,
+            domain=False,
+            grid=False,
+            labelLimit=130,
+            labelExpr="'Step ' + datum.label" if title else alt.Undefined,
         ),
         scale=alt.Scale(domain=list(order), **SPACED),
     )
@@ -202,11 +207,11 @@ def _tile_rows(rows: Sequence[str]) -> alt.Y:
     )
 
 
-def _map_bar(title: str) -> alt.Chart:
-    """A colour bar from the lowest to the highest value of a row, drawn by a mark nobody sees."""
+def _map_bar(title: str, of: str) -> alt.Chart:
+    """A colour bar from the lowest to the highest value of a row or a map, drawn by a mark nobody sees."""
     legend = colour_bar(title)
     legend.values = [0, 1]
-    legend.labelExpr = "datum.value < 0.5 ? 'lowest of the row' : 'highest'"
+    legend.labelExpr = f"datum.value < 0.5 ? 'lowest of {of}' : 'highest'"
     scale = alt.Scale(domain=[0, 1], range=list(VIRIDIS))
     return (
         alt.Chart(pa.table({"share": [0.0, 1.0]}))

@@ -40,6 +40,9 @@ TOOLS = {
 }
 
 
+KEY_COLUMNS = 3
+
+
 def tool_title(method: str) -> str:
     """How a tool is called in a chart."""
     return TOOLS.get(method, method)
@@ -134,7 +137,7 @@ def tool_curves(
     scales = tool_scales(tool_order(list(data["method"])))
     across = _across(x, x_title)
     vertical = alt.Scale(domain=list(domain)) if domain else alt.Scale(zero=False, nice=True)
-    color = alt.Color("tool:N", scale=scales["color"], legend=_tool_legend())
+    color = alt.Color("tool:N", scale=scales["color"], legend=None)
     base = alt.Chart(table).encode(x=across, color=color)
     faint = bands.opacity(table, domain, 0.13) if domain else 0.13
     band = base.mark_area(opacity=faint, clip=True).encode(
@@ -156,10 +159,35 @@ def tool_curves(
     return layered(*layers, height=height)
 
 
-def _tool_legend() -> alt.Legend:
-    return alt.Legend(
-        orient="top", title=None, symbolStrokeWidth=2.5, symbolOpacity=1, offset=4, columns=3
+def tool_key(methods: Sequence[str], look: Look) -> alt.LayerChart:
+    """The tools' colours, dashes and shapes once for all charts of a card, in columns that a phone has room for.
+
+    Args:
+        methods: of the curves.
+        look: the page's theme.
+    """
+    order = tool_order(list(methods))
+    scales = tool_scales(order)
+    left = [float(i % KEY_COLUMNS) for i in range(len(order))]
+    data = pd.DataFrame({"tool": [tool_title(m) for m in order], "left": left})
+    data = data.assign(row=[i // KEY_COLUMNS for i in range(len(order))])
+    data = data.assign(end=data["left"] + 0.1, middle=data["left"] + 0.05, text=data["left"] + 0.13)
+    wide = alt.Scale(domain=[0, KEY_COLUMNS], nice=False)
+    base = alt.Chart(data).encode(y=alt.Y("row:O", axis=None))
+    drawn = base.encode(color=alt.Color("tool:N", scale=scales["color"], legend=None))
+    line = drawn.mark_rule(strokeWidth=2.5).encode(
+        x=alt.X("left:Q", axis=None, scale=wide),
+        x2="end:Q",
+        strokeDash=alt.StrokeDash("tool:N", scale=scales["dash"], legend=None),
     )
+    point = drawn.mark_point(size=46, filled=True, opacity=1).encode(
+        x=alt.X("middle:Q", axis=None, scale=wide),
+        shape=alt.Shape("tool:N", scale=scales["shape"], legend=None),
+    )
+    name = base.mark_text(align="left", fontSize=11, color=look.ink).encode(
+        x=alt.X("text:Q", axis=None, scale=wide), text="tool:N"
+    )
+    return layered(line, point, name, height=20 * (1 + int(data["row"].max())) + 6)
 
 
 def _line_and_points(
@@ -172,7 +200,7 @@ def _line_and_points(
 ) -> tuple[alt.Chart, alt.Chart]:
     """The means: lines, and points that are seen unless there are many."""
     line = base.mark_line(strokeWidth=2.2, clip=True).encode(
-        y=y, strokeDash=alt.StrokeDash("tool:N", scale=scales["dash"], legend=_tool_legend())
+        y=y, strokeDash=alt.StrokeDash("tool:N", scale=scales["dash"], legend=None)
     )
     points = base.mark_point(size=46, filled=True, opacity=0 if dense else 1).encode(
         y=y, shape=alt.Shape("tool:N", scale=scales["shape"], legend=None), tooltip=tooltip

@@ -16,7 +16,7 @@ from app.charts.style import Look, model_channels, series_scales
 def word_lines(
     data: pd.DataFrame, words: Sequence[str], title: str, *, marker: int, look: Look | None = None
 ) -> alt.LayerChart:
-    """One line per word over the steps; a click tells the step.
+    """One line per word over the steps, with a mark at each recorded step; a click tells the step.
 
     Args:
         data: word, role, step, value, seeds.
@@ -27,7 +27,10 @@ def word_lines(
     """
     axis = AXES["Step"]
     scales = series_scales(words, range(len(words)))
-    legend = alt.Legend(orient="top", title=None, symbolStrokeWidth=2.5, columns=6, labelLimit=90)
+    legend = alt.Legend(
+        orient="top", title=None, symbolStrokeWidth=2.5, symbolOpacity=1, columns=4, labelLimit=90
+    )
+    shape = alt.Shape("word:N", scale=scales["shape"], legend=legend, sort=list(words))
     base = alt.Chart(data).encode(
         x=across(axis),
         y=alt.Y("value:Q", title=title, axis=alt.Axis(tickCount=5, gridOpacity=0.5)),
@@ -36,14 +39,15 @@ def word_lines(
     line = base.mark_line(strokeWidth=2.2, interpolate="monotone").encode(
         strokeDash=alt.StrokeDash("word:N", scale=scales["dash"], legend=legend, sort=list(words))
     )
-    points = base.mark_point(size=60, filled=True, opacity=0).encode(
+    points = base.mark_point(size=46, filled=True, opacity=1).encode(
+        shape=shape,
         tooltip=tips(
             ("word:N", "Word"),
             ("role:N", "Role"),
             ("step:Q", "Step"),
             ("value:Q", title, ".3f"),
             ("seeds:Q", "Seeds"),
-        )
+        ),
     )
     points = points.add_params(click("step", nearest=True))
     return layered(step_marker(axis, marker, look or Look()), line, points, height=300)

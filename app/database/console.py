@@ -70,9 +70,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Example:
-    """A question with its statement."""
+    """A question with its statement.
+
+    Attributes:
+        title: a few words.
+        says: what the rows are.
+        sql: the statement.
+    """
 
     title: str
+    says: str
     sql: str
 
 
@@ -83,37 +90,46 @@ Watch = Callable[[str], None]
 EXAMPLES = (
     Example(
         "CLIP score per model",
+        "Mean CLIP score of each model over its finished samples, every seed counted; the highest first.",
         "SELECT m.label AS model, count(*) AS samples, avg(s.clip_score) AS clip_score\n"
         "FROM sample AS s JOIN model AS m USING (model_id)\n"
         "WHERE s.status = 'done'\nGROUP BY ALL ORDER BY clip_score DESC",
     ),
     Example(
-        "Mean similarity per step, with its 95 % interval",
+        "Similarity to the prompt per step",
+        "Mean similarity to the whole prompt at each step over all prompts, seeds averaged, with its 95 % interval.",
         "SELECT m.label AS model, r.step, r.mean, r.low, r.high\n"
         "FROM rollup_step AS r JOIN model AS m USING (model_id)\n"
         "WHERE r.concept_id = 0 AND r.category = ''\nORDER BY model, step",
     ),
     Example(
-        "Which concepts emerge first",
+        "Concepts that emerge first",
+        "Concepts in prompts that name them, all models together: mean emergence step, where never counts as the last step; "
+        "the earliest 50.",
         "SELECT c.family, c.name, count(*) AS samples, avg((t.outcome = 'start')::INTEGER) AS from_the_start,\n"
-        "  avg(CASE t.outcome WHEN 'never' THEN len(t.similarity) - 1 ELSE t.emergence_step END) AS restricted_mean,\n"
+        "  avg(CASE t.outcome WHEN 'never' THEN len(t.similarity) - 1 ELSE t.emergence_step END) AS mean_step,\n"
         "  avg((t.outcome = 'never')::INTEGER) AS never\n"
         "FROM trajectory AS t JOIN mention USING (prompt_id, concept_id) JOIN concept AS c USING (concept_id)\n"
-        "WHERE t.outcome IS NOT NULL\nGROUP BY ALL ORDER BY restricted_mean LIMIT 50",
+        "WHERE t.outcome IS NOT NULL\nGROUP BY ALL ORDER BY mean_step LIMIT 50",
     ),
     Example(
-        "Prompts on which the models disagree most",
-        "SELECT p.text, max(s.clip_score) - min(s.clip_score) AS gap\n"
-        "FROM sample AS s JOIN prompt AS p USING (prompt_id)\n"
-        "GROUP BY ALL ORDER BY gap DESC NULLS LAST LIMIT 20",
+        "Prompts on which models differ most",
+        "Highest minus lowest CLIP score of the models on each prompt, seeds averaged first; the 20 largest.",
+        "WITH score AS (\n"
+        "  SELECT prompt_id, model_id, avg(clip_score) AS score FROM sample WHERE status = 'done' GROUP BY ALL)\n"
+        "SELECT p.text, max(score) - min(score) AS gap, count(*) AS models\n"
+        "FROM score JOIN prompt AS p USING (prompt_id)\n"
+        "GROUP BY p.prompt_id, p.text HAVING count(*) > 1 ORDER BY gap DESC LIMIT 20",
     ),
     Example(
-        "Failures by reason",
+        "Failed samples by reason",
+        "How many samples failed, by model, stage and error; no row where none did.",
         "SELECT m.label AS model, f.stage, f.error, count(*) AS samples\n"
         "FROM failure AS f JOIN model AS m USING (model_id)\nGROUP BY ALL ORDER BY samples DESC",
     ),
     Example(
-        "A trajectory as rows",
+        "One sample, a row per step",
+        "Similarity of the first sample to its whole prompt: a trajectory is a list, here one row per step.",
         "SELECT step - 1 AS step, similarity[step] AS similarity\n"
         "FROM (SELECT similarity, unnest(generate_series(1, len(similarity))) AS step\n"
         "      FROM trajectory WHERE concept_id = 0 ORDER BY sample_id LIMIT 1)",

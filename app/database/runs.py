@@ -19,6 +19,8 @@ TAIL = 256 * 1024
 """Bytes of a log's end that are read: about a thousand units."""
 SILENT = 900.0
 """Seconds without a line after which a run is no longer taken to be alive."""
+NEWEST = 4
+"""Finished work units that are named."""
 ENDS = {"end": "done", "stop": "stopped"}
 
 
@@ -58,6 +60,7 @@ class Progress:
         rate: samples a second over the part of the log that was read; None before the second unit.
         left: seconds to the end at that rate.
         error: why it stopped.
+        newest: ids of the work units that finished last, the newest first.
     """
 
     study: str
@@ -72,6 +75,7 @@ class Progress:
     workers: tuple[WorkerProgress, ...]
     troubles: tuple[Trouble, ...]
     error: str
+    newest: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -151,7 +155,16 @@ def _progress(start: dict[str, Any], events: Sequence[dict[str, Any]], now: date
         _workers(entries),
         tuple(_trouble(entry) for entry in reversed(entries) if entry.get("status") != "done"),
         str(last.get("error", "")) if state == "stopped" else "",
+        _newest(entries),
     )
+
+
+def _newest(entries: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The work units that gave a sample, the newest first; one that ran again is named once."""
+    done = [
+        str(e.get("unit_id", "")) for e in entries if _number(e, "samples") > _number(e, "failed")
+    ]
+    return tuple(dict.fromkeys(reversed(done)))[:NEWEST]
 
 
 def _number(event: dict[str, Any], key: str) -> int:

@@ -31,45 +31,13 @@ SHIPPED = (
     ROOT / "data" / "reference"
 )  # the study that comes with Stepscope; nothing is written there
 SCHEMA_VERSION = 8
-TABLES = frozenset(
-    [
-        "study",
-        "model",
-        "prompt",
-        "concept",
-        "sample",
-        "step",
-        "trajectory",
-        "contrast",
-        "rollup_prompt",
-        "rollup_step",
-        "rollup_trajectory",
-        "mention",
-        "cell_curve",
-        "cell_pair",
-        "correlation_concept",
-        "correlation_model",
-        "frame",
-        "failure",
-        "token_attention",
-        "explanation",
-        "faithfulness",
-        "agreement",
-        "localisation",
-        "randomisation",
-        "spectrum",
-        "switch",
-        "switch_image",
-        "redraw",
-        "concept_attention",
-        "information",
-        "path",
-        "projection",
-        "metric",
-        "score",
-        "image_set",
-    ]
-)
+TABLES = frozenset((
+    "study", "model", "prompt", "concept", "sample", "step", "trajectory", "contrast", "rollup_prompt", "rollup_step",
+    "rollup_trajectory", "mention", "cell_curve", "cell_pair", "correlation_concept", "correlation_model", "frame",
+    "failure", "token_attention", "explanation", "faithfulness", "agreement", "localisation", "randomisation",
+    "spectrum", "switch", "switch_image", "redraw", "concept_attention", "information", "path", "projection",
+    "metric", "score", "image_set",
+))  # fmt: skip
 Ask = Callable[..., pd.DataFrame]
 # External access off and the configuration locked: SQL on this connection can read the snapshot
 # and nothing else.
@@ -287,7 +255,13 @@ def _stamped(file: Path) -> Snapshot | None:
 def numbered(folder: Path) -> list[Path]:
     """The snapshots in a folder of snapshots, the highest number first."""
     named = [path for path in folder.glob("*.duckdb") if re.fullmatch(r".+-\d{6,}", path.stem)]
-    return sorted(named, key=lambda path: int(path.stem.rpartition("-")[2]), reverse=True)
+    return sorted(named, key=number_of, reverse=True)
+
+
+def number_of(file: Path) -> int:
+    """The number in the name of a snapshot's file; 0 where its name has none."""
+    number = file.stem.rpartition("-")[2]
+    return int(number) if re.fullmatch(r"[0-9]{6,}", number) else 0
 
 
 def _follow(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -67,24 +68,36 @@ METHOD = (
 )
 
 
-def links(base: str, review: Review, labels: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+def links(
+    base: str, review: Review, labels: tuple[str, str], at: Mapping[str, str] | None = None
+) -> tuple[tuple[str, str], ...]:
     """The views that show the evidence, with this review's filters.
 
     Args:
         base: address of the app, or '' for addresses relative to it.
         review: its filters are kept.
         labels: of baseline and candidate.
+        at: parameters that name the study and the snapshot judged.
     """
     root = base.rstrip("/") + "/" if urlsplit(base).scheme in ("http", "https") else ""
-    pair = urlencode({"baseline": labels[0], "candidates": labels[1]})
-    filters = f"&{review.filters}" if review.filters else ""
-    address = f"{urlencode({'review': review.review_id})}"
+    pair = urlencode({"baseline": labels[0], "candidate": labels[1]})
+    rest = [each for each in (review.filters, urlencode(at or {})) if each]
+    address = urlencode({"review": review.review_id})
     return (
-        ("Models: differences, grid, prompts that differ most", f"{root}models?{pair}{filters}"),
-        ("Timesteps: when concepts appear", f"{root}timesteps?{review.filters}"),
-        ("Prompts: one by one", f"{root}prompts?{review.filters}"),
-        ("This review", f"{root}review?{address}{filters}"),
-    )
+        ("Models: differences, grid, prompts that differ most", f"{root}models?{'&'.join([pair, *rest])}"),
+        ("Timesteps: when concepts appear", f"{root}timesteps?{'&'.join(rest)}"),
+        ("Prompts: one by one", f"{root}prompts?{'&'.join([pair, *rest])}"),
+        ("This review", f"{root}review?{'&'.join([address, *rest])}"),
+    )  # fmt: skip
+
+
+NO_ADDRESS = (
+    "The server that made this file has no public address (STEPSCOPE_ADDRESS): these are pages below the dashboard's address."
+)  # fmt: skip
+
+
+def _is_address(address: str) -> bool:
+    return urlsplit(address).scheme in ("http", "https")
 
 
 def to_html(report: Report) -> str:
@@ -108,7 +121,9 @@ def to_html(report: Report) -> str:
         method=METHOD,
         images=[(title, _url(first), _url(second)) for title, first, second in report.images],
         notes=notes,
-        links=[each for each in report.links if urlsplit(each[1]).scheme in ("http", "https", "")],
+        links=[each for each in report.links if _is_address(each[1])],
+        paths=[each for each in report.links if not urlsplit(each[1]).scheme],
+        no_address=NO_ADDRESS,
     )
 
 
@@ -118,10 +133,12 @@ def cells(verdict: Verdict) -> tuple[str, ...]:
     if gap.n == 0:
         return ("–", "–", "–", "–", "0")
     effect = f"{verdict.paired.d_z:+.2f}" if pd.notna(verdict.paired.d_z) else "–"
-    limits = f"[{gap.low:+.4g}, {gap.high:+.4g}]" if pd.notna(gap.low) else "–"
+    number, _, limits = uncertainty.interval_text(
+        gap.estimate, gap.low, gap.high, signed=True
+    ).partition(" ")
     return (
-        f"{gap.estimate:+.4g}",
-        limits,
+        number,
+        limits or "–",
         uncertainty.p_text(verdict.q),
         effect,
         str(gap.n),
@@ -154,7 +171,7 @@ def to_markdown(report: Report) -> str:
         *_markdown_prompts(report),
         "## Evidence",
         "",
-        *(f"- [{m(title)}](<{_address(a)}>)" for title, a in report.links),
+        *_markdown_links(report.links),
         "",
     ]
     return "\n".join(lines)
@@ -184,6 +201,12 @@ def _markdown_prompts(report: Report) -> list[str]:
     ]
     head = ["| prompt | baseline | candidate | difference |", "|---|---|---|---|"]
     return ["## Prompts that differ most", "", *head, *rows, ""]
+
+
+def _markdown_links(links: Sequence[tuple[str, str]]) -> list[str]:
+    lines = [f"- [{markdown(t)}](<{_address(a)}>)" for t, a in links if _is_address(a)]
+    paths = [f"- {markdown(title)}: {markdown(a)}" for title, a in links if not urlsplit(a).scheme]
+    return [*lines, *([NO_ADDRESS, "", *paths] if paths else [])]
 
 
 def _address(address: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 import vl_convert
 
+from app.analysis import uncertainty
 from app.charts import lettering
 from app.database.snapshots import SnapshotError
 from app.figures import export, pages, space, typeset
@@ -193,7 +194,7 @@ def _table(rows: pd.DataFrame) -> dict[str, list[Any]]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return "–" if pd.isna(value) else f"{value:.4g}"
+        return "–" if pd.isna(value) else uncertainty.significant(value, 4)
     return f"{value:,}" if isinstance(value, int) else str(value)[:LONGEST_CELL]
 
 

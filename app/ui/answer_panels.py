@@ -10,7 +10,7 @@ import streamlit as st
 from app.analysis import comparison
 from app.analysis.findings import findings
 from app.charts.rows import score_strip
-from app.ui import cards, drawing, links, queries
+from app.ui import cards, drawing, links, queries, sides, tables
 from app.ui.page import Page
 from app.ui.text import count, plain
 
@@ -101,12 +101,11 @@ def _table(page: Page, table: pd.DataFrame) -> None:
     paths = {int(i): rows["mean"].round(4).tolist() for i, rows in curves.groupby("model_id")}
     shown = table.assign(
         path=[paths.get(int(i), []) for i in table["model_id"]],
-        interval=[f"{low:.3f} to {high:.3f}" if pd.notna(low) else "" for low, high in zip(table["low"], table["high"], strict=True)],
+        interval=[f"{low:.3f} to {high:.3f}" if pd.notna(low) else None for low, high in zip(table["low"], table["high"], strict=True)],
     )  # fmt: skip
     number, ends = st.column_config.NumberColumn, curves["mean"]
-    event: Any = st.dataframe(
+    event: Any = tables.show(
         shown[["rank", "model", "mean", "interval", "path"]],
-        hide_index=True,
         on_select="rerun",
         selection_mode="single-cell",
         key=f"ranked_{st.session_state.get('_ranked', 0)}",
@@ -138,8 +137,8 @@ def _open(event: Any, table: pd.DataFrame) -> None:
     first, clicked = table["model"].iloc[0], table["model"].iloc[cells[0][0]]
     if len(table) < 2:
         links.switch_page("views/timesteps.py", {"models": [clicked]})
-    candidates = [] if clicked == first else [clicked]
-    links.switch_page("views/models.py", {"baseline": first, "candidates": candidates})
+    candidate = sides.ALL if clicked == first else clicked
+    links.switch_page("views/models.py", {"baseline": first, "candidate": candidate})
 
 
 def _strip(page: Page, scores: pd.DataFrame, table: pd.DataFrame) -> None:

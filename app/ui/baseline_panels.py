@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.analysis import baselines
 from app.charts import tools
-from app.ui import cards
+from app.ui import cards, tables
 from app.ui.page import BIND, Page
 from app.ui.text import plain
 
@@ -58,9 +58,8 @@ def _ranks(table: pd.DataFrame) -> None:
     with cards.card(
         "Ranking of tools under each baseline", key="baseline_ranks", data=data, help=HELP
     ):
-        st.dataframe(
+        tables.show(
             shown,
-            hide_index=True,
             alt="Rank of each tool by insertion and deletion under each baseline",
             column_config={"tool": "Tool", **RANK_COLUMNS},
         )
@@ -83,9 +82,8 @@ def _correlations(table: pd.DataFrame) -> None:
     ):
         for line in said:
             st.text(line)
-        st.dataframe(
+        tables.show(
             data.assign(game=data["game"].str.capitalize())[list(RHO_COLUMNS)],
-            hide_index=True,
             alt="Rank correlation of the tools between baselines",
             column_config=RHO_COLUMNS,
         )

@@ -103,6 +103,7 @@ DEFINED = {
     "training_learned": "training-runs",
     "training_scores": "training-runs",
     "trust": "localisation",
+    "trust_grid": "localisation",
     "verdict": "clip-score",
     "word_heat": "attention",
     "word_lines": "attention",

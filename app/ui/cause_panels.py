@@ -11,7 +11,7 @@ from app.analysis import emergence, switching, uncertainty, windows
 from app.charts import causes as charts
 from app.charts import curves as curves_charts
 from app.charts.axes import Axis
-from app.ui import cards, choices, drawing
+from app.ui import cards, choices, drawing, tables
 from app.ui.page import Page
 from app.ui.pictures import picture
 from app.ui.text import legend, plain
@@ -166,9 +166,8 @@ def order(page: Page, axis: Axis, outcome: str, direction: str) -> None:
     """Which family is decided first, per model."""
     table = page.once(switching.decided, outcome=outcome, axis=axis.field, direction=direction)
     with cards.card("Order of deciding", key="causes_order", data=table, help=emergence.RANKS):
-        st.dataframe(
+        tables.show(
             table[list(ORDER)],
-            hide_index=True,
             alt="When each family is decided",
             column_config=ORDER,
         )
@@ -180,7 +179,8 @@ def order(page: Page, axis: Axis, outcome: str, direction: str) -> None:
 
 def differences(page: Page, axis: Axis, outcome: str, direction: str) -> None:
     """What differs between the baseline and the other models."""
-    baseline = int(page.models["model_id"].iloc[0])
+    ids = page.models["model_id"].astype(int).tolist()
+    baseline = page.baseline if page.baseline in ids else ids[0]
     table = page.once(
         switching.differences,
         outcome=outcome,
@@ -189,9 +189,8 @@ def differences(page: Page, axis: Axis, outcome: str, direction: str) -> None:
         baseline=baseline,
     )
     with cards.card("What differs between models", key="causes_difference", data=table, help=HELP):
-        st.dataframe(
+        tables.show(
             table[list(GAPS)],
-            hide_index=True,
             alt="Differences of deciding between models",
             column_config=GAPS,
         )
@@ -207,9 +206,8 @@ def against_judge(page: Page) -> None:
     if table.empty:
         return
     with cards.card("Scorer against judge", key="causes_judge", data=table, help=OUTCOME_HELP):
-        st.dataframe(
+        tables.show(
             table.assign(outcome=table["outcome"].map(OUTCOMES))[list(AGREED)],
-            hide_index=True,
             alt="Agreement of the scorer with the judge",
             column_config=AGREED,
         )

@@ -12,7 +12,7 @@ import streamlit as st
 from app.analysis import comparison, scorer_agreement, uncertainty
 from app.analysis.measures import every_score
 from app.charts.axes import Axis
-from app.ui import cards, choices
+from app.ui import cards, choices, tables
 from app.ui.page import Page
 from app.ui.text import model_mark, plain
 
@@ -42,10 +42,13 @@ def verdicts(page: Page, tests: pd.DataFrame, baseline: int) -> None:
 
 def _verdict_card(grid: Any, page: Page, result: dict[Any, Any], baseline: int) -> None:
     gap, separable = result["difference"], result["verdict"] == uncertainty.SEPARABLE
+    number, _, interval = uncertainty.interval_text(
+        gap, result["low"], result["high"], signed=True
+    ).partition(" ")
     grid.metric(
         f"{model_mark(result['model_id'])} {plain(result['model'])} vs {plain(page.label(baseline))}",
-        f"{gap:+.3f}",
-        f"{result['said']} [{result['low']:+.3f}, {result['high']:+.3f}]",
+        number,
+        f"{result['said']} {interval}",
         delta_color=("green" if page.score.sign * gap > 0 else "red") if separable else "gray",
         delta_arrow=("up" if gap > 0 else "down") if separable else "off",
         delta_description=f"{result['win_rate']:.0%} wins, {uncertainty.p_text(result['q'])}",
@@ -73,9 +76,8 @@ def measures(page: Page, tests: pd.DataFrame, baseline: int, axis: Axis, named: 
     ):
         columns = ["model", "measure", "said", "difference", "low", "high", "q", "d_z"]
         columns += ["cliffs_delta", "win_rate", "better", "wilcoxon", "needed", "prompts"]
-        st.dataframe(
+        tables.show(
             with_p_text(tests[columns]),
-            hide_index=True,
             alt="Paired differences per measure",
             column_config=_measure_columns(),
         )
@@ -118,9 +120,8 @@ def ranks(page: Page) -> None:
         + " A rank is one plus the number of models that are separably better; = marks a tie.",
     ):
         number = st.column_config.NumberColumn
-        st.dataframe(
+        tables.show(
             table.drop(columns=["model_id", "sd"]),
-            hide_index=True,
             alt=f"Models by {page.score.title}, tied where no paired test separates them",
             column_config={
                 "rank": "Rank",
@@ -185,9 +186,8 @@ def _agreement_table(table: pd.DataFrame, alt: str, measure: str, title: str) ->
     order = ["model", "scorer", "verdict", measure, "low", "high", "q", "prompts"]
     number = st.column_config.NumberColumn
     digits = "%+.4f" if measure == "difference" else "%+.2f"
-    st.dataframe(
+    tables.show(
         with_p_text(table[[name for name in order if name in table]]),
-        hide_index=True,
         alt=alt,
         column_config={
             "model": st.column_config.TextColumn("Model", pinned=True),

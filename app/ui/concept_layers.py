@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.analysis import trust
 from app.charts.tools import tool_title
-from app.ui import cards
+from app.ui import cards, tables
 from app.ui.page import Page
 
 METHODS = ("concept-attention", "attention")
@@ -28,9 +28,8 @@ def shown(page: Page, gains: pd.DataFrame) -> None:
         "ConceptAttention beside attention", key="concept_trust", data=paired, help=HELP
     ):
         table = paired.assign(difference=_cells(paired))
-        st.dataframe(
+        tables.show(
             table[list(PAIRED)],
-            hide_index=True,
             alt="ConceptAttention and attention paired by scene",
             column_config=PAIRED,
         )
@@ -46,7 +45,7 @@ def shown(page: Page, gains: pd.DataFrame) -> None:
         wide = cells.pivot_table(
             index=["model", "layer"], columns="tool", values="cell", aggfunc="first", sort=False
         )
-        st.dataframe(wide.reset_index(), hide_index=True, alt="Localisation by layer and tool")
+        tables.show(wide.reset_index(), alt="Localisation by layer and tool")
         st.caption(
             f"Average precision over chance of one layer's maps alone, mean over {int(layers['n'].max())} scenes [95 % t interval]; all: "
             "the mean map over layers."

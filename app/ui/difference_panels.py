@@ -16,7 +16,7 @@ from app.charts import grids as grids_charts
 from app.charts import points as points_charts
 from app.charts import rows as rows_charts
 from app.charts.axes import Axis
-from app.ui import cards, choices, drawing, links, queries, step_pictures
+from app.ui import cards, choices, drawing, links, queries, step_pictures, tables
 from app.ui.page import BIND, Page
 from app.ui.text import count, legend, plain, shorten
 
@@ -292,9 +292,8 @@ def _sheet(page: Page, top: pd.DataFrame, images: pd.DataFrame) -> None:
 def _listing(top: pd.DataFrame, images: pd.DataFrame) -> None:
     texts = images.drop_duplicates("prompt_id").set_index("prompt_id")["text"]
     table = top.assign(text=[str(texts.get(i, "")) for i in top["prompt_id"]])
-    st.dataframe(
+    tables.show(
         table[["text", "baseline", "candidate", "difference"]],
-        hide_index=True,
         alt="The prompts that differ most",
         column_config={
             "text": st.column_config.TextColumn("Prompt", width="medium"),

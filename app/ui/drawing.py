@@ -11,7 +11,7 @@ import streamlit as st
 
 from app.charts import specs
 from app.charts.layers import PICK
-from app.ui import links, queries
+from app.ui import links, queries, said
 from app.ui.page import Page, current
 from app.ui.step_bar import go_to_step
 
@@ -90,7 +90,9 @@ def _clicked(key: str, act: Click) -> None:
     picked = st.session_state[f"chart_{key}"].selection.get(PICK, [])
     if picked:  # a click on the background picks nothing, and changes nothing
         _clicks()[key] = _clicks().get(key, 0) + 1
+        before = said.held()
         act(picked[0])
+        said.note(before, picked[0])
 
 
 def to_step(page: Page, model_id: int | None = None) -> Click:

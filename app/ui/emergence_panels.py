@@ -11,7 +11,7 @@ from app.analysis.reading import shared_range
 from app.charts import curves as curves_charts
 from app.charts import rows as rows_charts
 from app.charts.axes import Axis
-from app.ui import cards, choices, drawing
+from app.ui import cards, choices, drawing, tables
 from app.ui.concept_panels import MOST_CURVES, PREDICT_HELP, concept_ids, every_curve
 from app.ui.page import BIND, Page
 from app.ui.text import count, legend, plain
@@ -77,9 +77,8 @@ def _rank_table(table: pd.DataFrame, axis: Axis) -> None:
     number = st.column_config.NumberColumn
     titles = {"mean": "Restricted mean", "low": "95 % low", "high": "95 % high", "median": "Median", "q1": "Q1", "q3": "Q3"}  # fmt: skip
     with st.expander("Ranks, with ties where no test separates", icon=":material/leaderboard:"):
-        st.dataframe(
+        tables.show(
             table.sort_values(["model_id", "mean"])[[*columns, *shares, "median", "q1", "q3", "n"]],
-            hide_index=True,
             alt="Emergence ranks",
             column_config={
                 "model": "Model",

@@ -83,5 +83,5 @@ def _numbers(row: dict[str, object], side: str) -> str:
     )
     if pd.isna(gap) or pd.isna(prompts):
         return ""
-    limits = "" if pd.isna(low) else f" [{low:+.4g}, {high:+.4g}]"
-    return f"{gap:+.4g}{limits}, {uncertainty.p_text(q)}, {count(int(prompts), 'prompt')}."
+    number = uncertainty.interval_text(gap, low, high, signed=True)
+    return f"{number}, {uncertainty.p_text(q)}, {count(int(prompts), 'prompt')}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.analysis import image_sets
-from app.ui import cards
+from app.ui import cards, tables
 from app.ui.page import Page
 from app.ui.text import plain
 
@@ -26,9 +26,8 @@ def show(page: Page) -> None:
         return
     number = st.column_config.NumberColumn
     with cards.card("Sets of images", key="image_sets", data=table, help=HELP):
-        st.dataframe(
+        tables.show(
             table.drop(columns=["model_id", "method", "computed_at"]),
-            hide_index=True,
             alt="Diversity of each model's images, and distance to a reference entry",
             column_config={
                 "model": st.column_config.TextColumn("Model", pinned=True),

@@ -13,7 +13,7 @@ from app.charts import images, saliency
 from app.charts.axes import AXES
 from app.charts.bands import limits_of
 from app.charts.curves import curves
-from app.ui import cards, choices, drawing, queries
+from app.ui import cards, choices, drawing, queries, tables
 from app.ui.curve_grid import curve_grid
 from app.ui.page import BIND, Page
 from app.ui.text import count, legend, plain
@@ -121,9 +121,7 @@ def in_all(page: Page, table: pd.DataFrame) -> None:
             ],
             kind=table["kind"].str.capitalize(),
         )
-        st.dataframe(
-            shown[list(TOTALS)], hide_index=True, alt="Information in nats", column_config=TOTALS
-        )
+        tables.show(shown[list(TOTALS)], alt="Information in nats", column_config=TOTALS)
         st.caption(
             "Integral over the measured noise levels; mean with its 95 % t interval over prompts. Roles: of one of their words. Words of at least "
             "two prompts."
@@ -152,9 +150,8 @@ def against_scorer(page: Page) -> None:
             ],
             against=table["against"].map(information.AGAINST),
         )
-        st.dataframe(
+        tables.show(
             shown[list(AGREEMENT)],
-            hide_index=True,
             alt="Rank correlation of information and the scorer's view of a word's effect",
             column_config=AGREEMENT,
         )

@@ -15,6 +15,7 @@ NUMBERS = {
     **slices.NUMBERS,
     "step": Range(0, 100_000),
     "page": Range(1, 1_000_000),
+    "snapshot": Range(1, 10**9),
     "most_number": Range(1, 100),
     "margin_": Range(-1e6, 1e6, whole=False),
 }
@@ -23,8 +24,10 @@ NUMBERS = {
 
 MOVE = Range(0, 2**53)
 """Numbers of the step bar's moves."""
-FILTERS = ("study", "models", "families", "seeds", "scorer", "metric", "step", *slices.KEYS)
-"""What the sidebar and the step control filter every page by."""
+FILTERS = (
+    "study", "baseline", "candidate", "models", "families", "seeds", "scorer", "metric", "step", *slices.KEYS,
+)  # fmt: skip
+"""What the bar at the top and the step control set for every page."""
 CARRIED = "_carried"
 
 
@@ -42,6 +45,13 @@ def switch_page(view: str, filters: Mapping[str, Any] | None = None, **parameter
     held = {key: st.session_state[key] for key in FILTERS if key in st.session_state}
     st.session_state[CARRIED] = {**held, **(filters or {})}
     st.switch_page(view, query_params=parameters)
+
+
+def translate() -> None:
+    """Read what links said before there was one comparison: `candidates`, one or several."""
+    former = st.query_params.get_all("candidates")
+    if former and _dropped("candidates") and len(former) == 1:
+        st.session_state["candidate"] = former[0]
 
 
 def carry() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
+from app.analysis.uncertainty import significant
 from app.charts import saliency, tools
 from app.charts.saliency import VIRIDIS
 from app.ui import queries, step_pictures
@@ -75,7 +76,18 @@ def _packed(
     ]
     layers = step_pictures.model_layers(models)
     return step_pictures.pack(
-        Sheet(layers, groups, cells, "columns", SIDE, notes=True, bar=("Saliency", *VIRIDIS))
+        Sheet(
+            layers,
+            groups,
+            cells,
+            "columns",
+            SIDE,
+            notes=True,
+            bar=(
+                f"Saliency of each {'map' if asked.scale == saliency.PER_MAP else 'row'}",
+                *VIRIDIS,
+            ),
+        )
     )
 
 
@@ -87,7 +99,7 @@ def _painted(rows: pd.DataFrame, under: Underneath) -> list[Frame]:
             saliency.paint(
                 row.values_, row.low, row.high, under.get((int(row.model_id), int(row.step)))
             ),
-            f"Step {int(row.step)}: {row.values_.min():.2g} to {row.values_.max():.2g}",
+            f"Step {int(row.step)}: {significant(row.values_.min(), 2)} to {significant(row.values_.max(), 2)}",
         )
         for row in rows.rename(columns={"values": "values_"}).sort_values("step").itertuples()
     ]
@@ -99,4 +111,7 @@ def _title(maps: pd.DataFrame, method: str, scale: str) -> dict[str, str]:
     if scale == saliency.PER_MAP:
         return {"title": title, "text": ""}
     first = maps[maps["method"] == method].iloc[0]
-    return {"title": f"{title}: {first['low']:.2g} to {first['high']:.2g}", "text": ""}
+    return {
+        "title": f"{title}: {significant(first['low'], 2)} to {significant(first['high'], 2)}",
+        "text": "",
+    }

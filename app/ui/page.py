@@ -1,8 +1,8 @@
-"""The page of a view: the study as its reader filters it, the chosen step, and the sidebar that sets them."""
+"""The page of a view: the study as its reader filters it, the chosen step, and the controls that set them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,12 @@ import streamlit as st
 
 from app.analysis import measures
 from app.analysis.measures import Measure
-from app.analysis.reading import NO_CATEGORY, StudyView, chosen_scope, with_unique_labels
+from app.analysis.reading import StudyView, with_unique_labels
 from app.charts.axes import Axis
 from app.charts.style import Look
 from app.database.snapshots import name_of
-from app.ui import access, queries, slice_panel, step_bar, texts, watch_panel
-from app.ui.queries import Scope, Snapshot
+from app.ui import access, pins, queries, said, sides, step_bar, texts, top_bar, watch_panel
+from app.ui.queries import Snapshot
 
 BIND: Any = "query-params"
 IMAGES = "images"  # the family of models whose images exist
@@ -35,6 +35,8 @@ class Page(StudyView):
         last_step: that model's last step.
         look: the page's theme.
         of_steps: whether the view is about steps.
+        baseline: model_id of the model that others are compared with.
+        candidates: model_id of those that are compared with it; none where the study has one model.
     """
 
     path: Path
@@ -43,6 +45,8 @@ class Page(StudyView):
     last_step: int
     look: Look
     of_steps: bool = False
+    baseline: int = 0
+    candidates: tuple[int, ...] = ()
 
     def ask(self, name: str, **parameters: Any) -> pd.DataFrame:
         """The rows of `app/database/sql/<name>.sql`, cached."""
@@ -109,15 +113,16 @@ def current() -> Page:
 
 
 def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
-    """Choose the study, draw the sidebar and the step control, and remember it for the view.
+    """Draw the bar at the top and the step control, and remember the page for the view.
 
     Raises:
         SnapshotError: there is no study to show.
     """
-    path = _choose_study(access.readable(queries.find_studies(arguments)))
+    bar = top_bar.make()
+    path = _choose_study(bar, access.readable(queries.find_studies(arguments)))
     st.session_state["_place"] = path
     newest = queries.find(path, older=True)
-    snapshot = watch_panel.held(path, newest.snapshot)
+    snapshot = watch_panel.held(path, newest.snapshot, pins.pinned(path))
     queries.check(snapshot)
     if newest.stands_in:
         st.warning(
@@ -125,19 +130,26 @@ def set_up(arguments: Sequence[str], *, scrubber: bool) -> Page:
             "snapshot of all finished samples.",
             icon=":material/history:",
         )
-    scorers = queries.scorers(snapshot)
-    snapshot = replace(snapshot, scorer=_choose_scorer(scorers))
-    page = _filtered(path, snapshot, scorers, scrubber)
+    pins.warn(path, snapshot, newest.snapshot)
+    said.tell()
+    page = _filtered(bar, path, snapshot, scrubber)
     _sidebar_foot(page)
     st.session_state["_page"] = page
     return page
 
 
-def _filtered(path: Path, snapshot: Snapshot, scorers: Mapping[str, int], scrubber: bool) -> Page:
+def _filtered(bar: top_bar.Bar, path: Path, snapshot: Snapshot, scrubber: bool) -> Page:
     """The page of a snapshot, by the filters and the step control that it draws."""
+    scorers = queries.scorers(snapshot)
+    snapshot = replace(snapshot, scorer=top_bar.choose_scorer(bar, scorers))
     every_model = with_unique_labels(queries.ask(snapshot, "models"))
     concepts = queries.ask(snapshot, "concepts").query("concept_id > 0")
-    scope = _filters(snapshot, path, every_model, concepts)
+    scope = top_bar.choose_scope(bar, snapshot, path, every_model, concepts)
+    metric, usual = top_bar.choose_score(bar, snapshot)
+    scope = replace(scope, metric=metric)
+    baseline, candidates = top_bar.choose_sides(bar, scope, every_model)
+    first = {key: value for key, value in (("scorer", next(iter(scorers), "")), ("metric", usual)) if value}  # fmt: skip
+    top_bar.finish(bar, path, snapshot, first, scope)
     steps = queries.ask(snapshot, "steps", models=every_model["model_id"].tolist())
     last_step = int(steps["step"].max()) if len(steps) else 0
     return Page(
@@ -153,10 +165,12 @@ def _filtered(path: Path, snapshot: Snapshot, scorers: Mapping[str, int], scrubb
         last_step=last_step,
         look=Look(dark=st.context.theme.type == "dark"),
         of_steps=scrubber,
+        baseline=baseline,
+        candidates=candidates,
     )
 
 
-def _choose_study(paths: Sequence[Path]) -> Path:
+def _choose_study(bar: top_bar.Bar, paths: Sequence[Path]) -> Path:
     if len(paths) == 1:
         return paths[0]
     names = _distinct([name_of(path) for path in paths])
@@ -165,48 +179,9 @@ def _choose_study(paths: Sequence[Path]) -> Path:
         st.query_params["study"] = st.session_state["study"] = names[0]
     elif "study" in st.session_state and st.session_state["study"] not in names:
         st.session_state["study"] = names[0]
-    with st.sidebar:
-        chosen = st.selectbox(
-            "Study", names, index=None, key="study", bind=BIND, icon=":material/science:"
-        )
+    with bar.pair:
+        chosen = st.selectbox("Study", names, index=None, key="study", bind=BIND, width=sides.WIDTH)
     return paths[names.index(chosen)] if chosen in names else paths[0]
-
-
-def _choose_scorer(scorers: Mapping[str, int]) -> int:
-    """The scorer whose numbers are shown; no choice where there is only one."""
-    if not scorers:
-        return 1
-    with st.sidebar:
-        chosen = st.selectbox(
-            "Scorer",
-            list(scorers),
-            key="scorer",
-            bind=BIND,
-            icon=":material/straighten:",
-            help="The scorer whose similarities and scores are shown, and every result computed from them. Maps, "
-            "insertion and deletion, and paths always use the first scorer.",
-        )
-    return scorers.get(str(chosen), 1)
-
-
-def _choose_score(snapshot: Snapshot) -> str:
-    """The name of the score by which images are compared; no choice where only the CLIP score is there."""
-    added = measures.of_metrics(queries.ask(snapshot, "metrics"))
-    if not added:
-        return ""
-    names = {measures.CLIP.title: "", **{score.title: score.metric for score in added}}
-    with st.sidebar:
-        chosen = st.selectbox(
-            "Score",
-            list(names),
-            key="metric",
-            bind=BIND,
-            icon=":material/grade:",
-            help="The score of final images by which models and prompts are compared: the CLIP score, a distance to a reference "
-            "entry, or one that another program computed and `python -m pipeline scores add` added. Curves over the steps stay "
-            "those of the scorer.",
-        )
-    return names.get(str(chosen), "")
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -218,38 +193,9 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return out
 
 
-def _filters(snapshot: Snapshot, path: Path, models: pd.DataFrame, concepts: pd.DataFrame) -> Scope:
-    """What the sidebar's filters leave."""
-    categories = queries.ask(snapshot, "categories")["category"].tolist()
-    seeds = [int(seed) for seed in queries.ask(snapshot, "study")["seeds"].iloc[0]]
-    families = list(dict.fromkeys(concepts["family"]))
-    named = {category or NO_CATEGORY: category for category in categories}
-    with st.sidebar:
-        chosen_models = _pick("Models", models["label"].tolist(), "models", ":material/neurology:")
-        chosen_families = _pick("Concept families", families, "families", ":material/category:")
-        chosen_categories = _pick("Prompt categories", list(named), "categories", ":material/sell:")
-        chosen_seeds = _pick("Seeds", seeds, "seeds", ":material/casino:")
-    ids = [int(i) for i in models[models["label"].isin(chosen_models)]["model_id"]]
-    kept = [named[name] for name in chosen_categories]
-    scope = chosen_scope(ids, concepts, chosen_families, (kept, categories), (chosen_seeds, seeds))
-    prompts = slice_panel.choose(snapshot, path, scope.models, scope.categories, list(named))
-    return replace(scope, prompts=prompts, metric=_choose_score(snapshot))
-
-
-def _pick(label: str, options: list[Any], key: str, icon: str) -> list[Any]:
-    """A filter in which nothing chosen means all; hidden where there is nothing to choose."""
-    if len(options) < 2:
-        return options
-    chosen = st.multiselect(
-        f"{icon} {label}", options, key=key, placeholder=f"All {len(options)}", bind=BIND
-    )
-    return [option for option in options if option in chosen] if chosen else options
-
-
 def _sidebar_foot(page: Page) -> None:
     study = page.study
     with st.sidebar:
-        st.space("stretch")
         st.caption(
             f":material/database: Snapshot {int(study['snapshot'])}, "
             f"{study['published_at']:%d %b %Y %H:%M} UTC  \n"

@@ -7,6 +7,8 @@ from streamlit import config
 
 from app.analysis import reviews
 
+_NAME = "_reader"  # among the session's values: the name that was written last
+
 
 def signed_name() -> str:
     """The reader's name and address by the login, or by the proxy's headers; '' where there is neither."""
@@ -28,4 +30,9 @@ def author(key: str) -> str:
     if name := signed_name():
         st.text(f"Signed as {name}")
         return name
-    return st.text_input("Your name", key=key, max_chars=reviews.LONGEST["author"])
+    written = st.session_state.get(_NAME, "")
+    if written and key not in st.session_state:
+        st.session_state[key] = written
+    name = str(st.text_input("Your name", key=key, max_chars=reviews.LONGEST["author"]) or "")
+    st.session_state[_NAME] = name or written
+    return name

@@ -1,4 +1,4 @@
-"""The sidebar's slice: which prompts every view counts, with the saved ones to choose from."""
+"""The slice in the bar at the top: which prompts every view counts, with the saved ones to choose from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def choose(
         categories: the categories that the filter leaves.
         named: what the filter calls the study's categories.
     """
-    with st.sidebar.popover("Slice of the prompts", icon=":material/filter_alt:", width="stretch"):
+    with st.popover("Slice", icon=":material/filter_alt:", key="slice", help="Which prompts count"):
         _fields()
         _ranking(snapshot)
         _saved(path, named)
@@ -47,11 +47,6 @@ def choose(
         categories=list(categories),
         **_parameters(path, asked),
     )
-    with st.sidebar:
-        st.caption(
-            f":material/filter_alt: {len(prompts):,} prompt{'' if len(prompts) == 1 else 's'}: "
-            f"{texts.plain(slices.sentence(asked))}"
-        )
     return tuple(int(each) for each in prompts["prompt_id"])
 
 
@@ -60,25 +55,26 @@ def _parameters(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
     try:
         return slices.parameters(asked, store_of(path))
     except ReviewError as error:
-        st.sidebar.error(texts.plain(str(error)))
+        st.error(texts.plain(str(error)))
         return {**asked, "tagged": []}
 
 
 def _fields() -> None:
-    st.text_input(
+    text, fewest, most = st.columns([2, 1, 1])
+    text.text_input(
         "Text has",
         key="slice_text",
         bind=BIND,
         max_chars=slices.LONGEST_TEXT,
         placeholder="part of the prompt",
     )
-    fewest, most = st.columns(2)
     for column, label, key in (
         (fewest, "Words, at least", "slice_fewest"),
         (most, "at most", "slice_most"),
     ):
         column.number_input(label, 0, slices.LARGEST, None, key=key, bind=links.bound(key))
-    st.multiselect(
+    roles, tagged = st.columns(2)
+    roles.multiselect(
         "Has all of these roles",
         slices.ROLES,
         key="slice_roles",
@@ -86,7 +82,7 @@ def _fields() -> None:
         placeholder="any",
         help="Roles come with the prompt set: which words are its subject, relation, object, attribute.",
     )
-    st.multiselect(
+    tagged.multiselect(
         "Tagged with one of",
         list(tags.TAGS),
         key="slice_tags",
@@ -99,7 +95,8 @@ def _fields() -> None:
 def _ranking(snapshot: Snapshot) -> None:
     added = measures.of_metrics(queries.ask(snapshot, "metrics"))
     titles = slices.MEASURES | {f"score:{score.metric}": score.title for score in added}
-    by = st.selectbox(
+    rank, low, high = st.columns([2, 1, 1])
+    by = rank.selectbox(
         "Rank by",
         list(titles),
         format_func=lambda key: titles.get(key, key),
@@ -110,7 +107,6 @@ def _ranking(snapshot: Snapshot) -> None:
     )
     if not by:
         return
-    low, high = st.columns(2)
     for column, label, key in ((low, "From", "slice_low"), (high, "to", "slice_high")):
         column.number_input(
             label,
@@ -164,9 +160,16 @@ def _saved(path: Path, named: Sequence[str]) -> None:
             type="tertiary",
             help="Forget this slice",
         )
-    st.divider()
-    st.text_input("Save as", key="slice_name", max_chars=slices.LONGEST_NAME, placeholder="a name")
-    st.button(
+    _save_as(store)
+
+
+def _save_as(store: Path) -> None:
+    """A name for what is chosen, and what came of saving it."""
+    name, save = st.columns([2, 1], vertical_alignment="bottom")
+    name.text_input(
+        "Save as", key="slice_name", max_chars=slices.LONGEST_NAME, placeholder="a name"
+    )
+    save.button(
         "Save this slice",
         icon=":material/bookmark_add:",
         on_click=_keep,

@@ -11,7 +11,7 @@ import streamlit as st
 from app.analysis import emergence, measures, training, uncertainty
 from app.charts.images import contact_sheet
 from app.charts.training import panel
-from app.ui import cards, choices, drawing, step_bar
+from app.ui import cards, choices, drawing, step_bar, tables
 from app.ui.page import BIND, Page
 from app.ui.text import plain, slug
 
@@ -98,7 +98,7 @@ class Panels:
             )
             rows = choices.choose_one("Rows", list(ROWS), ROWS, "learned_rows", training.LEARNED)
             at = self.page.once(training.learned, run=self.run, row=rows)
-            st.dataframe(at.rename(columns={rows: "row"}), hide_index=True, alt="When each row is learned", column_config=LEARNED)  # fmt: skip
+            tables.show(at.rename(columns={rows: "row"}), alt="When each row is learned", column_config=LEARNED)  # fmt: skip
             st.caption(
                 f"{training.LEARNED} p at the last checkpoint, Benjamini-Hochberg over rows and checkpoints. Empty: not there at the end."
             )
@@ -112,7 +112,7 @@ class Panels:
             if table.empty:
                 st.caption("Nothing is separably worse at the last checkpoint than at an earlier one.")  # fmt: skip
                 return
-            st.dataframe(table.rename(columns={row: "row"}), hide_index=True, alt="What became worse", column_config=FORGOTTEN)  # fmt: skip
+            tables.show(table.rename(columns={row: "row"}), alt="What became worse", column_config=FORGOTTEN)  # fmt: skip
             title = measures.chosen_score(self.page).title
             st.caption(
                 f"{training.FORGOTTEN} Final similarity over the prompts that name a concept, the whole prompt by its {title}; "

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from app.database import runs
+from app.database import finished, runs
+from app.database.finished import Finished
 from app.database.runs import Progress
-from app.ui import queries
+from app.ui import pins, queries, tables
+from app.ui.pictures import enlarge
 from app.ui.queries import Snapshot, SnapshotError
+from app.ui.texts import plain
 
 EVERY = "3s"
+MOST_IMAGES = 8
+SIDE = 112  # px of an image
 STATES = {
     "running": (":material/play_circle:", "Run in progress", "blue"),
     "silent": (":material/help:", "No recent update from the run", "orange"),
@@ -46,6 +52,8 @@ def follow(path: Path, *, finished: bool = True) -> None:
             st.caption(f":{hue}[{ADVICE[progress.state]}]")
         if progress.error:
             st.text(progress.error)
+        if progress.state == "running":
+            _newest(path, progress)
         if progress.state == "running" and len(progress.workers) > 1:
             _workers(progress)
         if progress.troubles:
@@ -65,8 +73,53 @@ def _line(progress: Progress) -> str:
     return ", ".join(parts)
 
 
+def _newest(path: Path, progress: Progress) -> None:
+    """The images that the run has sampled last."""
+    every = [each for work_unit in progress.newest for each in _images(path, work_unit)]
+    shown = every[:MOST_IMAGES]
+    if not shown:
+        return
+    st.caption("Newest images")
+    with st.container(horizontal=True, gap="small", key="run_images"):
+        for each in shown:
+            with st.container(width=SIDE):
+                st.image(
+                    enlarge(each.image, SIDE), width=SIDE, alt=f"{each.model}, seed {each.seed}"
+                )
+                st.caption(f"{plain(each.model)}, seed {each.seed}")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _images(path: Path, work_unit: str) -> tuple[Finished, ...]:
+    """A shard is written once, so that what was read of it stays true."""
+    return finished.images(path, work_unit, SIDE)
+
+
+@st.fragment(run_every=EVERY)
+def open_when_published(arguments: Sequence[str], path: Path | None) -> None:
+    """Draws the page as soon as there is a snapshot to show; nothing where there is one, which something else is wrong with.
+
+    Args:
+        arguments: of the command line, that name studies.
+        path: the study that the reader has chosen, if one was there to choose.
+    """
+    key = "_awaited"
+    there = _is_published(arguments, path)
+    if there and st.session_state.pop(key, False):
+        st.rerun()
+    st.session_state[key] = not there
+
+
+def _is_published(arguments: Sequence[str], path: Path | None) -> bool:
+    try:
+        queries.locate(path or queries.find_studies(arguments)[0])
+    except (SnapshotError, IndexError):
+        return False
+    return True
+
+
 def _workers(progress: Progress) -> None:
-    st.dataframe(
+    tables.show(
         pd.DataFrame(
             {
                 "worker": each.worker,
@@ -78,14 +131,13 @@ def _workers(progress: Progress) -> None:
             }
             for each in progress.workers
         ),
-        hide_index=True,
         key="run_workers",
     )
 
 
 def _troubles(progress: Progress) -> None:
     st.caption("Not everything came out; what failed is tried again by the next run.")
-    st.dataframe(
+    tables.show(
         pd.DataFrame(
             {
                 "when": each.when,
@@ -98,14 +150,16 @@ def _troubles(progress: Progress) -> None:
             }
             for each in progress.troubles[:50]
         ),
-        hide_index=True,
         key="run_troubles",
     )
 
 
-def held(path: Path, newest: Snapshot) -> Snapshot:
-    """The snapshot that this reader looks at: the one seen first, until they take a newer one or it is gone."""
+def held(path: Path, newest: Snapshot, pinned: Snapshot | None = None) -> Snapshot:
+    """The snapshot that this reader looks at: the one of the link, else the one seen first, until they take a newer one or it is gone."""
     seen: dict[str, Snapshot] = st.session_state.setdefault("_held", {})
+    if pinned is not None:
+        seen[str(path)] = pinned
+        return pinned
     earlier = seen.get(str(path))
     if earlier is None or earlier.path == newest.path or not Path(earlier.path).is_file():
         if earlier is not None and earlier != newest:
@@ -132,4 +186,5 @@ def offer(path: Path, key: str = "take_snapshot") -> None:
         help=f"{Path(newest.path).name} was published since; what you see stays as it is until you take it.",
     ):
         seen[str(path)] = newest
+        pins.release()
         st.rerun()

@@ -10,7 +10,7 @@ import streamlit as st
 from app.analysis import windows
 from app.charts import curves as curves_charts
 from app.charts.axes import Axis
-from app.ui import cards, choices, drawing
+from app.ui import cards, choices, drawing, tables
 from app.ui.page import Page
 from app.ui.text import legend, plain
 
@@ -55,9 +55,7 @@ def irreversible(page: Page, axis: Axis, readers: list[str]) -> None:
             open_until=_intervals(edges, "opens", "opens_low", "opens_high"),
             irreversible=_intervals(edges, "mean", "low", "high"),
         )
-        st.dataframe(
-            shown[list(EDGES)], hide_index=True, alt="Critical windows", column_config=EDGES
-        )
+        tables.show(shown[list(EDGES)], alt="Critical windows", column_config=EDGES)
         st.caption(
             "Open until: 5 % of the rise from the noisiest step measured to the end is past; irreversible from: 95 %. 95 % bootstrap interval "
             f"over prompts. A dash where the share rises by less than {windows.LEAST_RISE:.0%}. {choices.axis_text(page, axis)}"

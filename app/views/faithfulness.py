@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.analysis import baselines, faithfulness
 from app.charts import bands, tools
-from app.ui import baseline_panels, cards, choices, drawing, text
+from app.ui import baseline_panels, cards, choices, drawing, tables, text
 from app.ui.page import BIND, Page, current, header
 
 SCORES = {
@@ -113,9 +113,8 @@ def _auc_table(table: pd.DataFrame) -> None:
         ["tool", "game", *AUC_COLUMNS]
     ]
     with cards.card("Tool × game × model", key="auc", data=data, help=AUC_HELP):
-        st.dataframe(
+        tables.show(
             shown,
-            hide_index=True,
             alt="Areas under insertion and deletion per tool, game and model",
             column_config={"tool": "Tool", "game": "Game", **AUC_COLUMNS},
         )
@@ -154,6 +153,7 @@ def curves(page: Page, data: pd.DataFrame, score: str) -> None:
             st.caption(NOT_MEASURED)
             return
         limits = bands.limits_of(rows)
+        _key(page, rows, "auc_key")
         for game, part in games(rows):
             better = "higher" if faithfulness.higher_is_better(game, score) else "lower"
             st.markdown(f"**{GAMES[game]}** ({better} is better)")
@@ -177,6 +177,10 @@ def curves(page: Page, data: pd.DataFrame, score: str) -> None:
         cards.clip_note([rows], domain=limits)
 
 
+def _key(page: Page, rows: pd.DataFrame, key: str) -> None:
+    drawing.draw(tools.tool_key(rows["method"], page.look), key=key, alt="Tools and their colours")
+
+
 def by_step(page: Page, table: pd.DataFrame) -> None:
     """The gain of every tool at every explained step."""
     if table["step"].nunique() < 2:
@@ -190,6 +194,7 @@ def by_step(page: Page, table: pd.DataFrame) -> None:
             return
         drawn = rows.assign(mean=rows["gain"], n=rows["prompts"])
         limits = bands.limits_of(drawn)
+        _key(page, rows, "gain_key")
         for game, part in games(drawn):
             st.markdown(f"**{GAMES[game]}**")
             drawing.draw(

@@ -121,9 +121,6 @@ def _what_is_shown(page: Page, labels: list[str]) -> tuple[str, tuple[str, ...],
         for i, t in zip(texts["prompt_id"], texts["text"], strict=True)
     }
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        baseline = st.selectbox(
-            "Baseline, or the model shown", labels, key="baseline", bind=BIND, width=240
-        )
         chosen = st.multiselect(
             "Prompts",
             list(prompts),
@@ -143,7 +140,8 @@ def _what_is_shown(page: Page, labels: list[str]) -> tuple[str, tuple[str, ...],
             help="For curves, heat map and emergence.",
             width=300,
         )
-    return str(baseline or labels[0]), tuple(chosen), tuple(concepts)
+    baseline = page.label(page.baseline)
+    return baseline if baseline in labels else labels[0], tuple(chosen), tuple(concepts)
 
 
 @st.cache_data(max_entries=64, max_size="128MB", show_spinner="Setting the figure …")

@@ -8,7 +8,7 @@ import streamlit as st
 from app.analysis import comparison
 from app.charts.axes import Axis
 from app.ui import cards, choices, comparison_panels, difference_panels, image_set_panel, texts
-from app.ui.page import BIND, Page, current, header
+from app.ui.page import Page, current, header
 
 
 def show(page: Page) -> None:
@@ -25,7 +25,7 @@ def show(page: Page) -> None:
             "Choose another score in the sidebar, or clear a filter.",
         )
         return
-    baseline, candidates = sides(rated)
+    baseline, candidates = sides(page, rated)
     pairs = page.labelled(comparison.score_pairs(comparison.scores(page), baseline))
     pairs = pairs[pairs["model_id"].isin(candidates)]
     if pairs.empty:
@@ -106,21 +106,17 @@ def _rated(page: Page) -> pd.DataFrame:
     return page.models[known]
 
 
-def sides(models: pd.DataFrame) -> tuple[int, list[int]]:
-    """The baseline and the candidates compared with it."""
-    labels = dict(zip(models["label"], models["model_id"].astype(int), strict=True))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        baseline = st.selectbox("Baseline", list(labels), key="baseline", bind=BIND, width=260)
-        others = [label for label in labels if label != baseline]
-        chosen = st.multiselect(
-            "Candidates",
-            others,
-            key="candidates",
-            bind=BIND,
-            placeholder="All others" if len(others) > 1 else others[0],
+def sides(page: Page, rated: pd.DataFrame) -> tuple[int, list[int]]:
+    """The baseline and its candidates, of the models that have the score; the first stands in for a baseline without it."""
+    ids = [int(i) for i in rated["model_id"]]
+    baseline = page.baseline if page.baseline in ids else ids[0]
+    if baseline != page.baseline:
+        st.caption(
+            f":material/info: Compared with {texts.plain(page.label(baseline))}: {texts.plain(page.label(page.baseline))} "
+            "has no such score."
         )
-    names = [label for label in others if label in chosen] or others
-    return labels.get(baseline, next(iter(labels.values()))), [labels[name] for name in names]
+    others = [i for i in ids if i != baseline]
+    return baseline, [i for i in others if i in page.candidates] or others
 
 
 show(current())

@@ -13,7 +13,7 @@ from app.charts.axes import by_field
 from app.charts.images import contact_sheet
 from app.charts.rows import bars
 from app.charts.rows import emergence as emergence_chart
-from app.ui import answer_panels, cards, choices, drawing, queries, watch_panel
+from app.ui import answer_panels, cards, choices, drawing, queries, tables, watch_panel
 from app.ui import text as text_
 from app.ui.page import Page, current
 
@@ -164,9 +164,8 @@ def models_and_settings(page: Page) -> None:
         checked=[trial(row) for _, row in page.models.iterrows()],
     )[columns]
     with cards.card("Models and settings", key="studied", data=page.models):
-        st.dataframe(
+        tables.show(
             table,
-            hide_index=True,
             alt="Models and their settings",
             column_config={
                 "label": st.column_config.TextColumn("Model", pinned=True),
@@ -254,9 +253,8 @@ def failures(page: Page) -> None:
     notices = queries.ask_scope(page.snapshot, "notices", page.scope)
     if len(failed):
         with cards.card("Failures", key="failures", data=failed):
-            st.dataframe(
+            tables.show(
                 failed,
-                hide_index=True,
                 alt="Failed samples by reason",
                 column_config={
                     "model": "Model",
@@ -270,9 +268,8 @@ def failures(page: Page) -> None:
             st.caption("Run the study again to retry them; finished samples are kept.")
     if len(notices):
         with cards.card("Notices", key="notices", data=notices):
-            st.dataframe(
+            tables.show(
                 notices,
-                hide_index=True,
                 alt="Notices",
                 column_config={"notice": "Notice", "samples": "Samples", "prompts": "Prompts"},
             )

@@ -7,13 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from app.analysis import paths as analysis
+from app.analysis.reading import NO_CATEGORY
 from app.charts.axes import AXES, Axis
 from app.charts.curves import curves
 from app.charts.paths import paths as path_chart
 from app.charts.style import COLOURS as HUES
 from app.charts.style import model_scales
 from app.ui import cards, choices, drawing
-from app.ui.page import BIND, NO_CATEGORY, Page, current, header
+from app.ui.page import BIND, Page, current, header
 from app.ui.text import count, legend
 
 MOST_PATHS = 40

@@ -22,6 +22,7 @@ from app.ui import (
     prompt_order,
     prompt_tags,
     step_pictures,
+    tables,
 )
 from app.ui.page import BIND, Page, current, header
 from app.ui.text import count, legend, model_name, plain, shorten
@@ -144,16 +145,11 @@ def _search_row(score: Measure) -> tuple[str, str, int]:
 
 
 def _sides(page: Page) -> tuple[int, int]:
+    """The two models whose images and scores the table shows; one twice where no other is shown."""
     ids: list[int] = page.models["model_id"].astype(int).tolist()
-    if len(ids) < 2:
-        return ids[0], ids[0]
-    labels = dict(zip(page.models["label"], ids, strict=True))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        baseline = st.selectbox("Baseline", list(labels), key="baseline", bind=BIND, width=240)
-        others = [label for label in labels if label != baseline]
-        candidate = st.selectbox("Candidate", others, key="candidate", bind=BIND, width=240)
-    second: int = labels.get(candidate or "") or labels[others[0]]
-    return int(labels[baseline]), second
+    baseline = page.baseline if page.baseline in ids else ids[0]
+    others = [i for i in (*page.candidates, *ids) if i in ids and i != baseline]
+    return baseline, others[0] if others else baseline
 
 
 def _table(page: Page, rows: pd.DataFrame, baseline: int, candidate: int) -> None:
@@ -182,9 +178,8 @@ def _table(page: Page, rows: pd.DataFrame, baseline: int, candidate: int) -> Non
     order += ["tags"] if table["tags"].any() else []
     order += ["failed"] if table["failed"].any() else []
     key = f"rows_{st.session_state.get('_opened', 0)}"
-    st.dataframe(
+    tables.show(
         table[["prompt_key", *order]],
-        hide_index=True,
         column_order=order,
         row_height=64,
         height="content",
@@ -436,9 +431,8 @@ def seeds(page: Page, samples: pd.DataFrame) -> None:
                 for image in samples["image"]
             ],
         )
-        st.dataframe(
+        tables.show(
             table[["picture", "model", "seed", "score", "status", "error", "notice", "seconds"]],
-            hide_index=True,
             row_height=64,
             alt="Samples of this prompt",
             column_config={

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app.analysis import agreement as agreements
 from app.analysis import words as analysis
+from app.analysis.uncertainty import significant
 from app.charts import images, saliency, tools
 from app.charts.axes import thin
 from app.ui import cards, choices, drawing, map_pictures, queries
@@ -29,7 +30,7 @@ AGREEMENT_HELP = (
     "Spearman: rank correlation of two maps over the pixels, -1 to 1. IoU: overlap of their top 20 % of pixels, "
     "0 to 1; two random maps have about 0.11. Higher means that the tools mark the same regions."
 )
-SCALES = (saliency.PER_ROW, saliency.PER_MAP)
+SCALES = (saliency.PER_MAP, saliency.PER_ROW)
 
 
 def show(page: Page) -> None:
@@ -57,10 +58,11 @@ def show(page: Page) -> None:
         frames = queries.ask_scope(
             page.snapshot, "prompt_frames", page.scope, prompt=prompt, seed=seed
         )
+        asked = Asked(prompt, seed, overlay, scale)
         if len(maps):
-            at_the_step(page, maps, frames, Asked(prompt, seed, overlay, scale))
+            at_the_step(page, maps, frames, asked)
             over_the_steps(page, maps, frames, overlay, scale)
-        words(page, of_words, prompt, frames, overlay)
+        words(page, of_words, frames, asked)
     agreement(page)
 
 
@@ -90,7 +92,7 @@ def display() -> tuple[bool, str]:
             required=True,
             key="scale",
             bind=BIND,
-            help="One scale across a row: its maps are comparable. A scale for each map: weak maps are visible.",
+            help="A scale for each map: weak maps are visible. One scale across a row: its maps are comparable.",
         )
     return shown != "Map alone", scale or SCALES[0]
 
@@ -151,7 +153,7 @@ def draw(
             table["values"], limits["low"], limits["high"], backgrounds, strict=True
         )
     ]
-    spans = [f"{v.min():.3g} to {v.max():.3g}" for v in table["values"]]
+    spans = [f"{significant(v.min(), 3)} to {significant(v.max(), 3)}" for v in table["values"]]
     return pd.DataFrame(
         {
             "row": table[row].to_numpy(),
@@ -181,11 +183,12 @@ def pictures(frames: pd.DataFrame, row: str, column: str) -> pd.DataFrame:
 def _row_names(table: pd.DataFrame, scale: str) -> pd.Series:
     """A tool's name, and under it the values of its colour scale."""
     title = table["method"].map(tools.tool_title)
-    if scale == SCALES[1]:
+    if scale == saliency.PER_MAP:
         return title
     limits = saliency.colour_limits(table["values"], table["method"])
     return title + [
-        f"\n{a:.2g} to {b:.2g}" for a, b in zip(limits["low"], limits["high"], strict=True)
+        f"\n{significant(a, 2)} to {significant(b, 2)}"
+        for a, b in zip(limits["low"], limits["high"], strict=True)
     ]
 
 
@@ -212,6 +215,8 @@ def at_the_step(page: Page, maps: pd.DataFrame, frames: pd.DataFrame, asked: Ask
         )
 
 
+BAR_OF = {saliency.PER_MAP: "each map", saliency.PER_ROW: "the row"}
+"""Whose lowest and highest value the colour bar names."""
 SHEET_SCALE = "One colour scale for each row, over all of its steps and models: its lowest and highest values are beside the tool's name."
 ROW_SCALE = (
     "One colour scale across each row; its lowest and highest values are below the tool's name."
@@ -219,7 +224,7 @@ ROW_SCALE = (
 
 
 def _scale_text(scale: str, shared: str = ROW_SCALE) -> str:
-    if scale == SCALES[1]:
+    if scale == saliency.PER_MAP:
         return "Each map is scaled from its lowest (dark) to its highest value (bright)."
     return shared
 
@@ -262,8 +267,9 @@ def over_the_steps(
                 data,
                 rows,
                 columns=steps,
-                column_title="Step  (noise → image)",
+                column_title="noise → image",
                 bar="Saliency",
+                of=BAR_OF[scale],
                 marker=min(steps, key=lambda s: abs(s - page.progress * page.last_of(model))),
                 clickable=True,
                 cell=82,
@@ -272,9 +278,7 @@ def over_the_steps(
             on_click=drawing.to_step(page, model),
             alt="Saliency maps of every tool over the steps",
         )
-        st.caption(
-            f"{plain(page.label(model))}. {_scale_text(scale)} Click a tile to go to its step."
-        )
+        st.caption(f"{plain(page.label(model))}. {_scale_text(scale)} Click a tile to go there.")
 
 
 def _with_pictures(
@@ -293,10 +297,11 @@ def _with_pictures(
     return pd.concat([top, tiles], ignore_index=True), [PICTURE, *rows]
 
 
-def words(page: Page, maps: pd.DataFrame, prompt: int, frames: pd.DataFrame, overlay: bool) -> None:
+def words(page: Page, maps: pd.DataFrame, frames: pd.DataFrame, asked: Asked) -> None:
     """The map of each word of the prompt, or of each concept, at the chosen step."""
     if maps.empty:
         return
+    prompt, overlay, scale = asked.prompt, asked.overlay, asked.scale
     with cards.card(
         "Map of each word or concept",
         key="regions_words",
@@ -309,22 +314,28 @@ def words(page: Page, maps: pd.DataFrame, prompt: int, frames: pd.DataFrame, ove
         method = _choose_word_source(maps)
         near = _nearest(page, maps[maps["method"] == method], ["model_id"]).copy()
         order = _words_in_order(page, prompt, near)
-        near = near[near["word"].isin(order)].assign(note=near["word"], name=near["model"])
-        rows = [label for label in page.models["label"] if label in set(near["model"])]
+        name = near["model"] + [f"\nstep {int(step)}" for step in near["step"]]
+        near = near[near["word"].isin(order)].assign(note=near["word"], name=name)
+        rows = list(near.sort_values("model_id")["name"].unique())
         drawing.draw(
             images.tiles(
-                draw(near, "name", "word", frames, overlay, saliency.PER_ROW),
+                draw(near, "name", "word", frames, overlay, scale),
                 rows,
                 columns=order,
                 bar=f"{tools.tool_title(method)} per word",
+                of=BAR_OF[scale],
                 cell=92,
             ),
             key="regions_words",
             alt="Map of every word at the chosen step",
         )
         st.caption(
-            f"Nearest recorded step: {_listed(near['step'])}. One colour scale across each row: a dark tile is a word "
-            "or concept with low values."
+            f"Nearest recorded step: {_listed(near['step'])}. "
+            + (
+                "One colour scale across each row: a dark tile is a word or concept with low values."
+                if scale == saliency.PER_ROW
+                else _scale_text(scale)
+            )
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,8 +14,9 @@ from app.analysis import comparison, decisions, reviews, slices, uncertainty
 from app.analysis import criteria as criteria_files
 from app.analysis.reviews import FAIL, PASS, Criterion, Measures, Review, Verdict
 from app.charts.reviews import margin_chart
-from app.database import notebook
+from app.database import addresses, notebook
 from app.database.notebook import ReviewError
+from app.database.snapshots import number_of
 from app.figures.review import METHOD, Report, links, to_html, to_markdown
 from app.ui import cards, choices, drawing, frozen_panel, queries, reader
 from app.ui import links as page_links
@@ -96,13 +98,12 @@ def _open() -> None:
 
 def draft(page: Page) -> None:
     """A new review: judged while it is written, and stored when it is saved."""
-    labels = page.every_model["label"].tolist()
+    pair = (page.baseline, page.candidates[0])
+    labels = (page.label(pair[0]), page.label(pair[1]))
+    first = " (the first of the others; choose one at the top)" if len(page.candidates) > 1 else ""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        baseline = st.selectbox("Baseline", labels, key="baseline", bind=BIND, width=260)
-        others = [label for label in labels if label != baseline]
-        candidate = st.selectbox("Candidate", others, key="candidate", bind=BIND, width=260)
+        st.markdown(f"**{plain(labels[1])}** against **{plain(labels[0])}**{first}")
         named = choices.choose_pairs(page)
-    pair = (_id(page, str(baseline)), _id(page, str(candidate)))
     measured = reviews.measures(page, pair, named=named)
     criteria = write_criteria(measured)
     verdicts = [reviews.judge(c, measured, pair) for c in criteria]
@@ -112,12 +113,8 @@ def draft(page: Page) -> None:
             "A review needs prompts that both models have finished. Clear a filter, or run the rest of the study.",
         )
         return
-    judged(page, verdicts, (str(baseline), str(candidate)))
+    judged(page, verdicts, labels)
     save(page, verdicts, pair)
-
-
-def _id(page: Page, label: str) -> int:
-    return int(page.every_model.set_index("label")["model_id"][label])
 
 
 def write_criteria(measured: Measures) -> tuple[Criterion, ...]:
@@ -196,7 +193,7 @@ def evidence(verdict: Verdict) -> str:
     if not gap.n:
         return ""
     return (
-        f"{gap.estimate:+.4g} [{gap.low:+.4g}, {gap.high:+.4g}], {uncertainty.p_text(verdict.q)}, "
+        f"{uncertainty.interval_text(gap.estimate, gap.low, gap.high, signed=True)}, {uncertainty.p_text(verdict.q)}, "
         f"wins {verdict.paired.win_rate:.0%}, {count(gap.n, 'prompt')}."
     )
 
@@ -332,12 +329,14 @@ def take_away(
     """The evidence, and the review as a file."""
     with cards.card("Evidence and export", key="export"):
         _evidence_links(labels)
-        # Both are unknown where a download is made.
-        judged_on, address = filters(), st.context.url or ""
-        base = address.split("?")[0].rsplit("/", 1)[0]
+        # The link and the filters are unknown where a download is made.
+        judged_on = filters()
+        evidence = links(
+            addresses.of_exports(st.context.url or ""), replace(review, filters=judged_on), labels, at(page)
+        )  # fmt: skip
 
         def report() -> Report:
-            return make_report(page, review, verdicts, measured, pair, labels, base, judged_on)
+            return make_report(page, review, verdicts, measured, pair, labels, evidence, judged_on)
 
         with st.container(horizontal=True):
             st.download_button(
@@ -368,7 +367,7 @@ def _criteria_file(review: Review) -> None:
 
 def _evidence_links(labels: tuple[str, str]) -> None:
     """Links to the views that show the evidence, with the filters in force."""
-    chosen = {"baseline": labels[0], "candidates": labels[1]}
+    chosen = {"baseline": labels[0], "candidate": labels[1]}
     kept_filters = {k: st.query_params.get_all(k) for k in FILTERS if k in st.query_params}
     for view, title, extra in (
         ("models", "Differences, grid, prompts that differ most", chosen),
@@ -381,6 +380,13 @@ def _evidence_links(labels: tuple[str, str]) -> None:
         )  # fmt: skip
 
 
+def at(page: Page) -> dict[str, str]:
+    """Which study and snapshot an exported link shows."""
+    study = {"study": st.query_params["study"]} if "study" in st.query_params else {}
+    number = number_of(Path(page.snapshot.path)) if page.path.is_dir() else 0
+    return {**study, "snapshot": str(number)} if number else study
+
+
 def make_report(
     page: Page,
     review: Review,
@@ -388,17 +394,16 @@ def make_report(
     measured: Measures,
     pair: tuple[int, int],
     labels: tuple[str, str],
-    base: str,
+    evidence: tuple[tuple[str, str], ...],
     judged_on: str,
 ) -> Report:
-    """All that an export shows; its links lead to the app at `base`, with the filters it was judged with."""
+    """All that an export shows, with links to the evidence and the filters it was judged with."""
     store = notebook.store_of(page.path)
     prompts, images = most_different(page, measured, pair)
     return Report(
         review, tuple(verdicts), tuple(reviews.notes_of(store, review.review_id)),
         page.title, int(page.study["snapshot"]), str(page.study["content_hash"]),
-        labels, prompts, images, links(base, replace(review, filters=judged_on), labels),
-        judged_on,
+        labels, prompts, images, evidence, judged_on,
     )  # fmt: skip
 
 

@@ -45,6 +45,9 @@ def show(page: Page) -> None:
             st.caption(
                 "This is the answer to the statement run before. Press Run to run the one above."
             )
+        for example in console.EXAMPLES:
+            if example.sql == asked:
+                st.caption(f"{example.title}: {example.says}")
         answer_to(page.snapshot, asked)
 
 
@@ -73,7 +76,7 @@ def editor() -> str:
         for number, example in enumerate(console.EXAMPLES):
             st.button(
                 example.title, key=f"example_{number}", on_click=_take, args=(example.sql,),
-                type="tertiary", icon=":material/lightbulb:",
+                type="tertiary", icon=":material/lightbulb:", help=example.says,
             )  # fmt: skip
     with st.form("statement", border=False):
         sql = st.text_area(

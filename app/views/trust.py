@@ -9,7 +9,8 @@ import streamlit as st
 
 from app.analysis import trust
 from app.charts import tools
-from app.ui import cards, choices, concept_layers, drawing, text
+from app.charts import trust as trust_charts
+from app.ui import cards, choices, concept_layers, drawing, tables, text
 from app.ui.page import BIND, Page, current, header
 
 LOCALISATION_HELP = (
@@ -45,21 +46,39 @@ def show(page: Page) -> None:
 
 
 def verdicts(page: Page, gains: pd.DataFrame, shuffled: pd.DataFrame) -> None:
-    """A row per model and tool: does it find the objects, does it depend on the weights."""
+    """Tools by models in three colours and words, and a row for each with its numbers."""
     table = page.labelled(trust.summary(gains, shuffled))
+    _grid(page, page.labelled(trust.believed(table)))
+    _numbers(table)
+
+
+def _grid(page: Page, table: pd.DataFrame) -> None:
+    if table.empty:
+        return
+    cards.figure(
+        "Which tool to believe",
+        trust_charts.grid(table, page.models, page.look),
+        table,
+        "Passes: better than chance at finding the objects, and another map once the weights are randomised. Fails: worse than "
+        "chance, or the map survives randomised weights. Undecided: a test is missing or does not separate.",
+        key="trust_grid",
+        help=f"{LOCALISATION_HELP} {RANDOMISATION_HELP}",
+    )
+
+
+def _numbers(table: pd.DataFrame) -> None:
     order = {m: i for i, m in enumerate(tools.tool_order(list(table["method"])))}
     rows = table.assign(order=table["method"].map(order)).sort_values(["model_id", "order"])
     data = rows[["model", *[c for c in rows if c not in {"model", "model_id", "order"}]]]
     shown = data.assign(tool=data["method"].map(tools.tool_title))[list(TRUST_COLUMNS)]
     with cards.card(
-        "Which tool to believe",
+        "Both tests in numbers",
         key="trust",
         data=data,
         help=f"{LOCALISATION_HELP} {RANDOMISATION_HELP}",
     ):
-        st.dataframe(
+        tables.show(
             shown,
-            hide_index=True,
             alt="Localisation and randomisation per model and tool",
             column_config=TRUST_COLUMNS,
         )
@@ -137,6 +156,11 @@ def _by_step(page: Page, gains: pd.DataFrame) -> None:
             st.caption("This model was not tested on known scenes.")
             return
         drawing.draw(
+            tools.tool_key(rows["method"], page.look),
+            key="localisation_key",
+            alt="Tools and their colours",
+        )
+        drawing.draw(
             tools.tool_curves(
                 rows,
                 "step",
@@ -167,6 +191,11 @@ def randomisation(page: Page, shuffled: pd.DataFrame) -> None:
         help=RANDOMISATION_HELP,
     ):
         tested = page.models[page.models["model_id"].isin(table["model_id"])]
+        drawing.draw(
+            tools.tool_key(table["method"], page.look),
+            key="randomisation_key",
+            alt="Tools and their colours",
+        )
         grid = st.grid(min(3, max(len(tested), 1)), min_column_width=300)
         for number, (model, label) in enumerate(
             zip(tested["model_id"].astype(int), tested["label"], strict=True)

@@ -51,7 +51,7 @@ def test_a_study_of_all_four_runs_from_the_shell(results: Path) -> None:
 
 @in_a_browser
 def test_images_that_exist_stand_beside_a_sampled_model(reader: Reader) -> None:
-    reader.open("/models?baseline=UNet&candidates=Composed+images")
+    reader.open("/models?baseline=UNet&candidate=Composed+images")
     wait(lambda: "Composed images vs UNet" in reader.text())
     reader.shoot("bring-images")
     reader.open("/timesteps")
@@ -88,7 +88,7 @@ def test_a_review_judges_images_that_exist(reader: Reader) -> None:
 @in_a_browser
 def test_a_benchmark_has_a_table_per_skill(reader: Reader, tmp_path: Path) -> None:
     """Tags of GenEval and what its evaluator says of each image, with paired intervals."""
-    reader.open("/models?metric=GenEval&baseline=Composed+images&candidates=UNet")
+    reader.open("/models?metric=GenEval&baseline=Composed+images&candidate=UNet")
     wait(lambda: "UNet vs Composed images" in reader.text())
     rows = pd.read_csv(downloaded(reader, ".st-key-csv_measures button", tmp_path, "*.csv"))
     skills = rows[rows["measure"].str.startswith("GenEval: ")].set_index("measure")

@@ -27,3 +27,16 @@ def test_the_first_sentence_of_the_first_screen_is_the_answer(reader: Reader) ->
     reader.find(".st-key-finding_0 button").click()
     wait(lambda: reader.title() == "Models", reader.title)
     reader.settle()
+
+
+def test_the_findings_begin_at_the_left(reader: Reader) -> None:
+    """Also those of two lines, which Streamlit's button would centre."""
+    reader.open("/")
+    script = """
+        return [...document.querySelectorAll('[class*=st-key-finding_] button p')].map(text =>
+          [text.getBoundingClientRect().left, text.getBoundingClientRect().height, getComputedStyle(text).textAlign]);
+    """
+    texts = reader.driver.execute_script(script)[1:]  # the first is the answer's
+    assert len(texts) >= 3 and max(height for _, height, _ in texts) > 30, "one has two lines"
+    assert max(left for left, *_ in texts) - min(left for left, *_ in texts) < 2
+    assert {align for *_, align in texts} == {"left"}

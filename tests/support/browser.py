@@ -31,6 +31,8 @@ DRAWN = """
         && parts('.st-key-step').every(bar => bar.querySelector('.steps-bar'))
         && parts('[data-testid=stBidiComponentRegular]').every(component => component.firstElementChild)
 """
+FILTERS = ("models", "families", "categories", "seeds", "scorer", "metric")
+"""Controls in the panel *Filters* of the bar at the top."""
 MARKS = [
     pytest.mark.browser,
     pytest.mark.timeout(900),
@@ -147,7 +149,9 @@ class Reader:
         return str(self.driver.current_url)
 
     def choose(self, key: str, option: str) -> None:
-        """Add an option to a filter of the sidebar."""
+        """Add an option to a filter."""
+        if key in FILTERS:
+            self.unfold("filters")
         field = self.find(f".st-key-{key} input")
         field.click()
         field.send_keys(option)
@@ -157,7 +161,24 @@ class Reader:
         field.send_keys(Keys.ENTER)
         field.send_keys(Keys.ESCAPE)
         wait(lambda: f"{key}=" in self.url(), self.url)
+        if key in FILTERS:
+            self.fold()
         self.settle()
+
+    def unfold(self, key: str) -> None:
+        """Open one of the panels in the bar at the top."""
+        self.click(
+            f".st-key-{key} [data-testid=stPopover] button, button.st-key-{key}, .st-key-{key} button",
+            lambda: self.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stPopoverBody]"),
+        )
+
+    def fold(self) -> None:
+        """Close the panel that is open."""
+        ActionChains(self.driver).send_keys(Keys.ESCAPE).perform()
+        wait(
+            lambda: not self.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stPopoverBody]"),
+            lambda: "the panel stays open",
+        )
 
     def shoot(self, name: str) -> None:
         """Take a screenshot where there is a folder for them: each takes as long as a small page."""

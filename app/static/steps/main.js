@@ -1,8 +1,10 @@
-// The component of Stepscope's pages: the step bar, or pictures that follow it. One module for all, so that they share the step.
+// The component of Stepscope's pages: the step bar, pictures that follow it, or Copy link. One module for all, so that they share the step.
 
 import { bar } from "./bar.js";
+import { link } from "./link.js";
 import { pictures } from "./pictures.js";
 
 export default function (component) {
-  return component.data instanceof Uint8Array ? pictures(component) : bar(component);
+  if (component.data instanceof Uint8Array) return pictures(component);
+  return component.data.link ? link(component) : bar(component);
 }

@@ -70,7 +70,7 @@ def test_the_best_model_is_named_with_the_test_against_the_next(
     assert lines.sentence.startswith(f"{labels[1]} is best by CLIP score")
     assert "all 2 others" in lines.sentence and f"of {labels[2]}, the next," in lines.sentence
     assert findings.interval_text(gap.mean(), low, high) in lines.sentence
-    assert lines.filters == {"baseline": labels[1], "candidates": [labels[2]]}
+    assert lines.filters == {"baseline": labels[1], "candidate": labels[2]}
 
 
 def test_models_that_no_test_separates_tie(
@@ -118,7 +118,7 @@ def test_failures_are_counted_with_their_reason(
 
 def test_every_finding_leads_to_a_page_with_filters_that_there_are(study: FigureStudy) -> None:
     lines = findings.findings(study)
-    known = {*links.FILTERS, "baseline", "candidates", "sort"}
+    known = {*links.FILTERS, "sort"}
     assert set(lines["view"]) <= set(VIEWS)
     assert all(set(each) <= known for each in lines["filters"])
     assert "emerges" in lines["kind"].tolist()

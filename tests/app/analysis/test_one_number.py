@@ -122,7 +122,7 @@ PAIRS = {
         same("said", "verdict", "needed", "prompts", *TEST),
     ),
     "differences of one candidate": Pair(
-        Card("models", "measures", {"candidates": QUARTER}),
+        Card("models", "measures", {"candidate": QUARTER}),
         Card("models", "measures"),
         ("model", "measure"),
         same("said", "verdict", "needed", "prompts", *TEST),
@@ -481,7 +481,7 @@ def test_the_overview_says_the_p_of_the_models_page(
     assert len(rows) >= 2
     for row in rows.to_dict("records"):
         assert " ".join(row["sentence"].split()) in text
-        baseline, (candidate,) = row["filters"]["baseline"], row["filters"]["candidates"]
+        baseline, candidate = row["filters"]["baseline"], row["filters"]["candidate"]
         open_view("models", results, baseline=baseline)
         scores = downloads.table("measures").query("measure == 'CLIP score'").set_index("model")
         assert f"({uncertainty.p_text(scores.loc[candidate, 'q'])})" in row["sentence"]

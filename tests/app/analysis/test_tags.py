@@ -55,7 +55,8 @@ def test_a_tagged_prompt_is_a_slice_of_every_page(open_view: Open, results_copy:
     table = open_view("prompts", results_copy, slice_tags="4").dataframe[0].value
     assert table["prompt_key"].tolist() == keys[:2]
     assert set(table["tags"]) == {"4"}
-    assert "2 prompts: tagged 4" in shown(open_view("models", results_copy, slice_tags="4"))
+    models = open_view("models", results_copy, slice_tags="4")
+    assert "2 prompts" in shown(models) and models.button(key="chip_0").label == "Tagged 4"
     app = open_view("prompts", results_copy, prompt=keys[0], slice_tags="4")
     app.button(key="tag_4").click().run()
     assert len(open_view("prompts", results_copy, slice_tags="4").dataframe[0].value) == 1

@@ -89,3 +89,34 @@ def test_nothing_shuffled_and_nothing_localised() -> None:
     assert table.loc["df-cam", "depends"] == "not known"
     table = summary(localised("df-cam", FOUND).iloc[:0])
     assert set(table["verdict"]) == {"not known"}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "depends", "believed", "why"),
+    [
+        ("better than random", "yes", "passes", "finds objects, depends on weights"),
+        ("better than random", "no: the map survives randomised weights", "fails", "survives randomised weights"),
+        ("worse than random", "yes", "fails", "worse than chance"),
+        ("worse than random", "no: the map survives randomised weights", "fails", "worse than chance, survives randomised weights"),
+        ("better than random", "not known", "undecided", "finds objects, weights: not known"),
+        ("not separable", "yes", "undecided", "objects: not separable, depends on weights"),
+        ("too few scenes", "not known", "undecided", "objects: too few scenes, weights: not known"),
+        ("not known", "no: the map survives randomised weights", "fails", "survives randomised weights"),
+    ],
+)  # fmt: skip
+def test_a_tool_is_believed_by_both_tests(
+    verdict: str, depends: str, believed: str, why: str
+) -> None:
+    table = pd.DataFrame(
+        {"model_id": 1, "method": ["lime", *trust.CONTROLS], "verdict": verdict, "depends": depends}
+    )
+    row = trust.believed(table)
+    assert row["method"].tolist() == ["lime"], "controls are not judged"
+    assert row[["believed", "why"]].iloc[0].tolist() == [believed, why]
+
+
+def test_the_grid_takes_the_words_of_the_summary() -> None:
+    """That the words are still those that `summary` says."""
+    table = summary(localised("df-cam", FOUND), localised("lime", [-g for g in FOUND]))
+    rows = trust.believed(table.reset_index()).set_index("method")["believed"]
+    assert rows.to_dict() == {"df-cam": trust.PASSES, "lime": trust.FAILS}

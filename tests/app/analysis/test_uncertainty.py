@@ -160,3 +160,28 @@ def test_correlation_limits_are_scipys() -> None:
 )
 def test_p_values_in_words(p: float, text: str) -> None:
     assert uncertainty.p_text(p).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((8.081e-06, -0.0004, 0.00042), "+0.00001 [-0.00040, 0.00042]"),
+        ((0.00091, 0.00002, 0.00214), "+0.0009 [0.0000, 0.0021]"),
+        ((-0.03585, -0.03644, -0.03527), "-0.0358 [-0.0364, -0.0353]"),
+        ((-0.00001, -0.2, 0.1), "0.00 [-0.20, 0.10]"),
+        ((12.3456, 10.1, 14.2), "+12.3 [10.1, 14.2]"),
+        ((0.25, float("nan"), float("nan")), "+0.250"),
+        ((1e-9, -1e-9, 3e-9), "0.000000 [0.000000, 0.000000]"),
+    ],
+)
+def test_a_difference_has_the_digits_that_its_interval_leaves(
+    numbers: tuple[float, float, float], text: str
+) -> None:
+    assert uncertainty.interval_text(*numbers, signed=True) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(8.081e-06, "0.0000081"), (0.0, "0"), (1.0, "1"), (123.4, "120"), (-0.25, "-0.25")]
+)  # fmt: skip
+def test_significant_digits_have_no_powers_of_ten(value: float, text: str) -> None:
+    assert uncertainty.significant(value, 2) == text

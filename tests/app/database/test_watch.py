@@ -125,6 +125,27 @@ def test_failures_are_told_with_their_reason_and_the_rest_goes_on(tmp_path, open
     assert any("out of memory" in str(table.value.to_dict()) for table in app.dataframe)
 
 
+def test_a_live_run_shows_its_newest_images(tmp_path, open_view: Open, results):
+    folder = tmp_path / "demo"
+    shutil.copytree(results, folder)
+    for file in (folder / "snapshots").iterdir():
+        file.unlink()
+    (folder / "current.json").unlink()
+    log = runs.newest_log(folder)
+    lines = log.read_text().splitlines()
+    app = open_view("overview", folder)
+    assert not app.get("image_group") and not app.get("imgs"), "it is done"
+    now = datetime.now(UTC).isoformat()
+    log.write_text(
+        "".join(f"{json.dumps({**json.loads(line), 'time': now})}\n" for line in lines[:-1])
+    )
+    app = open_view("overview", folder)
+    assert not app.exception
+    last = json.loads(lines[-2])
+    assert f"{last['model']}, seed {last['seed']}" in shown(app).replace("\\", "")
+    assert "Newest images" in shown(app)
+
+
 def test_a_new_snapshot_is_offered_and_not_forced(tmp_path, open_view: Open, results):
     folder_of_run = tmp_path / "demo"
     shutil.copytree(results, folder_of_run)

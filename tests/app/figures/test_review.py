@@ -217,8 +217,8 @@ def test_a_saved_review_shows_what_it_said_beside_todays_data(
     assert not app.exception
     page = shown(app).replace("\\", "")  # what Markdown would interpret is escaped
     assert f"on snapshot {before.snapshot}" in page and "today's data differ (snapshot 2)" in page
-    then = f"{before.rows[0]['difference']:+.4g}"
-    now = f"{before.rows[0]['difference'] - 0.3:+.4g}"
+    then = f"{before.rows[0]['difference']:+.4f}"
+    now = f"{before.rows[0]['difference'] - 0.3:+.4f}"
     assert then in page and now in page and "Today: **fail**" in page
     assert f"Then: **{before.rows[0]['verdict']}**" in page
     app.text_input(key="note_author").set_value("Bob")
@@ -307,7 +307,7 @@ def test_exports_are_self_contained_and_only_text(text: str, review: Review) -> 
 def test_evidence_links_name_both_models_and_the_filters(review: Review) -> None:
     links = dict(review_.links("http://localhost:8501", review, ("A & B", "C")))
     models = next(a for t, a in links.items() if t.startswith("Models"))
-    assert models == "http://localhost:8501/models?baseline=A+%26+B&candidates=C&seeds=1"
+    assert models == "http://localhost:8501/models?baseline=A+%26+B&candidate=C&seeds=1"
     assert all(a.startswith("models?") for t, a in review_.links("javascript:x", review, ("A", "B")) if t.startswith("Models"))  # fmt: skip
 
 

@@ -1,0 +1,46 @@
+"""Tables of numbers, in which what is missing is a dash with its reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+DASH = "–"
+ENDS = ("low", "high", "from", "to", "interval")
+INTERVAL = "no interval: it needs at least two prompts (or scenes, or maps)"
+OTHER = "not measured, or not defined for this row"
+
+
+def show(data: pd.DataFrame, *, why: str = "", **options: Any) -> Any:
+    """A table without its index; below it the reason for what is missing, where anything is.
+
+    Args:
+        data: the rows.
+        why: the reason, where it is not one of the usual ones.
+        options: of `st.dataframe`.
+
+    Returns: what `st.dataframe` returns.
+    """
+    event = st.dataframe(data, **{"hide_index": True, "placeholder": DASH, **options})
+    if reasons := missing(data, options.get("column_order")):
+        st.caption(f"{DASH}: {why or '; '.join(reasons)}.")
+    return event
+
+
+def missing(data: pd.DataFrame, shown: Any = None) -> list[str]:
+    """Why numbers of a table are missing: ends of intervals, and others.
+
+    Args:
+        data: the rows.
+        shown: the columns that are shown; None = all.
+    """
+    columns = [str(each) for each in data.columns if shown is None or each in shown]
+    gaps = [
+        each
+        for each in columns
+        if (pd.api.types.is_numeric_dtype(data[each]) or each in ENDS) and data[each].isna().any()
+    ]
+    ends = [each for each in gaps if each.rpartition("_")[2] in ENDS]
+    return [INTERVAL] * bool(ends) + [OTHER] * (len(gaps) > len(ends))
