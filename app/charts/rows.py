@@ -151,6 +151,20 @@ def forest(
     )
 
 
+def changes(
+    data: pd.DataFrame, models: pd.DataFrame, title: str, *, look: Look | None = None
+) -> alt.LayerChart:
+    """One difference per model with its interval around zero; hollow where not separable.
+
+    Args:
+        data: model, mean, low, high, q, significant, prompts, win_rate, d_z.
+        models: model_id and label.
+        title: of the horizontal axis, with direction.
+        look: the page's theme.
+    """
+    return forest(data.assign(change=""), models, "change", title, look=look, row_height=30)
+
+
 def _forest_tips(row: str) -> list[alt.Tooltip]:
     return tips(
         ("model:N", "Candidate"),

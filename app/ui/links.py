@@ -16,6 +16,8 @@ NUMBERS = {
     "step": Range(0, 100_000),
     "page": Range(1, 1_000_000),
     "most_number": Range(1, 100),
+    "changed_number": Range(1, 100),
+    "altered": Range(0, 1e6, whole=False),
     "margin_": Range(-1e6, 1e6, whole=False),
 }
 """Parameters that are numbers; one that ends in an underscore stands for all that begin with it."""
