@@ -17,6 +17,7 @@ NUMBERS = {
     "page": Range(1, 1_000_000),
     "most_number": Range(1, 100),
     "changed_number": Range(1, 100),
+    "figure_rows": Range(0, 12),
     "altered": Range(0, 1e6, whole=False),
     "margin_": Range(-1e6, 1e6, whole=False),
 }
