@@ -22,7 +22,7 @@ if not (HERE.parent / "__main__.py").exists() and str(HERE.parent) not in sys.pa
 
 from app import hosts  # noqa: E402
 from app.database import console  # noqa: E402
-from app.ui import cards, links, queries, timings  # noqa: E402
+from app.ui import cards, links, queries, step_component, timings  # noqa: E402
 from app.ui.page import set_up  # noqa: E402
 from app.ui.queries import SnapshotError  # noqa: E402
 
@@ -152,6 +152,8 @@ def main() -> None:
         except SnapshotError as error:
             cards.trouble(error)
             return
+        with st.sidebar:
+            step_component.style()
         try:
             chosen.run()
         except SnapshotError as error:

@@ -229,6 +229,12 @@ def p_cell(p: float) -> str:
     return "<\u00a00.001" if p < 0.001 else f"{p:.2g}"
 
 
+def interval_text(estimate: float, low: float, high: float, digits: int = 4) -> str:
+    """A difference with its interval, in digits that tell something: '+0.0009 [0.0000, 0.0021]'; '?' for an unknown limit."""
+    ends = (f"{each:.{digits}f}" if np.isfinite(each) else "?" for each in (low, high))
+    return f"{estimate:+.{digits}f} [{', '.join(ends)}]"
+
+
 def holm(p: ArrayLike) -> Floats:
     """p values after Holm's step-down correction (familywise), for headlines; NaN stays NaN."""
     raw, known = np.asarray(p, dtype=float), np.isfinite(np.asarray(p, dtype=float))

@@ -142,13 +142,18 @@ def forest(
         fillOpacity=alt.FillOpacityValue(0.0, condition=when("datum.significant", 1.0)),
         stroke=alt.Stroke("model:N", scale=model_scales(models)["color"], legend=None),
     )
-    per_row = max(row_height, 12 * len(models) + 8)
+    height = forest_height(data[row].nunique(), len(models), row_height)
     return layered(
         zero_line("x", (look or Look()).ink),
         bar,
         point.add_params(click(row, nearest=True)),
-        height=per_row * data[row].nunique() + AXIS_ROOM,
+        height=height,
     )
+
+
+def forest_height(rows: int, models: int, row_height: int = 22) -> int:
+    """The height of a `forest` in px."""
+    return max(row_height, 12 * models + 8) * rows + AXIS_ROOM
 
 
 def changes(

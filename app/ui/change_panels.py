@@ -57,9 +57,8 @@ def _sentence(page: Page, row: dict[str, Any], compared: Compared) -> str:
 
 
 def interval(row: dict[str, Any]) -> str:
-    """A difference with its interval: '+0.0009 [0.0000, 0.0021]'."""
-    low, high = (f"{row[name]:.4f}" if pd.notna(row[name]) else "?" for name in ("low", "high"))
-    return f"{row['difference']:+.4f} [{low}, {high}]"
+    """A row's difference with its interval."""
+    return uncertainty.interval_text(row["difference"], row["low"], row["high"])
 
 
 def label_of(page: Page, name: str) -> str:
