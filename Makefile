@@ -143,6 +143,7 @@ load-sql: $(DEV)
 figures: $(if $(RESULTS),$(APP),$(RUN))
 	$(if $(RESULTS),,$(BIN)/python -m pipeline run data/studies/figures.toml)
 	$(BIN)/python -m app.figures $(or $(RESULTS),data/results/demo --also data/results/figures $(wildcard data/results/causes data/results/training)) --all --out $(FIGURES)
+	$(BIN)/python -m app.figures.thumbnails $(FIGURES)
 
 # Resumes: checkpoints that are there are kept, and images that are finished.
 training-demo: $(RUN)

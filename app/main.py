@@ -22,7 +22,7 @@ if not (HERE.parent / "__main__.py").exists() and str(HERE.parent) not in sys.pa
 
 from app import hosts  # noqa: E402
 from app.database import console  # noqa: E402
-from app.ui import cards, links, queries, timings, watch_panel  # noqa: E402
+from app.ui import cards, links, queries, step_component, timings, watch_panel  # noqa: E402
 from app.ui.page import set_up  # noqa: E402
 from app.ui.queries import SnapshotError  # noqa: E402
 
@@ -154,6 +154,8 @@ def main() -> None:
             cards.trouble(error)
             watch_panel.open_when_published(paths, st.session_state.get("_place"))
             return
+        with st.sidebar:
+            step_component.style()
         try:
             chosen.run()
         except SnapshotError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,3 +47,14 @@ def toggle(store: Path, prompt_key: str, tag: int) -> None:
     else:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         notebook.write(store, ("add_tag", {**values, "written_at": now}))
+
+
+def add(store: Path, prompt_keys: Iterable[str], tag: int) -> None:
+    """Give prompts a tag; one that has it keeps it. All get it, or none.
+
+    Raises:
+        ReviewError: it cannot be written.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    values = ({"prompt_key": key, "tag": tag, "written_at": now} for key in prompt_keys)
+    notebook.write(store, *(("add_tag", each) for each in values))

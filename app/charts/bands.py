@@ -20,7 +20,12 @@ ROOM = 0.75
 
 
 def limits_of(
-    data: pd.DataFrame, column: str = "mean", *, pad: float = 0.04, least: float = 1e-3
+    data: pd.DataFrame,
+    column: str = "mean",
+    *,
+    pad: float = 0.04,
+    least: float = 1e-3,
+    reach: float = ROOM,
 ) -> tuple[float, float]:
     """Limits that show the means, and their intervals up to three quarters of the means' span beyond them.
 
@@ -29,9 +34,10 @@ def limits_of(
         column: of the means.
         pad: added at both ends, as a share of the limits' span.
         least: added where that is nothing.
+        reach: how far intervals are shown beyond the means, as a share of what the means span; infinity = whole.
     """
     lowest, highest = float(data[column].min()), float(data[column].max())
-    room = ROOM * max(highest - lowest, 1e-3)
+    room = reach * max(highest - lowest, 1e-3)
     low, high = lowest, highest
     if {"low", "high"} <= set(data.columns) and data["low"].notna().any():
         low = min(lowest, max(float(data["low"].min()), lowest - room))

@@ -5,6 +5,7 @@ Functions from data to an Altair chart, like those of the pages, but in points.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
@@ -19,8 +20,8 @@ from app.charts.layers import label_axis, when
 from app.charts.lettering import cut, text_width
 from app.charts.style import Channels, model_channels
 
-# The limits of a panel on paper.
-limits = partial(bands.limits_of, pad=0.05, least=0.01)
+# The limits of a panel on paper, where every interval is drawn whole: nobody can ask a page for the rest.
+limits = partial(bands.limits_of, pad=0.05, least=0.01, reach=math.inf)
 
 
 def key(models: pd.DataFrame, width: float, font: float, *, mark: str = "line") -> alt.LayerChart:
@@ -30,7 +31,7 @@ def key(models: pd.DataFrame, width: float, font: float, *, mark: str = "line") 
         models: model_id and label.
         width: of the key in points.
         font: size of the type.
-        mark: line (with its dash), point, or both.
+        mark: line (with its dash), point, both, or bar.
     """
     rows, x, y = [], 0.0, 0.0
     for label in models["label"]:
@@ -61,7 +62,9 @@ def _key_layers(data: pd.DataFrame, models: pd.DataFrame, font: float, mark: str
         .mark_text(align="left", baseline="middle", fontSize=font, aria=False)
         .encode(x=at_points("x"), y=at_points("y"), text=alt.Text("shown:N"))
     )
-    return {"point": [point, names], "both": [line, point, names]}.get(mark, [line, names])
+    bar = point.encode(shape=alt.ShapeValue("square"))
+    layers = {"point": [point, names], "both": [line, point, names], "bar": [bar, names]}
+    return layers.get(mark, [line, names])
 
 
 def at_points(field: str) -> Any:
@@ -145,7 +148,7 @@ def line_panel(
     domain: Sequence[float] | None = None,
     peaks: pd.DataFrame | None = None,
 ) -> alt.LayerChart:
-    """Lines by `model` (whatever it names) with bands where there are limits, clipped with arrows.
+    """Lines by `model` (whatever it names) with bands where there are limits.
 
     Args:
         data: model, x, y, and low and high where known.
@@ -185,7 +188,6 @@ def line_panel(
             "y": alt.Y(f"{y}:Q", scale=scale, title=y_title),
         }
         layers.append(_peaks(peaks, channels).encode(**at))
-    layers += bands.arrows(bands.outside(data, shown, x), across, channels.color, size=24)
     heading = cut(title, width + 20, 8) if title else ""
     chart = alt.layer(*layers).properties(width=width, height=height, title=heading)
     return cast(alt.LayerChart, chart)
@@ -263,7 +265,7 @@ def dots(
     *,
     rule: float | None = None,
 ) -> alt.LayerChart:
-    """Means with intervals, a row each, shaped and coloured by model; clipped intervals end in an arrow.
+    """Means with intervals, a row each, shaped and coloured by model.
 
     Args:
         data: model, the row's column, mean, low, high.
@@ -284,7 +286,7 @@ def dots(
     )
     shown = limits(data)
     shown = (min(shown[0], rule), max(shown[1], rule)) if rule is not None else shown
-    scale = alt.Scale(domain=list(shown), nice=not bands.clips(data, shown))
+    scale = alt.Scale(domain=list(shown), nice=True)
     axis = alt.Axis(grid=False, tickCount=5)
     interval = base.mark_rule(strokeWidth=1.1, aria=False, clip=True).encode(
         x=alt.X("low:Q", title=title, scale=scale, axis=axis), x2=alt.X2("high:Q")
@@ -292,7 +294,7 @@ def dots(
     point = base.mark_point(filled=True, size=22, opacity=1, aria=False).encode(
         x=alt.X("mean:Q", scale=scale), shape=channels.shape
     )
-    layers: list[Any] = [interval, point, *bands.side_arrows(data, shown, base)]
+    layers: list[Any] = [interval, point]
     if rule is not None:
         layers.insert(0, _value_rule(rule, scale))
     height = (9 * len(models) + 7) * len(order)

@@ -142,13 +142,32 @@ def forest(
         fillOpacity=alt.FillOpacityValue(0.0, condition=when("datum.significant", 1.0)),
         stroke=alt.Stroke("model:N", scale=model_scales(models)["color"], legend=None),
     )
-    per_row = max(row_height, 12 * len(models) + 8)
+    height = forest_height(data[row].nunique(), len(models), row_height)
     return layered(
         zero_line("x", (look or Look()).ink),
         bar,
         point.add_params(click(row, nearest=True)),
-        height=per_row * data[row].nunique() + AXIS_ROOM,
+        height=height,
     )
+
+
+def forest_height(rows: int, models: int, row_height: int = 22) -> int:
+    """The height of a `forest` in px."""
+    return max(row_height, 12 * models + 8) * rows + AXIS_ROOM
+
+
+def changes(
+    data: pd.DataFrame, models: pd.DataFrame, title: str, *, look: Look | None = None
+) -> alt.LayerChart:
+    """One difference per model with its interval around zero; hollow where not separable.
+
+    Args:
+        data: model, mean, low, high, q, significant, prompts, win_rate, d_z.
+        models: model_id and label.
+        title: of the horizontal axis, with direction.
+        look: the page's theme.
+    """
+    return forest(data.assign(change=""), models, "change", title, look=look, row_height=30)
 
 
 def _forest_tips(row: str) -> list[alt.Tooltip]:

@@ -72,6 +72,12 @@ def colourise(values: Map, low: float, high: float) -> NDArray[np.uint8]:
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
+def colour_at(share: float) -> str:
+    """The colour, #rrggbb, of a place between the lowest (0) and the highest (1) value."""
+    red, green, blue = (int(each) for each in colourise(np.array([[share]]), 0.0, 1.0)[0, 0])
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
 def paint(values: Map, low: float, high: float, under: bytes | None = None) -> bytes:
     """A map as PNG, enlarged without smoothing; laid over a grey picture where there is one.
 

@@ -12,12 +12,15 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from app.charts import saliency
 from app.charts.images import data_url
 from app.charts.lettering import cut, text_width
 from app.charts.paper import at_points, in_points
 
 RED = "#c1121f"
 GAP = 2.0
+BAR = 96.0  # points that a colour bar is wide
+PIECES = 64  # that it is made of
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def sheet(
     font: float,
     *,
     largest: float = 96.0,
+    bar: Sequence[str] = (),
 ) -> alt.LayerChart:
     """Images in rows and columns with their titles; marked words are bold and red.
 
@@ -85,6 +89,7 @@ def sheet(
         width: of the sheet in points.
         font: size of the type.
         largest: side of an image at most, in points.
+        bar: what the lowest and the highest colour of the maps mean, for a colour bar below them; none where it is empty.
     """
     layout = _layout(rows, columns, width, font, largest)
     images = pd.DataFrame(
@@ -101,7 +106,35 @@ def sheet(
         picture.encode(x=at_points("x"), y=at_points("y"), url=alt.Url("url:N")),
         *_lettering(_titles(rows, columns, layout), font),
     ]
-    return in_points(layers, width, layout.height)
+    if not bar:
+        return in_points(layers, width, layout.height)
+    layers += _bar(bar, layout)
+    return in_points(layers, width, layout.height + font + 5)
+
+
+def _bar(ends: Sequence[str], layout: _Layout) -> list[Any]:
+    """A colour bar below the images, with the meaning of its ends beside it."""
+    top, left = layout.height + 4, layout.margin + text_width(ends[0], layout.font) + 4
+    wide = BAR / PIECES
+    pieces = pd.DataFrame(
+        {
+            "x": left + wide * i,
+            "x2": left + wide * (i + 1),
+            "y": top,
+            "y2": top + layout.font - 2,
+            "colour": saliency.colour_at(i / (PIECES - 1)),
+        }
+        for i in range(PIECES)
+    )
+    colours = alt.Chart(pieces).mark_rect(aria=False)
+    y, font = top + layout.font / 2 - 1, layout.font
+    words = [
+        _text(left - 4, y, ends[0], "right", "middle"),
+        _text(left + BAR + 4, y, ends[1], "left", "middle"),
+    ]
+    place: dict[str, Any] = {"x": at_points("x"), "y": at_points("y"), "x2": "x2", "y2": "y2"}
+    band = colours.encode(color=alt.Color("colour:N", scale=None), **place)
+    return [band, *_lettering(pd.DataFrame(words), font)]
 
 
 def _layout(
@@ -111,7 +144,8 @@ def _layout(
     margin = margin + 4 if margin else 0.0
     count = max(len(columns), 1)
     side = min((width - margin - GAP * (count - 1)) / count, largest)
-    margin += max((width - margin - (side + GAP) * count + GAP) / 2, 0.0)
+    if columns:  # words without images begin at the left
+        margin += max((width - margin - (side + GAP) * count + GAP) / 2, 0.0)
     tops, y = [], font + 3.0 if any(columns) else 0.0
     for row in rows:
         y += (font + 3) if row.above else 0.0

@@ -32,6 +32,7 @@ def panel(
     look: Look | None = None,
     height: int = 150,
     format: str = ".3f",
+    reach: float = bands.ROOM,
 ) -> alt.LayerChart:
     """One value per checkpoint with its band; the points in the run's ramp of colours.
 
@@ -45,10 +46,11 @@ def panel(
         look: the page's theme.
         height: in pixels.
         format: of the values.
+        reach: as of `bands.limits_of`.
     """
     look = look or Look()
     data = data.assign(mean=data[column])
-    low, high = bands.limits_of(data)
+    low, high = bands.limits_of(data, reach=reach)
     domain = [min(low, 0.0), max(high, 0.0)] if zero else [low, high]
     y = alt.Y("mean:Q", title=title, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=4, format=format))  # fmt: skip
     layers = [*_rules(zero, marker, look, y), *_marks(data, models, y, look, format)]

@@ -133,18 +133,18 @@ def difference_heatmap(study: FigureStudy) -> Figure:
     kept = comparison.most_different(cells, study.choice.rows or MOST_CONCEPTS)
     table = cells[cells["concept"].isin(kept)]
     pair = f"{study.label(candidate)} minus {study.label(baseline)}"
-    share = float(table["significant"].mean())
+    whole = comparison.with_whole_prompt(grid, table)
+    share = float(whole["significant"].mean())
     caption = (
         f"Paired difference of similarity, {pair}, per concept, {which_pairs(named)}, and step, the whole prompt on top; two "
         f"models' curves are compared at the same {UNITS[axis]}. Marked cells differ ({share:.0%} of those shown; "
         "paired t test, Benjamini-Hochberg over the study's whole grid, q < 0.05, at least "
         f"{uncertainty.LEAST_PROMPTS} prompts): triangles where the candidate is higher, circles where it is lower. The "
-        f"data has the 95 % interval of every cell. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
+        f"data has the 95 % interval of every cell. {SEEDS_FIRST} {sizes(study, whole['prompts'])} "
         f"{study.source_line()}"
     )
     columns = ["concept", "family", "step", "mean", "low", "high", "q", "significant", "prompts"]
     order = [WHOLE, *comparison.difference_order(table)]
-    whole = comparison.with_whole_prompt(grid, table)
     steps = study.ask("steps", models=[baseline])
     levels = axes_charts.levels(steps, baseline, axis)
     draw = _difference_chart(whole, f"Similarity, {pair}", order, levels)

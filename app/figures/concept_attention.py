@@ -9,7 +9,7 @@ import pandas as pd
 
 from app.analysis import concept_shares
 from app.charts import paper
-from app.figures.parts import SEEDS_FIRST, clip_note, interval_text, keyed, sizes
+from app.figures.parts import SEEDS_FIRST, interval_text, keyed, sizes
 from app.figures.source import Figure, FigureStudy, NotMeasured
 
 
@@ -34,11 +34,11 @@ def named_concepts(study: FigureStudy) -> Figure:
         "ConceptAttention (Helbling et al. 2025): share of the image whose attention outputs are those of a concept (softmax over the concepts "
         "of the family, mean over layers and positions), for the concepts that a prompt names less those that it does not name; higher means "
         "that the image shows what the prompt names. Lines: mean over prompts that name a concept of the family; bands: 95 % t interval. "
-        f"{clip_note([shown], domain=domain)}Table: at the last step measured. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
+        f"Table: at the last step measured. {SEEDS_FIRST} {sizes(study, shown['prompts'])} "
         f"{study.source_line()}"
     )
     kept = ["model", "family", "step", "named", "unnamed", "mean", "low", "high", "prompts"]
-    return Figure(keyed(models, parts, columns), table[kept], caption, columns, _printed(table))
+    return Figure(keyed(models, parts, columns), shown[kept], caption, columns, _printed(shown))
 
 
 def _part(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from app.analysis import emergence as emergence_
@@ -17,7 +18,6 @@ from app.charts import paper
 from app.charts import rows as rows_charts
 from app.figures.parts import (
     SEEDS_FIRST,
-    clip_note,
     interval_text,
     keyed,
     no_trajectories,
@@ -52,11 +52,10 @@ def concept_curves(study: FigureStudy) -> Figure:
     across = axes_charts.by_field(axis)
     parts = [_concept_panel(table, study, name, across, i % 2 == 0) for i, name in enumerate(names)]
     which = "the prompts that name the concept" if named else "all prompts"
-    note = clip_note(rows for _, rows in table.groupby("concept"))
     caption = (
         "Cosine similarity (CLIP) of the predicted clean image with a concept at each denoising "
         f"step, over {across.title.split('  ')[0]}; higher means that the concept is seen more. Lines: mean over {which}; bands: "
-        f"95 % t interval over prompts. {note}{SEEDS_FIRST} {sizes(study, table['prompts'])} "
+        f"95 % t interval over prompts. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
         f"{study.source_line()}"
     )
     columns = min(len(parts), 2)
@@ -134,7 +133,11 @@ def _emergence_chart(
     study: FigureStudy, table: pd.DataFrame, row: str, axis: axes_charts.Axis
 ) -> Callable[[float], alt.TopLevelMixin]:
     steps = study.ask("steps", models=list(study.scope.models))
-    limits = shared_range(steps, axis.field)
+    ends = table[["low", "high", "q1", "q3"]].to_numpy(float)
+    low, high = shared_range(
+        steps, axis.field
+    )  # a mean's interval may reach beyond what is measured
+    limits = min(low, float(np.nanmin(ends))), max(high, float(np.nanmax(ends)))
     rows = table[row].nunique()
     several = len(study.models) > 1
 

@@ -14,7 +14,7 @@ import importlib.metadata
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,25 +24,13 @@ import pandas as pd
 from app.charts import spreadsheet
 from app.database import snapshots
 from app.database.snapshots import SnapshotError
-from app.figures import (
-    baselines,
-    causes,
-    comparisons,
-    concept_attention,
-    concepts,
-    images,
-    information,
-    maps,
-    paper_auc,
-    paths,
-    similarities,
-    tools,
-    training,
-    typeset,
-    words,
-)
+from app.figures import similarities, tools, typeset
+from app.figures.kinds import KINDS, Kind
 from app.figures.source import (
     AXIS_NAMES,
+    BARS,
+    LAYOUTS,
+    SCALES,
     Choice,
     Figure,
     FigureError,
@@ -54,72 +42,6 @@ from app.figures.typeset import VENUES, Printed
 
 COMMAND = "python -m app.figures"
 PACKAGES = ("altair", "duckdb", "fonttools", "pandas", "scipy", "vl-convert-python")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A figure that can be made.
-
-    Attributes:
-        name: on the command line and of its files.
-        title: what it shows, in a few words.
-        group: of the gallery.
-        build: makes it from a study.
-        columns: how many columns suit it.
-    """
-
-    name: str
-    title: str
-    group: str
-    build: Callable[[FigureStudy], Figure]
-    columns: int = 1
-
-
-STUDY, IMAGES, TOOLS, PAPER = (
-    "Concepts and models",
-    "Images and words",
-    "Tools and trust",
-    "Park et al. 2024",
-)
-RISE = "df-rise = { steps = [5, 10, 15, 20], prompts = 8 }"
-CAM = "df-cam = { steps = [5, 10, 15, 20], prompts = 8 }"
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("scores", "CLIP scores with tied ranks", STUDY, comparisons.scores_table),
-        Kind("concept-curves", "Concept curves", STUDY, concepts.concept_curves),
-        Kind("concept-heat-map", "Concept x step heat map", STUDY, concepts.concept_heatmap),
-        Kind("emergence", "Emergence ranking", STUDY, concepts.emergence),
-        Kind("paired-differences", "Paired differences", STUDY, comparisons.paired_differences),
-        Kind(
-            "difference-heat-map", "Where two models differ", STUDY, comparisons.difference_heatmap
-        ),
-        Kind("training", "Checkpoints of a training run", STUDY, training.checkpoints, 2),
-        Kind("spectra", "Power spectra", STUDY, paths.spectra, 2),
-        Kind("paths", "Embedding paths", STUDY, paths.paths),
-        Kind("film-strip", "Film strip", IMAGES, images.film_strip, 2),
-        Kind("region-maps", "Region maps", IMAGES, maps.region_maps),
-        Kind("word-heat-maps", "Word heat maps", IMAGES, maps.word_heat_maps),
-        Kind("word-roles", "Role curves under schedules", IMAGES, words.word_roles, 2),
-        Kind("information", "Information of words by role", IMAGES, information.information, 2),
-        Kind("auc-table", "Areas under insertion and deletion", TOOLS, tools.auc_table, 2),
-        Kind("auc-curves", "Insertion and deletion curves", TOOLS, tools.auc_curves, 2),
-        Kind("baselines", "Ranking of tools by baseline", TOOLS, baselines.rankings, 2),
-        Kind("agreement", "Agreement of the tools", TOOLS, tools.agreement, 2),
-        Kind("concept-attention", "Named concepts", TOOLS, concept_attention.named_concepts, 2),
-        Kind("causes", "Visible and decided", TOOLS, causes.causes),
-        Kind("trust", "Which tool to believe", TOOLS, tools.trust),
-        Kind("paper-auc", "AUC table of mean curves", PAPER, paper_auc.auc_of_mean_curves, 2),
-        Kind("paper-3", "Figure 3: tools against LIME", PAPER, tools.against_lime, 2),
-        Kind("paper-5", "Figure 5: DF-RISE by similarity", PAPER, similarities.similarities),
-        Kind("paper-6", "Figure 6: images by schedule", PAPER, images.schedule_images),
-        Kind("paper-7", "Figure 7: DF-RISE over steps", PAPER, maps.over_steps("df-rise", RISE)),
-        Kind("paper-8", "Figure 8: DF-CAM over steps", PAPER, maps.over_steps("df-cam", CAM)),
-        Kind("paper-9", "Figure 9: relevance peaks", PAPER, words.relevance_peaks),
-        Kind("paper-10", "Figure 10: gamma varied", PAPER, images.gammas),
-        Kind("paper-11", "Figure 11: words by schedule", PAPER, words.words_by_schedule, 2),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -399,6 +321,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="SNAPSHOT",
         help="for paper-5; with --all, for figures that SNAPSHOT has no data for",
     )
+    _add_filters(parser)
+    return parser.parse_args(arguments)
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    """The options of a choice: what is shown, and how it is laid out."""
     chosen = parser.add_argument_group("filters")
     for name in ("models", "families", "categories", "concepts", "prompts", "methods"):
         chosen.add_argument(f"--{name}", nargs="+", default=[], metavar="NAME")
@@ -411,27 +339,27 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="text=cat fewest=3 by=final top=20",
     )
-    chosen.add_argument("--baseline", default="", metavar="MODEL")
-    chosen.add_argument("--scorer", default="", metavar="NAME", help="of a study with several")
-    chosen.add_argument(
-        "--metric",
-        default="",
-        metavar="NAME",
-        help="score in place of CLIP's, as `scores add` named it",
-    )
-    chosen.add_argument("--score", default="", choices=list(tools.SCORES))
-    chosen.add_argument("--source", default="", choices=["attention", "relevance"])
-    chosen.add_argument(
-        "--axis",
-        default="",
-        choices=list(AXIS_NAMES),
-        help="of curves, emergence and comparisons; log-snr where several models are shown",
-    )
-    chosen.add_argument(
-        "--pairs", default="", choices=["named", "all"], help="prompts that count for a concept"
-    )
     chosen.add_argument("--rows", type=int, default=0, metavar="N")
-    return parser.parse_args(arguments)
+    for name, metavar, text in TEXTS:
+        chosen.add_argument(f"--{name}", default="", metavar=metavar, help=text)
+    for name, options, text in OPTIONS:
+        chosen.add_argument(f"--{name}", default="", choices=options, help=text)
+
+
+TEXTS = (
+    ("baseline", "MODEL", None),
+    ("scorer", "NAME", "of a study with several"),
+    ("metric", "NAME", "score in place of CLIP's, as `scores add` named it"),
+)
+OPTIONS: tuple[tuple[str, Sequence[str], str | None], ...] = (
+    ("score", list(tools.SCORES), None),
+    ("source", ["attention", "relevance"], None),
+    ("axis", list(AXIS_NAMES), "of curves, emergence and comparisons; log-snr where several models are shown"),
+    ("pairs", ["named", "all"], "prompts that count for a concept"),
+    ("layout", LAYOUTS, "of strips: the steps across (the default) or down the page"),
+    ("scale", SCALES, "of maps: one colour scale for each row (the default), each map, or the figure"),
+    ("bar", BARS, "colour bar of maps"),
+)  # fmt: skip
 
 
 def choice_of(options: argparse.Namespace) -> Choice:
@@ -456,6 +384,9 @@ def choice_of(options: argparse.Namespace) -> Choice:
         metric=options.metric,
         axis=options.axis,
         pairs=options.pairs,
+        layout=options.layout,
+        scale=options.scale,
+        bar=options.bar,
         rows=max(options.rows, 0),
     )
 

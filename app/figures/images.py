@@ -12,6 +12,7 @@ from app.charts.saliency import TILE
 from app.charts.sheets import Cell, Row
 from app.figures.sheets import (
     image_cells,
+    is_turned,
     no_maps,
     plain_words,
     prompts_of,
@@ -42,15 +43,14 @@ def film_strip(study: FigureStudy) -> Figure:
         for position, model in enumerate(dict.fromkeys(chosen["model"])):
             cells += image_cells(chosen[chosen["model"] == model], len(rows), steps)
             rows.append(Row(model, plain_words(text) if position == 0 else ()))
+    beside = "beside the rows" if is_turned(study) else "above the columns"
     caption = (
-        "Predicted clean image at several denoising steps (0 is the noisiest; above the columns), "
-        f"seed {seed}. Scores beside the data are the cosine similarity (CLIP) with the whole prompt; "
-        f"examples, not a mean. {study.source_line()}"
+        f"Predicted clean image at several denoising steps (0 is the noisiest; {beside}), "
+        f"seed {seed}; examples, not a mean. {study.source_line()}"
     )
     columns = [f"{step}" for step in steps]
-    return Figure(
-        sheet_of(cells, rows, columns), without_images(shown.drop(columns="sample_id")), caption
-    )
+    draw = sheet_of(cells, rows, columns, turned=is_turned(study))
+    return Figure(draw, without_images(shown.drop(columns="sample_id")), caption)
 
 
 def one_per_schedule(study: FigureStudy) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from app.analysis import information as analysis
 from app.analysis.words import ROLES
 from app.charts import paper
 from app.charts.axes import AXES
-from app.figures.parts import SEEDS_FIRST, clip_note, interval_text, keyed, methods_frame, sizes
+from app.figures.parts import SEEDS_FIRST, interval_text, keyed, methods_frame, sizes
 from app.figures.source import Figure, FigureStudy, NotMeasured
 
 
@@ -28,17 +28,18 @@ def information(study: FigureStudy) -> Figure:
     table = table.assign(model=table["role"])
     lines = methods_frame([role for role in ROLES if role in set(table["role"])])
     shown = list(dict.fromkeys(table["entry"]))[: study.choice.rows or 6]
+    table = table[table["entry"].isin(shown)]
     columns, domain = min(len(shown), 3), paper.limits(table)
     parts: list[Callable[[float], Any]] = [
         partial(_panel, table[table["entry"] == entry], lines, entry, number % columns == 0, domain)
         for number, entry in enumerate(shown)
     ]
     totals = analysis.totals(study)
-    totals = totals[totals["kind"] == "role"]
+    totals = totals[(totals["kind"] == "role") & totals["model"].isin(shown)]
     caption = (
         "Information of a word by its role, over log-SNR, for each model: half the squared difference of the noise predicted with the whole prompt "
         "and without the word, on finished images noised to each level (Kong et al. 2024). Lines: mean over prompts; bands: 95 % t interval. "
-        f"{clip_note([table], domain=domain)}Words of a role are averaged first. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
+        f"Words of a role are averaged first. {SEEDS_FIRST} {sizes(study, table['prompts'])} "
         f"{study.source_line()}"
     )
     kept = table[["entry", "role", "step", "log_snr", "mean", "low", "high", "prompts"]]
@@ -55,7 +56,7 @@ def _panel(
     width: float,
 ) -> Any:
     height = min(width * 0.75, 100.0)
-    y_title = "Nats per unit of log-SNR" if first else None
+    y_title = "Nats per log-SNR" if first else None
     x_title = AXES["Log-SNR"].title
     return paper.line_panel(
         rows, lines, "log_snr", "mean", title, x_title, y_title, width, height, domain=domain

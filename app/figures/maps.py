@@ -9,10 +9,11 @@ import pandas as pd
 from app.analysis import words
 from app.charts.sheets import Cell, Row
 from app.figures.sheets import (
-    ROW_SCALE,
+    MapScale,
     map_cells,
     no_maps,
     plain_words,
+    scale_of,
     sheet_of,
     without_images,
 )
@@ -57,20 +58,27 @@ def _region_maps(
     maps = maps[maps["word"] == ""]
     rows: list[Row] = []
     cells: list[Cell] = []
+    scale = scale_of(study, maps)
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         for position, method in enumerate(methods):
             each = maps[(maps["prompt_id"] == prompt_id) & (maps["method"] == method)]
             if len(each):
-                cells += map_cells(each, len(rows), _columns(each, steps))
+                cells += map_cells(each, len(rows), _columns(each, steps), scale)
                 words = _marked(text, red.get(int(prompt_id), set())) if position == 0 else ()
                 rows.append(Row(method if len(methods) > 1 else "", words))
     caption = (
         f"Saliency over the predicted clean image of {study.label(model)} at several denoising steps, "
-        f"by {', '.join(methods)}. {ROW_SCALE} Seed {seed}; examples, not a mean. {study.source_line()}"
+        f"by {', '.join(m for m in methods if m in set(maps['method']))}. {scale.sentence} Seed {seed}; examples, not a mean. {study.source_line()}"
     )
     columns = [f"Step {step}" for step in steps]
     data = without_images(maps.assign(model=study.label(model)))
-    return Figure(sheet_of(cells, rows, columns), data, caption)
+    draw = sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
+    return Figure(draw, data, caption)
+
+
+def _bar(study: FigureStudy, scale: MapScale) -> tuple[str, ...]:
+    """What the ends of the colour bar mean, where the author wants one."""
+    return scale.ends if study.choice.bar == "below" else ()
 
 
 def _methods(study: FigureStudy, explained: pd.DataFrame) -> list[str]:
@@ -152,17 +160,20 @@ def word_heat_maps(study: FigureStudy) -> Figure:
     )
     rows: list[Row] = []
     cells: list[Cell] = []
+    scale = scale_of(study, maps[maps["word"] != ""])
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         each = maps[(maps["prompt_id"] == prompt_id) & (maps["word"] != "")]
         for position, word in enumerate(
             words.telling(words.in_prompt_order(text, each["word"]), MOST_WORDS)
         ):
             own_maps = each[each["word"] == word]
-            cells += map_cells(own_maps, len(rows), _columns(own_maps, steps))
+            cells += map_cells(own_maps, len(rows), _columns(own_maps, steps), scale)
             rows.append(Row(word, plain_words(text) if position == 0 else ()))
     caption = (
         f"Where each word looks in {study.label(model)} ({method}), over the predicted clean image, at "
-        f"several denoising steps. {ROW_SCALE} Seed {seed}; examples, not a mean. {study.source_line()}"
+        f"several denoising steps. {scale.sentence} Seed {seed}; examples, not a mean. {study.source_line()}"
     )
     data = without_images(maps.assign(model=study.label(model)))
-    return Figure(sheet_of(cells, rows, [f"Step {s}" for s in steps]), data, caption)
+    columns = [f"Step {s}" for s in steps]
+    draw = sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
+    return Figure(draw, data, caption)

@@ -36,6 +36,7 @@ def auc_of_mean_curves(study: FigureStudy) -> Figure:
     curves = curves.assign(model=curves["method"]).dropna(subset=["scaled"])
     lines = methods_frame(list(dict.fromkeys(table["method"])))
     entries = list(dict.fromkeys(table["model"]))[: study.choice.rows or 3]
+    table = table[table["model"].isin(entries)]
     parts = [
         _panel(curves, lines, entry, game, score, named=len(entries) > 1)
         for entry in entries

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, cast
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from app.charts import bands, paper
+from app.charts import paper
 from app.figures.source import FigureError, FigureStudy, NotMeasured
 from app.figures.typeset import stack
 
@@ -45,20 +44,6 @@ def keyed(models: pd.DataFrame, parts: list[Any], columns: int, *, mark: str = "
         return stack([paper.key(models, width * columns + 24 * (columns - 1), 8, mark=mark), grid])
 
     return draw
-
-
-def clip_note(
-    panels: Iterable[pd.DataFrame], column: str = "mean", domain: tuple[float, float] | None = None
-) -> str:
-    """A sentence for the caption where some panel clips an interval; otherwise nothing.
-
-    Args:
-        panels: the column of the means, low and high of each panel.
-        column: of the means.
-        domain: the limits that the panels share; their usual ones where they do not.
-    """
-    clipped = any(bands.clips(each, domain or paper.limits(each, column)) for each in panels)
-    return f"{bands.CLIPPED} " if clipped else ""
 
 
 def interval_text(low: float, high: float, digits: int, sign: str = "") -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from app.analysis import paths as analysis
 from app.charts import paper
-from app.figures.parts import SEEDS_FIRST, clip_note, keyed, methods_frame, sizes
+from app.figures.parts import SEEDS_FIRST, keyed, methods_frame, sizes
 from app.figures.source import Figure, FigureStudy, NotMeasured
 
 
@@ -26,7 +26,8 @@ def spectra(study: FigureStudy) -> Figure:
     table = table.assign(model="Step " + table["step"].astype(str))
     lines = methods_frame([f"Step {s}" for s in steps])
     shown = list(dict.fromkeys(table["entry"]))[: study.choice.rows or 3]
-    domain = (float(table["mean"].min()) - 0.1, float(table["mean"].max()) + 0.1)
+    table = table[table["entry"].isin(shown)]
+    domain = paper.limits(table)
     panels = [table[table["entry"] == entry] for entry in shown]
     parts = [
         _spectrum_panel(panel, lines, entry, i == 0, domain)
@@ -34,7 +35,7 @@ def spectra(study: FigureStudy) -> Figure:
     ]
     caption = (
         "Radial power spectrum of the predicted clean image at several denoising steps: mean over "
-        f"prompts of log10 power per band, with 95 % t intervals. {clip_note(panels, domain=domain)}{SEEDS_FIRST} "
+        f"prompts of log10 power per band, with 95 % t intervals. {SEEDS_FIRST} "
         f"{sizes(study, table['prompts'])} {study.source_line()}"
     )
     kept = table[["entry", "step", "frequency", "mean", "low", "high", "prompts"]]

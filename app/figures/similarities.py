@@ -12,7 +12,7 @@ import pandas as pd
 from app.analysis import faithfulness
 from app.charts import paper
 from app.charts.sheets import Cell, Row, sheet
-from app.figures.parts import SEEDS_FIRST, clip_note, methods_frame, sizes
+from app.figures.parts import SEEDS_FIRST, methods_frame, sizes
 from app.figures.sheets import FONT, map_cells
 from app.figures.source import Figure, FigureStudy, NotMeasured, spec_of
 from app.figures.typeset import stack
@@ -46,7 +46,7 @@ def similarities_of(studies: Sequence[FigureStudy]) -> Figure:
     caption = (
         "DF-RISE under different similarity functions: map of one sample over the predicted clean "
         "image, and deletion (lower is better) and insertion (higher is better) curves with 95 % t "
-        f"intervals over prompts. {clip_note([table], domain=domain)}{SEEDS_FIRST} "
+        f"intervals over prompts. {SEEDS_FIRST} "
         f"{sizes(studies[0], table['prompts'])} {' '.join(s.source_line() for s in studies)}"
         f"{MORE if len(rows) < 2 else ''}"
     )

@@ -23,8 +23,8 @@ import vl_convert
 from app.analysis import uncertainty
 from app.charts import lettering
 from app.database.snapshots import SnapshotError
-from app.figures import export, pages, space, typeset
-from app.figures.export import KINDS
+from app.figures import export, kinds, pages, space, typeset
+from app.figures.kinds import KINDS
 from app.figures.source import Choice, FigureError, FigureStudy, open_study
 from app.figures.whole_folder import BundleError, mark, write_whole
 
@@ -48,10 +48,10 @@ class Section:
 
 
 SECTIONS = (
-    Section("concepts.html", "Concepts and models", export.STUDY),
-    Section("images.html", "Images and words", export.IMAGES),
-    Section("tools.html", "Tools and trust", export.TOOLS),
-    Section("paper.html", "The paper's figures", export.PAPER),
+    Section("concepts.html", "Concepts and models", kinds.STUDY),
+    Section("images.html", "Images and words", kinds.IMAGES),
+    Section("tools.html", "Tools and trust", kinds.TOOLS),
+    Section("paper.html", "The paper's figures", kinds.PAPER),
 )
 PAGES = (
     ("index.html", "Overview"),

@@ -26,6 +26,9 @@ from app.figures.typeset import Draw
 SCORED = re.compile(r"\b(clip_score|trajectory|contrast|rollup_\w+|cell_\w+|correlation_\w+)\b")
 
 
+LAYOUTS = ("steps-across", "steps-down")
+SCALES = ("row", "map", "figure")
+BARS = ("none", "below")
 AXIS_NAMES = {"log-snr": "log_snr", "step": "step", "progress": "progress"}
 
 
@@ -68,6 +71,9 @@ class Choice:
         metric: name of the score of final images that another program computed; the CLIP score where none is.
         axis: what models are compared along: log-snr, step or progress; '' = log-SNR where several are shown, else steps.
         pairs: named or all: prompts that count for a concept; '' = those that name it.
+        layout: of strips, one of LAYOUTS; '' = the steps across the page.
+        scale: of maps, one of SCALES: what one colour scale covers; '' = a row.
+        bar: of maps, one of BARS: where the colour bar stands; '' = none.
     """
 
     models: tuple[str, ...] = ()
@@ -87,6 +93,9 @@ class Choice:
     metric: str = ""
     axis: str = ""
     pairs: str = ""
+    layout: str = ""
+    scale: str = ""
+    bar: str = ""
 
     def arguments(self) -> list[str]:
         """The choice as command-line arguments."""

@@ -14,7 +14,6 @@ from app.analysis import trust as trusted
 from app.charts import paper
 from app.figures.parts import (
     SEEDS_FIRST,
-    clip_note,
     interval_text,
     keyed,
     methods_frame,
@@ -87,8 +86,7 @@ def auc_curves(study: FigureStudy) -> Figure:
     caption = (
         f"Deletion and insertion curves, mean over the explained denoising steps: {SCORES[score]} to the "
         f"untouched prediction as pixels of the noisy latents are {REMOVED[baseline]}, most salient first. Lines: mean over prompts; bands: 95 % t interval. "
-        f"{clip_note(panel for _, panel in shown.groupby(['entry', 'game']))}"
-        f"{SEEDS_FIRST} {sizes(study, table['prompts'])} {study.source_line()}"
+        f"{SEEDS_FIRST} {sizes(study, shown['prompts'])} {study.source_line()}"
     )
     kept = shown.drop(columns=["model", "model_id"]).rename(columns={"entry": "model"})
     return Figure(keyed(lines, parts, 2), kept, caption, 2)
@@ -137,8 +135,8 @@ def auc_table(study: FigureStudy) -> Figure:
             better = "→" if faithfulness.higher_is_better(game, score) else "←"
             parts.append(_auc_dots(rows, models, f"{game.capitalize()} area, better {better}"))
     caption = (
-        f"Area under the deletion (lower is better) and insertion (higher is better) curves, score "
-        f"{score}, pixels {REMOVED[baseline]}, with 95 % t intervals over prompts; beside it the area of the min-max scaled "
+        f"Area under the {_directions(table, score)} curves, score "
+        f"{score}, pixels {REMOVED[baseline]}, with 95 % t intervals over prompts. The table adds the area of the min-max scaled "
         "curve, of a random and of the inverse map, and the gain over the random map (positive is better) with its "
         "paired 95 % t interval and verdict (paired t test, Holm over the table, at least 6 prompts). "
         f"{SEEDS_FIRST} {sizes(study, table['prompts'])} {study.source_line()}"
@@ -146,6 +144,13 @@ def auc_table(study: FigureStudy) -> Figure:
     draw = keyed(models, parts, len(parts), mark="point")
     columns = ["model", *[c for c in table if c not in {"model", "model_id"}]]
     return Figure(draw, table[columns], caption, len(parts), _printed_areas(table))
+
+
+def _directions(table: pd.DataFrame, score: str) -> str:
+    """The games drawn, each with the direction in which a tool is better."""
+    ways = {True: "higher is better", False: "lower is better"}
+    games = [game for game in ("deletion", "insertion") if game in set(table["game"])]
+    return " and ".join(f"{g} ({ways[faithfulness.higher_is_better(g, score)]})" for g in games)
 
 
 def _printed_areas(table: pd.DataFrame) -> pd.DataFrame:
@@ -189,6 +194,7 @@ def agreement(study: FigureStudy) -> Figure:
         )
     table = study.labelled(data.drop(columns="step"))
     shown = list(dict.fromkeys(table["model"]))[: study.choice.rows or 3]
+    table = table[table["model"].isin(shown)]
     methods = sorted(set(table["method_a"]) | set(table["method_b"]))
     parts = [_matrix(table[table["model"] == model], methods, model) for model in shown]
     caption = (
@@ -251,10 +257,8 @@ def trust(study: FigureStudy) -> Figure:
     caption = (
         "Localisation of each method on scenes whose object masks are known exactly: average precision over "
         "chance (the share of the image that the mask covers, a random map's value; dashed), mean over scenes with its "
-        "95 % t interval (higher is better). Attention, relevance, concept-attention and information: maps of words against the object that the word "
-        "names; the others: the map of the whole image against all objects. Randomised: Spearman correlation with the map "
-        "of the model whose weights were shuffled (a method that explains the model has a low one). Verdict: paired t "
-        f"test, Holm over the table, at least 6 scenes. n = {span(table['scenes'])} scenes. {study.source_line()}"
+        f"95 % t interval (higher is better). {_against(table)}The table adds {_randomised(table)}the verdict: paired t test, Holm over the "
+        f"table, at least 6 scenes. n = {span(table['scenes'])} scenes. {study.source_line()}"
     )
     drawn = table.assign(mean=table["gain"])
 
@@ -265,6 +269,30 @@ def trust(study: FigureStudy) -> Figure:
     draw = keyed(models, [part], 1, mark="point")
     columns = ["model", *[c for c in table if c not in {"model", "model_id", "place"}]]
     return Figure(draw, table[columns], caption, 1, _printed_trust(table))
+
+
+OF_WORDS = ("attention", "relevance", "concept-attention", "information")
+
+
+def _against(table: pd.DataFrame) -> str:
+    """What the maps of the tools drawn are held against, for the caption."""
+    methods = list(dict.fromkeys(table["method"]))
+    worded = [method for method in methods if method in OF_WORDS]
+    if not worded:
+        return "Maps of the whole image are held against all objects. "
+    named = f"{', '.join(worded)}: maps of words against the object that the word names"
+    rest = "; the others: the map of the whole image against all objects"
+    return f"{named[0].upper()}{named[1:]}{rest if len(worded) < len(methods) else ''}. "
+
+
+def _randomised(table: pd.DataFrame) -> str:
+    """What the table says of randomised weights, where it does."""
+    if table["kept"].isna().all():
+        return ""
+    return (
+        "the Spearman correlation with the map of the model whose weights were shuffled (a method that explains the model has a "
+        "low one) and "
+    )
 
 
 def _printed_trust(table: pd.DataFrame) -> pd.DataFrame:

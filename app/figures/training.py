@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from app.analysis import training, uncertainty
 from app.charts import paper
 from app.charts.lettering import cut
 from app.charts.training import panel
-from app.figures.parts import SEEDS_FIRST, clip_note, interval_text, no_trajectories, sizes
+from app.figures.parts import SEEDS_FIRST, interval_text, no_trajectories, sizes
 from app.figures.source import Figure, FigureStudy, NotMeasured
 
 ACROSS = 3  # panels side by side
@@ -38,7 +39,6 @@ def checkpoints(study: FigureStudy) -> Figure:
         f"Training run “{run}”: difference of each checkpoint from {first} against training step, paired by prompt; band: {uncertainty.PAIRED}. "
         f"{training.separable_text(table)} Paired t test, corrected by Holm: {study.score.title} over all pairs of the run, the other measures over all of "
         f"them. By the mean {study.score.title} over all prompts: {training.best_text(scores)} "
-        f"{clip_note(part.assign(mean=part['difference']) for _, part in table.groupby('measure'))}"
         f"{SEEDS_FIRST} {sizes(study, tests['prompts'])} {study.source_line()}"
     )
     parts = [_panel(study, title, part) for title, part in table.groupby("measure", sort=False)]
@@ -51,9 +51,12 @@ def checkpoints(study: FigureStudy) -> Figure:
 
 def _panel(study: FigureStudy, title: object, part: pd.DataFrame) -> Callable[[float], Any]:
     def draw(width: float) -> Any:
-        chart = panel(part, study.models, "Difference", column="difference", zero=True)
+        chart = panel(
+            part, study.models, "Difference", column="difference", zero=True, reach=math.inf
+        )
+        lines = [cut(line, width + 20, FONT) for line in str(title).split(": ", 1)]
         size = {"width": width, "height": width * 0.6}
-        return paper.still(chart).properties(title=cut(str(title), width, FONT), **size)
+        return paper.still(chart).properties(title=lines, **size)
 
     return draw
 

@@ -171,6 +171,7 @@ def theme(font: float) -> dict[str, Any]:
             "gridWidth": 0.4,
             "titlePadding": 3,
             "labelPadding": 2,
+            "labelFlush": False,  # Vega would move the first and the last label away from their ticks
         },
         "legend": {**words, "symbolSize": 36, "rowPadding": 1, "columnPadding": 6},
         "text": {"fontSize": small, "color": INK},

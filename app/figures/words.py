@@ -13,8 +13,8 @@ from app.analysis.schedules import KINDS
 from app.charts import paper
 from app.charts.sheets import Row, sheet
 from app.figures.images import one_per_schedule
-from app.figures.parts import SEEDS_FIRST, clip_note, keyed, methods_frame, sizes
-from app.figures.sheets import FONT, ROW_SCALE, map_cells, no_maps, plain_words
+from app.figures.parts import SEEDS_FIRST, keyed, methods_frame, sizes
+from app.figures.sheets import FONT, MapScale, map_cells, no_maps, plain_words
 from app.figures.source import Figure, FigureError, FigureStudy, NotMeasured
 from app.figures.typeset import stack
 
@@ -56,6 +56,7 @@ def word_roles(study: FigureStudy) -> Figure:
     table = table.assign(model=table["role"])
     lines = methods_frame([role for role in analysis.ROLES if role in set(table["role"])])
     shown = list(dict.fromkeys(table["entry"]))[: study.choice.rows or 6]
+    table = table[table["entry"].isin(shown)]
     domain = paper.limits(table)
     columns = min(len(shown), 3)
     parts = [
@@ -68,7 +69,7 @@ def word_roles(study: FigureStudy) -> Figure:
     caption = (
         f"{_value_caption(source)} by the role of the words, over the denoising steps, for each model and "
         "timestep schedule. Lines: mean over prompts; bands: 95 % t interval. "
-        f"{clip_note([table], domain=domain)}Words of a role are averaged first. {SEEDS_FIRST} "
+        f"Words of a role are averaged first. {SEEDS_FIRST} "
         f"{sizes(study, table['prompts'])} {study.source_line()}"
     )
     kept = table[["entry", "role", "step", "mean", "low", "high", "prompts"]]
@@ -177,7 +178,7 @@ def relevance_peaks(study: FigureStudy) -> Figure:
     caption = (
         f"{_value_caption(source)} of single words over the denoising steps in {study.label(model)}, "
         "peaks marked; below, where each word looks at the mapped step nearest to its peak (word: "
-        f"step). {ROW_SCALE} One prompt, seed {seed}; an example, not a mean. {study.source_line()}"
+        f"step). {MapScale().sentence} One prompt, seed {seed}; an example, not a mean. {study.source_line()}"
     )
     kept = table.assign(model=study.label(model), peak=table.index.isin(peaks.index))
     return Figure(draw, kept, caption)
@@ -240,7 +241,7 @@ def words_by_schedule(study: FigureStudy) -> Figure:
                 sheet([], [Row(above=plain_words(text))], [], whole, FONT, largest=0),
                 paper.key(lines, whole, FONT),
                 paper.panels([part(width) for part in parts], len(parts)),
-                paper.key(bars, whole, FONT, mark="point"),
+                paper.key(bars, whole, FONT, mark="bar"),
                 paper.word_bars(drawn, bars, "Sum over the steps", whole, height),
             ]
         )

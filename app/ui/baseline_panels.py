@@ -93,8 +93,8 @@ def _correlations(table: pd.DataFrame) -> None:
         )
 
 
-def _number(title: str, help: str, format: str) -> Any:
-    return st.column_config.NumberColumn(title, help=help, format=format)
+def _number(title: str, help: str, format: str, width: int | None = None) -> Any:
+    return st.column_config.NumberColumn(title, help=help, format=format, width=width)
 
 
 RANK_COLUMNS: dict[str, Any] = {
@@ -108,14 +108,14 @@ RANK_COLUMNS: dict[str, Any] = {
     "prompts": "Prompts",
 }
 RHO_COLUMNS: dict[str, Any] = {
-    "model": "Model",
-    "game": "Game",
-    "first": "Baseline",
-    "second": "Other baseline",
-    "tools": "Tools",
-    "of_means": _number("ρ of means", "Spearman over tools of their mean gains", "%+.2f"),
-    "rho": _number("ρ within a prompt", "Mean over prompts", "%+.2f"),
-    "low": _number("95 % low", "Of ρ within a prompt", "%+.2f"),
-    "high": _number("95 % high", "Of ρ within a prompt", "%+.2f"),
-    "prompts": "Prompts",
+    "model": st.column_config.TextColumn("Model", width=110),
+    "game": st.column_config.TextColumn("Game", width=78),
+    "first": st.column_config.TextColumn("Baseline", width=86),
+    "second": st.column_config.TextColumn("Other baseline", width=100),
+    "tools": st.column_config.NumberColumn("Tools", width=50),
+    "of_means": _number("ρ of means", "Spearman over tools of their mean gains", "%+.2f", 80),
+    "rho": _number("ρ within a prompt", "Mean over prompts", "%+.2f", 80),
+    "low": _number("95 % low", "Of ρ within a prompt", "%+.2f", 80),
+    "high": _number("95 % high", "Of ρ within a prompt", "%+.2f", 80),
+    "prompts": st.column_config.NumberColumn("Prompts", width=60),
 }

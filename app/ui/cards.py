@@ -43,7 +43,10 @@ DEFINED = {
     "causes_judge": "prompt-switching",
     "causes_order": "prompt-switching",
     "causes_success": "prompt-switching",
+    "changes_concepts": "paired-difference",
+    "changes_definitions": "paired-difference",
     "changes_models": "paired-difference",
+    "changes_prompts": "paired-difference",
     "concept_shares": "conceptattention",
     "concept_trust": "conceptattention",
     "criteria": "paired-difference",
@@ -127,6 +130,7 @@ def card(
     key: str,
     data: pd.DataFrame | Callable[[], pd.DataFrame] | None = None,
     help: str | None = None,
+    anchor: str | None = None,
 ) -> Iterator[None]:
     """A bordered card with a title; its data can be downloaded as CSV.
 
@@ -135,6 +139,7 @@ def card(
         key: unique on the page; names the CSV file too.
         data: what is shown, or a function that makes it when the button is clicked.
         help: what the measure means and which way is better.
+        anchor: by which a link leads to the card, where there is one.
     """
     with st.container(border=True, key=f"card_{key}", height="stretch"):
         with st.container(
@@ -143,7 +148,7 @@ def card(
             horizontal_alignment="distribute",
             wrap=False,
         ):
-            st.subheader(title, anchor=False, help=with_definition(help, key))
+            st.subheader(title, anchor=anchor or False, help=with_definition(help, key))
             if data is not None:
                 download(data, key)
         yield
@@ -193,6 +198,7 @@ def figure(
     on_click: Click | None = None,
     width: Any = None,
     models: pd.DataFrame | None = None,
+    anchor: str | None = None,
 ) -> Any:
     """A card with one chart, its caption and its CSV.
 
@@ -207,8 +213,9 @@ def figure(
         on_click: as in `draw`.
         width: of the chart, where it must not stretch.
         models: model_id and label of the models to name above the chart.
+        anchor: as in `card`.
     """
-    with card(title, key=key, data=data, help=help):
+    with card(title, key=key, data=data, help=help, anchor=anchor):
         if models is not None:
             legend(models)
         event = draw(

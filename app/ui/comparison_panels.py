@@ -74,13 +74,22 @@ def measures(page: Page, tests: pd.DataFrame, baseline: int, axis: Axis, named: 
         "lower. Wins: share of prompts on which the candidate is better. Prompts needed: how many would separate a "
         "difference of this size with a power of 80 %.",
     ):
-        columns = ["model", "measure", "said", "difference", "low", "high", "q", "d_z"]
-        columns += ["cliffs_delta", "win_rate", "better", "wilcoxon", "needed", "prompts"]
-        tables.show(
-            with_p_text(tests[columns]),
-            alt="Paired differences per measure",
-            column_config=_measure_columns(),
+        shown = with_p_text(tests).assign(
+            interval=[
+                uncertainty.interval_text(*each, signed=True) for each in tests[GAP].to_numpy()
+            ]
         )
+        tables.show(
+            shown[list(MEASURE_COLUMNS)],
+            alt="Paired differences per measure",
+            column_config=MEASURE_COLUMNS,
+        )
+        with st.expander("Other tests and effect sizes", icon=":material/functions:"):
+            tables.show(
+                shown[list(EFFECT_COLUMNS)],
+                alt="Other tests and effect sizes per measure",
+                column_config=EFFECT_COLUMNS,
+            )
         st.caption(
             f"Candidate minus {plain(page.label(baseline))}; {plain(page.score.title)} also within each "
             "category of prompts. Similarity is the mean over a family's concepts, emergence their restricted mean (lower is "
@@ -89,24 +98,27 @@ def measures(page: Page, tests: pd.DataFrame, baseline: int, axis: Axis, named: 
         )
 
 
-def _measure_columns() -> dict[str, Any]:
-    number = st.column_config.NumberColumn
-    return {
-        "model": st.column_config.TextColumn("Candidate", pinned=True),
-        "measure": st.column_config.TextColumn("Measure", pinned=True),
-        "said": st.column_config.TextColumn("Verdict"),
-        "difference": number("Difference", format="%+.4f"),
-        "low": number("95 % low", format="%+.4f"),
-        "high": number("95 % high", format="%+.4f"),
-        "q": "p (Holm)",
-        "d_z": number("d_z", format="%+.2f"),
-        "cliffs_delta": number("Cliff's delta", format="%+.2f"),
-        "win_rate": number("Wins", format="percent"),
-        "better": "Better",
-        "wilcoxon": "p (Wilcoxon, uncorrected)",
-        "needed": number("Prompts needed", format="%d"),
-        "prompts": "Prompts",
-    }
+GAP = ["difference", "low", "high"]
+NAMES: dict[str, Any] = {
+    "model": st.column_config.TextColumn("Candidate", pinned=True, width=112),
+    "measure": st.column_config.TextColumn("Measure", pinned=True, width=186),
+}
+MEASURE_COLUMNS: dict[str, Any] = {
+    **NAMES,
+    "said": st.column_config.TextColumn("Verdict", width=112),
+    "interval": st.column_config.TextColumn("Difference, 95 %", width=176),
+    "q": st.column_config.TextColumn("p (Holm)", width=64),
+    "win_rate": st.column_config.NumberColumn("Wins", format="percent", width=58),
+    "prompts": st.column_config.NumberColumn("Prompts", width=60),
+}
+EFFECT_COLUMNS: dict[str, Any] = {
+    **NAMES,
+    "better": st.column_config.TextColumn("Better", width=60),
+    "d_z": st.column_config.NumberColumn("d_z", format="%+.2f", width=60),
+    "cliffs_delta": st.column_config.NumberColumn("Cliff's delta", format="%+.2f", width=85),
+    "wilcoxon": st.column_config.TextColumn("p (Wilcoxon, uncorrected)", width=160),
+    "needed": st.column_config.NumberColumn("Prompts needed", format="%d", width=110),
+}
 
 
 def ranks(page: Page) -> None:

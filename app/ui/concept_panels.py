@@ -62,7 +62,7 @@ def concept_curves(page: Page, axis: axes_charts.Axis, named: bool) -> None:
     table = page.placed(page.labelled(data[data["concept_id"].isin(ids)]))
     table["concept"] = table["concept_id"].map(labels)
     legend(page.models)
-    grid = st.grid(2, min_column_width=380)
+    grid = st.grid(min(3, len(ids)), min_column_width=250)
     for number, concept_id in enumerate(ids):
         rows = table[table["concept_id"] == concept_id]
         with grid.cell():
@@ -97,6 +97,7 @@ def _concept_card(
         f"{count(len(page.scope.seeds), 'seed')}; band: 95 % t interval over "
         f"prompts. {drawing.STEP_CLICK}",
         key=f"curve{number}",
+        anchor=None if number else "curves",
         help=SIMILARITY_HELP,
         on_click=drawing.to_step(page),
     )
@@ -144,10 +145,14 @@ def emerged(page: Page, axis: axes_charts.Axis, named: bool) -> None:
     table = page.placed(shares)
     families = table.groupby("family")["mean"].mean().sort_values(ascending=False).index.tolist()
     with cards.card(
-        "Share of each family that has emerged", key="emerged", data=table, help=SHARE_HELP
+        "Share of each family that has emerged",
+        key="emerged",
+        anchor="emerged",
+        data=table,
+        help=SHARE_HELP,
     ):
         legend(page.models)
-        grid = st.grid(3, min_column_width=250)
+        grid = st.grid(min(4, len(families)), min_column_width=180)
         for number, family in enumerate(families[:MOST_FAMILIES]):
             with grid.cell():
                 rows = table[table["family"] == family]
@@ -184,6 +189,7 @@ def heat_map(page: Page, axis: axes_charts.Axis, named: bool) -> None:
     with cards.card(
         "Every concept at every step",
         key="heat",
+        anchor="heat",
         data=table,
         help="Top row: the whole prompt. Below, one row per concept, grouped by family; what reaches half of its rise first is on top.",
     ):

@@ -158,8 +158,19 @@ def at_the_step(page: Page, cells: pd.DataFrame, shown: pd.DataFrame, basis: Bas
     )
 
 
-def over_the_steps(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, basis: Basis) -> None:
-    """The paired difference of one concept over the steps."""
+CHOICE = 56  # px of the list above the curves
+
+
+def over_the_steps(
+    page: Page, grid: pd.DataFrame, shown: pd.DataFrame, basis: Basis, concepts: int
+) -> None:
+    """The paired difference of one concept over the steps, as tall as the chart of `at_the_step` beside it.
+
+    Args:
+        page, grid, shown, basis: as of the other cards.
+        concepts: how many have a difference.
+    """
+    rows = min(concepts, MOST_ROWS, MOST_MARKS // len(shown))
     grid = _at_the_baseline(page, grid, basis.baseline)
     numbers = page.concepts["concept_id"].astype(int)
     labels = {0: "(whole prompt)", **dict(zip(numbers, page.concepts["name"], strict=True))}
@@ -185,7 +196,7 @@ def over_the_steps(page: Page, grid: pd.DataFrame, shown: pd.DataFrame, basis: B
                 f"Similarity minus that of {page.label(basis.baseline)}",
                 marker=page.marker(basis.axis),
                 look=page.look,
-                height=330,
+                height=max(330, rows_charts.forest_height(rows, len(shown)) - CHOICE),
             ),
             key="over",
             on_click=drawing.to_step(page, basis.baseline),
@@ -249,10 +260,11 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
             number = st.number_input(
                 "Prompts", 1, MOST_PROMPTS, 4, key="most_number", bind=links.bound("most_number")
             )
+            better = len(_largest(pairs[pairs["model_id"] == candidate], page.score.sign > 0, 1))
             side = st.segmented_control(
                 "Where",
                 ["Candidate better", "Baseline better"],
-                default="Candidate better",
+                default="Candidate better" if better else "Baseline better",
                 required=True,
                 key="side",
                 bind=BIND,
@@ -267,8 +279,8 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
             metric=page.scope.metric,
         )
         if images.empty:
-            better = "baseline" if side == "Baseline better" else "candidate"
-            st.caption(f"The {better} is never better within these filters.")
+            name = "baseline" if side == "Baseline better" else "candidate"
+            st.caption(f"The {name} is never better within these filters.")
             return
         _sheet(page, top, images)
 
@@ -296,10 +308,12 @@ def _listing(top: pd.DataFrame, images: pd.DataFrame) -> None:
         table[["text", "baseline", "candidate", "difference"]],
         alt="The prompts that differ most",
         column_config={
-            "text": st.column_config.TextColumn("Prompt", width="medium"),
+            "text": st.column_config.TextColumn("Prompt", width=150),
             **{
                 name: st.column_config.NumberColumn(
-                    plain(name.capitalize()), format="%+.3f" if name == "difference" else "%.3f"
+                    plain(name.capitalize()),
+                    width=74,
+                    format="%+.3f" if name == "difference" else "%.3f",
                 )
                 for name in ("baseline", "candidate", "difference")
             },

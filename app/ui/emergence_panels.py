@@ -30,6 +30,7 @@ def ranking(page: Page, axis: Axis, named: bool) -> None:
     with cards.card(
         "Which concept emerges first",
         key="ranking",
+        anchor="ranking",
         data=table,
         help="Earlier is further left. Point: restricted mean; thick bar: its 95 % interval over prompts; thin line: "
         "quartiles over samples.",
@@ -102,7 +103,11 @@ def predictability(page: Page, axis: Axis, named: bool) -> None:
         "Over seeds": trajectories.seed_predictability(page),
     }
     with cards.card(
-        "When the outcome is settled", key="predict", data=over["Over prompts"], help=PREDICT_HELP
+        "When the outcome is settled",
+        key="predict",
+        anchor="predict",
+        data=over["Over prompts"],
+        help=PREDICT_HELP,
     ):
         which = st.segmented_control(
             "Correlation",

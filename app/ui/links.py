@@ -17,6 +17,9 @@ NUMBERS = {
     "page": Range(1, 1_000_000),
     "snapshot": Range(1, 10**9),
     "most_number": Range(1, 100),
+    "changed_number": Range(1, 100),
+    "figure_rows": Range(0, 12),
+    "altered": Range(0, 1e6, whole=False),
     "margin_": Range(-1e6, 1e6, whole=False),
 }
 """Parameters that are numbers; one that ends in an underscore stands for all that begin with it."""

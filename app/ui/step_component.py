@@ -22,11 +22,16 @@ NAME = "stepscope.steps"
 _registering = threading.Lock()
 
 
-def mount(data: bytes | Mapping[str, Any], key: str, **callbacks: Any) -> Mapping[str, Any]:
+def style() -> None:
+    """The style sheet alone, which also mends controls of Streamlit's own on every page."""
+    mount("style", "page_style")
+
+
+def mount(data: bytes | str | Mapping[str, Any], key: str, **callbacks: Any) -> Mapping[str, Any]:
     """The component at this place of the page.
 
     Args:
-        data: packed pictures, or what the step bar has to know.
+        data: packed pictures, what the step bar has to know, or "style" for nothing to see.
         key: unique on the page.
         callbacks: functions without arguments as `on_<trigger>_change`.
 

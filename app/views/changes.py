@@ -1,95 +1,105 @@
-"""Changes: what is different in this snapshot from an older one of the same study."""
+"""Changes: which prompts became worse since an older snapshot of the study, by how much, and how certain that is."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from app.analysis import changes, uncertainty
-from app.ui import cards, queries, text
-from app.ui.page import BIND, Page, current, header
-from app.ui.queries import Snapshot, SnapshotError
+from app.analysis import changes
+from app.analysis.definitions import definitions_of, redefined
+from app.ui import cards, change_choice, change_panels, queries, text
+from app.ui.change_choice import CONCEPT_MEASURES, Compared
+from app.ui.page import Page, current, header
+from app.ui.queries import Snapshot
 
-HELP = (
-    "Difference of the CLIP score, this snapshot minus the older one, over the samples that both have; "
-    f"{uncertainty.PAIRED}, paired t test, p corrected by Holm over the models. Adding prompts or seeds does not change "
-    "shared samples: a difference means that they were sampled again with another model, scheduler or environment."
-)
+Rows = tuple[pd.DataFrame, pd.DataFrame]
 
 
 def show(page: Page) -> None:
     """The whole view."""
-    header("Changes", "What differs from an older snapshot of this study.")
-    older_ones = changes.others(page.path, Path(page.snapshot.path))
-    if not older_ones:
+    header(
+        "Changes", "Which prompts became worse since an older snapshot, and how certain is that?"
+    )
+    older = changes.others(page.path, Path(page.snapshot.path))
+    if not older:
         cards.empty(
-            "This study has no other snapshot.",
+            "This study has no earlier snapshot.",
             "Each publish adds one; gc removes old ones. This page needs two.",
             icon=":material/history:",
         )
         return
-    older = choose(page, older_ones)
-    if older is None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        before = change_choice.snapshot(page, older)
+        if before is None:
+            return
+        sides = [definitions_of(partial(queries.ask, each)) for each in (before, page.snapshot)]
+        changed = redefined(*sides)
+        compared = change_choice.measure(page, before, changed)
+        threshold = change_choice.threshold()
+    if compared is None:
+        change_panels.not_compared(changed)
         return
-    study, before = page.study, queries.ask(older, "study").iloc[0]
-    facts(study, before)
-    then, now = (queries.ask(each, "change_scores") for each in (older, page.snapshot))
-    added_and_removed(changes.names(then, now))
-    models(changes.by_model(then, now))
-    concepts(
-        changes.by_concept(
-            *(queries.ask(each, "change_concepts") for each in (older, page.snapshot))
-        )
+    counts = scores(page, before, compared)
+    concepts = ([], []) if changed.scorer else change_choice.concept_rows(page, before, changed)
+    answer(page, before, compared, (counts, concepts), threshold)
+    if not changed.scorer:
+        concept_changes(page, concepts)
+    change_panels.not_compared(changed)
+    facts(page.study, sides[0].study)
+
+
+def scores(page: Page, before: Snapshot, compared: Compared) -> Rows:
+    """The rows of change_scores.sql of both snapshots within the filters, with the chosen score."""
+    metric = compared.measure.metric if not compared.family else ""
+    then, now = (
+        change_choice.within(page, queries.ask(each, "change_scores", metric=metric))
+        for each in (before, page.snapshot)
     )
+    return then, now
 
 
-def choose(page: Page, snapshots: list[Path]) -> Snapshot | None:
-    """The older snapshot to compare with; None, with a message, where it cannot be read or lacks the scorer."""
-    names = [path.stem for path in snapshots]
-    name = st.selectbox("Compare with", names, key="since", bind=BIND)
-    older = queries.locate(snapshots[names.index(name)] if name in names else snapshots[0])
-    try:
-        queries.check(older)
-    except SnapshotError as error:
-        cards.empty(error.title, error.detail, icon=":material/database_off:")
-        return None
-    scorers: dict[str, int] = queries.scorers(older) if page.scorer else {"": 1}
-    if page.scorer not in scorers:
-        cards.empty(
-            "That snapshot has no numbers of this scorer.",
-            f"It was published without {text.plain(page.scorer)}. Choose another scorer in the sidebar.",
-            icon=":material/straighten:",
-        )
-        return None
-    return replace(older, scorer=scorers[page.scorer])
+def answer(
+    page: Page, before: Snapshot, compared: Compared, rows: tuple[Rows, Rows], threshold: float
+) -> None:
+    """A sentence for each model, the prompts that changed most, and the models' table."""
+    (then, now), concepts = rows
+    values = (then, now)
+    if compared.family:
+        values = changes.family_rows(*concepts, compared.measure.column, compared.family)
+        values = _with_counts(then, values[0]), _with_counts(now, values[1])
+    table = changes.by_model(*values, compared.measure, threshold)
+    change_panels.findings(page, table, compared)
+    added_and_removed(page, changes.names(then, now))
+    change_panels.worst(
+        page, before, changes.prompts(*values, compared.measure, threshold), compared
+    )
+    change_panels.models(page, table, compared)
+
+
+def _with_counts(counts: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """The samples with a measure of a family in place of their score."""
+    return counts.drop(columns="score").merge(values, on=changes.PAIR, how="left")
+
+
+def concept_changes(page: Page, rows: Rows) -> None:
+    """The table of concepts: every measure of every concept that both snapshots measure alike."""
+    table = changes.by_concept(*rows, CONCEPT_MEASURES)
+    change_panels.concepts(page, table)
 
 
 def facts(study: pd.Series, before: pd.Series) -> None:
-    """Both snapshots' sizes, and whether their contents are the same."""
-    with st.container(horizontal=True):
-        for title, key in (
-            ("Samples done", "done_samples"),
-            ("Failed", "failed_samples"),
-            ("Planned", "planned_samples"),
-        ):
-            change = int(study[key]) - int(before[key])
-            better: Any = "inverse" if key == "failed_samples" else "normal"
-            st.metric(
-                title,
-                f"{study[key]:,}",
-                f"{change:+,}" if change else "as before",
-                delta_color=better if change else "off",
-                delta_arrow="auto" if change else "off",
-                border=True,
-            )
+    """Both snapshots' dates and sizes, and whether their contents are the same."""
     same = study["content_hash"] == before["content_hash"]
+    sizes = [
+        f"snapshot {int(each['snapshot'])} of {each['published_at']:%d %b %Y %H:%M} UTC "
+        f"({int(each['done_samples']):,} of {int(each['planned_samples']):,} samples, {int(each['failed_samples']):,} failed)"
+        for each in (before, study)
+    ]
     st.caption(
-        f"Snapshot {int(before['snapshot'])}, {before['published_at']:%d %b %Y %H:%M} UTC, against snapshot "
-        f"{int(study['snapshot'])}, {study['published_at']:%d %b %Y %H:%M} UTC. "
+        f"From {sizes[0]} to {sizes[1]}. "
         + (
             "Their content hashes are equal: every sample is the same."
             if same
@@ -98,84 +108,24 @@ def facts(study: pd.Series, before: pd.Series) -> None:
     )
 
 
-def added_and_removed(changed: changes.Changed) -> None:
+def added_and_removed(page: Page, changed: changes.Changed) -> None:
     """Models, prompts and seeds that are in one of the two."""
     lines = []
-    for sign, models_, prompts, seeds in (
+    for sign, models, prompts, seeds in (
         ("Added", changed.more_models, changed.more_prompts, changed.more_seeds),
         ("Removed", changed.fewer_models, changed.fewer_prompts, changed.fewer_seeds),
     ):
-        parts = [text.plain(", ".join(models_))] if models_ else []
+        parts = (
+            [", ".join(text.plain(change_panels.label_of(page, name)) for name in models)]
+            if models
+            else []
+        )
         parts += [text.count(prompts, "prompt")] if prompts else []
         parts += [f"seed {', '.join(map(str, seeds))}"] if seeds else []
         if parts:
-            lines.append(f"**{sign}:** {'; '.join(parts)}")
+            lines.append(f"{sign}, and not compared: {'; '.join(parts)}.")
     if lines:
-        st.markdown("  \n".join(lines))
-
-
-def models(table: pd.DataFrame) -> None:
-    """Per model: samples then and now, and the scores of shared prompts."""
-    with cards.card("By model", key="changes_models", data=table, help=HELP):
-        number = st.column_config.NumberColumn
-        st.dataframe(
-            table.drop(columns="p").assign(q=table["q"].map(uncertainty.p_cell)),
-            hide_index=True,
-            alt="What changed by model",
-            column_config={
-                "model": st.column_config.TextColumn("Model", pinned=True),
-                "done_then": "Done, then",
-                "done_now": "now",
-                "failed_then": "Failed, then",
-                "failed_now": "now ",
-                "score_then": number("CLIP score, then", format="%.4f"),
-                "score_now": number("now  ", format="%.4f"),
-                "shared": "Shared prompts",
-                "altered": "of them altered",
-                "verdict": "Verdict",
-                "q": "p (Holm)",
-                "difference": number("Difference", format="%+.4f"),
-                "low": number("95 % from", format="%+.4f"),
-                "high": number("to", format="%+.4f"),
-            },
-        )
-        altered = int(table["altered"].sum())
-        st.caption(
-            "The scores of shared prompts are the same in both snapshots."
-            if not altered
-            else f"{altered:,} scores of shared prompts differ: these samples were sampled again."
-        )
-
-
-def concepts(table: pd.DataFrame) -> None:
-    """Per model and concept, the largest change first."""
-    if table.empty:
-        return
-    with cards.card("By concept", key="changes_concepts", data=table):
-        number = st.column_config.NumberColumn
-        shown = ["model", "concept", "family", "prompts_then", "prompts_now"]
-        shown += [f"{name}_{when}" for name in changes.MEASURES for when in ("now", "change")]
-        st.dataframe(
-            table[shown].head(500),
-            hide_index=True,
-            alt="What changed by concept",
-            column_config={
-                "model": st.column_config.TextColumn("Model", pinned=True),
-                "concept": "Concept",
-                "family": "Family",
-                "prompts_then": "Prompts, then",
-                "prompts_now": "now",
-                "final_now": number("Final similarity", format="%.4f"),
-                "final_change": number("change", format="%+.4f"),
-                "auc_now": number("Area under the curve", format="%.3f"),
-                "auc_change": number("change ", format="%+.3f"),
-                "emergence_now": number("Emergence step, restricted mean", format="%.1f"),
-                "emergence_change": number("change  ", format="%+.1f"),
-            },
-        )
-        st.caption(
-            "Means over all prompts of each snapshot; the largest change of the final similarity first."
-        )
+        st.caption(" ".join(lines))
 
 
 show(current())

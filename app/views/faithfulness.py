@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.analysis import baselines, faithfulness
+from app.analysis import baselines, faithfulness, uncertainty
 from app.charts import bands, tools
 from app.ui import baseline_panels, cards, choices, drawing, tables, text
 from app.ui.page import BIND, Page, current, header
@@ -109,38 +109,46 @@ def _auc_table(table: pd.DataFrame) -> None:
     rows = table.assign(order=table["method"].map(order)).sort_values(["game", "order", "model_id"])
     names = ["model", *[c for c in rows if c not in {"model", "model_id", "order"}]]
     data = rows[names]
-    shown = data.assign(tool=data["method"].map(tools.tool_title), game=data["game"].map(GAMES))[
-        ["tool", "game", *AUC_COLUMNS]
-    ]
+    shown = data.assign(
+        tool=data["method"].map(tools.tool_title),
+        game=data["game"].map(GAMES),
+        interval=[
+            uncertainty.interval_text(*each, signed=True)
+            for each in data[["gain", "low", "high"]].to_numpy()
+        ],
+        q=data["q"].map(uncertainty.p_cell),
+    )[list(AUC_COLUMNS)]
     with cards.card("Tool × game × model", key="auc", data=data, help=AUC_HELP):
         tables.show(
             shown,
             alt="Areas under insertion and deletion per tool, game and model",
-            column_config={"tool": "Tool", "game": "Game", **AUC_COLUMNS},
+            column_config=AUC_COLUMNS,
         )
         st.caption(
             "AUC: 0 to 1 for similarities. Insertion: higher is better. Deletion: lower is better. The reverse for "
             "FID, a distance. A positive gain is better. Verdict: paired t test against the random map, corrected by "
-            "Holm over the table; at least 6 prompts."
+            "Holm over the table; at least 6 prompts. The CSV has the area with the inverse map too."
         )
 
 
-def _number(title: str, help: str, format: str = "%.3f") -> Any:
-    return st.column_config.NumberColumn(title, help=help, format=format)
+def _number(title: str, help: str, width: int) -> Any:
+    return st.column_config.NumberColumn(title, help=help, format="%.3f", width=width)
+
+
+def _text(title: str, width: int, help: str | None = None) -> Any:
+    return st.column_config.TextColumn(title, help=help, width=width)
 
 
 AUC_COLUMNS: dict[str, Any] = {
-    "model": "Model",
-    "verdict": "Verdict",
-    "auc": _number("AUC", "Area under the mean curve, raw"),
-    "auc_scaled": _number("Scaled", "Area of the curve scaled to its own minimum and maximum"),
-    "auc_random": _number("Random", "The same area with a random map"),
-    "auc_inverse": _number("Inverse", "The same area with the inverse map"),
-    "gain": _number("Gain", "Over the random map; positive is better", "%+.3f"),
-    "low": _number("95 % low", "Of the gain", "%+.3f"),
-    "high": _number("95 % high", "Of the gain", "%+.3f"),
-    "q": _number("p (Holm)", "Paired t test of the gain, corrected over the table", "%.2g"),
-    "prompts": "Prompts",
+    "tool": _text("Tool", 92),
+    "game": _text("Game", 78),
+    "model": _text("Model", 108),
+    "verdict": _text("Verdict", 104),
+    "auc": _number("AUC", "Area under the mean curve, raw", 56),
+    "auc_scaled": _number("Scaled", "Area of the curve scaled to its own minimum and maximum", 60),
+    "auc_random": _number("Random", "The same area with a random map", 64),
+    "interval": _text("Gain, 95 %", 152, "Over the random map; positive is better"),
+    "q": _text("p (Holm)", 62, "Paired t test of the gain, corrected over the table"),
 }
 
 

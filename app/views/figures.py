@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,12 +12,11 @@ import pandas as pd
 import streamlit as st
 
 from app.analysis import slices
-from app.analysis.reading import default_axis
 from app.database.snapshots import Snapshot
-from app.figures import export, typeset
-from app.figures.export import KINDS
-from app.figures.source import Choice, FigureError, NotMeasured, study_of
-from app.ui import cards, choices, queries, text
+from app.figures import typeset
+from app.figures.kinds import KINDS
+from app.figures.source import Choice, FigureError, FigureStudy, NotMeasured, study_of
+from app.ui import cards, figure_controls, figure_gallery, links, queries, text
 from app.ui.page import BIND, Page, current, header
 
 FILES = {
@@ -33,11 +33,20 @@ FILES = {
 
 
 def show(page: Page) -> None:
-    """The whole view."""
+    """The gallery, or the figure that the link names."""
+    if not any(key in st.query_params for key in ("figure", "venue", "columns")):
+        header("Figures", "Figures for papers: choose one of those that this study has data for.")
+        try:
+            figure_gallery.show(study_by(page, filters(page)))
+        except FigureError as error:
+            cards.empty(text.plain(str(error)), "Change a filter.")
+        return
+    if st.button("All figures", icon=":material/arrow_back:", type="tertiary", key="all_figures"):
+        links.switch_page("views/figures.py")
     header("Figures", "The figure that goes into the paper, and the command that reproduces it.")
     name, venue, columns = options()
-    choice = choose(page)
     try:
+        choice = choose(page, name)
         bundle = make(page.snapshot, str(page.path), name, venue, columns, choice)
     except NotMeasured as error:
         cards.empty(text.plain(error.what), text.plain(error.advice), icon=":material/science_off:")
@@ -56,9 +65,8 @@ def show(page: Page) -> None:
 
 def options() -> tuple[str, str, int]:
     """Which figure, for whom, how wide."""
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        titles = {f"{kind.group}: {kind.title}": name for name, kind in KINDS.items()}
-        names = {name: title for title, name in titles.items()}
+    names = {name: figure_gallery.title_of(kind) for name, kind in KINDS.items()}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         name = st.selectbox(
             "Figure",
             list(KINDS),
@@ -89,13 +97,10 @@ def options() -> tuple[str, str, int]:
     return str(name), str(venue), int(columns or 1)
 
 
-def choose(page: Page) -> Choice:
-    """The filters of the sidebar, and what else this figure can be told."""
-    labels = page.models["label"].tolist()
-    baseline, prompts, concepts = _what_is_shown(page, labels)
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        axis, named = choices.choose_axis(page), choices.choose_pairs(page)
+def filters(page: Page) -> Choice:
+    """The filters of the sidebar, as an author's choice."""
     scope = page.scope
+    labels = page.models["label"].tolist()
     families = tuple(page.families)
     every_family = set(page.every_concept["family"])
     return Choice(
@@ -103,45 +108,24 @@ def choose(page: Page) -> Choice:
         families=() if set(families) == every_family else families,
         categories=() if len(scope.categories) == scope.total_categories else scope.categories,
         seeds=() if scope.every_seed else scope.seeds,
-        concepts=concepts,
-        prompts=prompts,
-        baseline=baseline if baseline != labels[0] else "",
         scorer=page.scorer,
-        axis="" if axis.field == default_axis(page.models) else axis.field.replace("_", "-"),
-        pairs="all" if page.names_concepts and not named else "",
+        metric=scope.metric,
         slice=slices.tokens({key: st.session_state.get(key) for key in slices.KEYS}),
     )
 
 
-def _what_is_shown(page: Page, labels: list[str]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The baseline, the prompts and the concepts that the reader chose."""
-    texts = queries.ask_scope(page.snapshot, "prompt_options", page.scope)
-    prompts = {
-        str(i): f"{i}: {text.shorten(t, 60)}"
-        for i, t in zip(texts["prompt_id"], texts["text"], strict=True)
-    }
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        chosen = st.multiselect(
-            "Prompts",
-            list(prompts),
-            format_func=lambda i: prompts[i],
-            key="prompts",
-            bind=BIND,
-            placeholder="The first that have what is shown",
-            help="For figures made of images and maps.",
-            width=380,
-        )
-        concepts = st.multiselect(
-            "Concepts",
-            page.concepts["name"].tolist(),
-            key="concept_names",
-            bind=BIND,
-            placeholder="Those that rise most",
-            help="For curves, heat map and emergence.",
-            width=300,
-        )
-    baseline = page.label(page.baseline)
-    return baseline if baseline in labels else labels[0], tuple(chosen), tuple(concepts)
+def choose(page: Page, name: str) -> Choice:
+    """The filters of the sidebar, and what this figure can be told."""
+    held = filters(page)
+    chosen = figure_controls.choose(
+        partial(study_by, page), KINDS[name], held, page.label(page.baseline)
+    )
+    return replace(held, **chosen)
+
+
+def study_by(page: Page, choice: Choice) -> FigureStudy:
+    """The page's study by a choice, whose questions are cached."""
+    return study_of(str(page.path), page.snapshot, partial(queries.ask, page.snapshot), choice)
 
 
 @st.cache_data(max_entries=64, max_size="128MB", show_spinner="Setting the figure …")
@@ -149,6 +133,8 @@ def make(
     snapshot: Snapshot, path: str, name: str, venue: str, columns: int, choice: Choice
 ) -> dict[str, Any]:
     """The files of a figure, its rows, its table and its size."""
+    from app.figures import export  # the typesetter, which the gallery need not wait for
+
     study = study_of(path, snapshot, partial(queries.ask, snapshot), choice)
     figure = export.export(study, KINDS[name], venue, columns)
     return {

@@ -197,32 +197,33 @@ def _columns(
     """How the table's columns are shown: images of some models, scores, counts."""
     number = st.column_config.NumberColumn
     return {
-        "text": st.column_config.TextColumn("Prompt", width=280),
+        "text": st.column_config.TextColumn("Prompt", width=190),
         **{
-            f"image_{model_id}": st.column_config.ImageColumn(label, width=76)
+            f"image_{model_id}": st.column_config.ImageColumn(label, width=72)
             for model_id, label in labels.items()
         },
-        "category": "Category",
-        "tags": "Tags",
+        "category": st.column_config.TextColumn("Category", width=96),
+        "tags": st.column_config.TextColumn("Tags", width=50),
         "score": number(
             plain(score.title),
             format="%.3f",
             help=f"Mean over the models and seeds shown; {score.better} is better. {plain(score.credit)}",
         ),
-        "baseline": number(baseline, format="%.3f", width=88),
-        "candidate": number(candidate, format="%.3f", width=88),
+        "baseline": number(baseline, format="%.3f", width=76),
+        "candidate": number(candidate, format="%.3f", width=76),
         "difference": number(
             "Difference",
-            width=88,
+            width=76,
             format="%+.3f",
             help=f"Candidate minus baseline; {'below' if score.lower_is_better else 'above'} 0 the candidate is better.",
         ),
         "emergence": number(
             "Emergence",
+            width=72,
             format="%.0f",
             help="Mean step at which the concepts that the prompt names emerge, never = the last step; lower is earlier.",
         ),
-        "failed": number("Failed", format="%d"),
+        "failed": number("Failed", format="%d", width=50),
     }
 
 
@@ -436,7 +437,7 @@ def seeds(page: Page, samples: pd.DataFrame) -> None:
             row_height=64,
             alt="Samples of this prompt",
             column_config={
-                "picture": st.column_config.ImageColumn("Image", width=76),
+                "picture": st.column_config.ImageColumn("Image", width=72),
                 "model": "Model",
                 "seed": "Seed",
                 "score": st.column_config.NumberColumn(plain(page.score.title), format="%.4f"),

@@ -11,6 +11,16 @@ from app.ui import cards, choices, concept_panels, emergence_panels, queries, st
 from app.ui.page import BIND, Page, current, header
 from app.ui.text import count, shorten
 
+SECTIONS = {
+    "images": "Images",
+    "curves": "Curves",
+    "emerged": "Families",
+    "heat": "Heat map",
+    "ranking": "Which first",
+    "predict": "Settled",
+}
+"""The parts of the page that its first line leads to: anchor -> what a reader sees."""
+
 
 def show(page: Page) -> None:
     """The whole view."""
@@ -22,17 +32,15 @@ def show(page: Page) -> None:
             "the Overview shows why.",
         )
         return
+    st.markdown(" · ".join(f"[{title}](#{anchor})" for anchor, title in SECTIONS.items()))
     images(page)
     axis, only_named = options(page)
     concept_panels.concept_curves(page, axis, only_named)
     concept_panels.score_curves(page, axis)
     concept_panels.emerged(page, axis, only_named)
     concept_panels.heat_map(page, axis, only_named)
-    left, right = st.columns([3, 2])
-    with left:
-        emergence_panels.ranking(page, axis, only_named)
-    with right:
-        emergence_panels.predictability(page, axis, only_named)
+    emergence_panels.ranking(page, axis, only_named)
+    emergence_panels.predictability(page, axis, only_named)
 
 
 def options(page: Page) -> tuple[Axis, bool]:
@@ -52,6 +60,7 @@ def images(page: Page) -> None:
     with cards.card(
         "Predicted clean images",
         key="frames",
+        anchor="images",
         help="The predicted clean image x0 at a step: the model's current estimate of the final image.",
     ):
         with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -39,7 +40,7 @@ from pipeline.results.ledger import LedgerEntry
 from pipeline.results.record import load_plan, load_workers
 from pipeline.results.shards import explain_os_error, now
 from pipeline.study.plan import Plan, canonical
-from pipeline.study.spec import MAX_SCORERS, study_spec
+from pipeline.study.spec import MAX_SCORERS, ScorerSpec, study_spec
 
 # By the scorer's place in the study file: names of schemas are ours, never a user's text.
 CREATE_SCHEMA = {n: f"CREATE SCHEMA scorer_{n}" for n in range(2, MAX_SCORERS + 1)}
@@ -186,14 +187,28 @@ def _insert_study(build: Build, number: int, scorer: int = 1) -> None:
         "published_at": datetime.now(UTC).replace(tzinfo=None),
         "content_hash": build.content.hexdigest(),
         "spec": canonical(study_spec(study)),
-        "environment": json.dumps(load_workers(build.results)["environment"]),
-        "scorer": used.source + (f" ({used.pretrained})" if used.pretrained else ""),
+        "environment": json.dumps(_environment(build)),
+        "scorer": scorer_text(used),
         "seeds": list(study.seeds),
         "planned_samples": build.plan.samples,
         "done_samples": build.done,
         "failed_samples": build.failed,
     }
     insert(build.db, "study", pa.Table.from_pylist([row]))
+
+
+def _environment(build: Build) -> dict[str, Any]:
+    """Where it was measured, and what defines the measures: versions of the tools' definitions, revisions of the scorers."""
+    plan = build.plan
+    revisions = plan.revisions.scorer, *plan.revisions.further_scorers
+    scorers = zip(map(scorer_text, plan.study.scorers), revisions, strict=True)
+    defined = {"definitions": plan.definitions, "scorer_revisions": dict(scorers)}
+    return {**load_workers(build.results)["environment"], **defined}
+
+
+def scorer_text(scorer: ScorerSpec) -> str:
+    """A scorer as the table `study` names it."""
+    return scorer.source + (f" ({scorer.pretrained})" if scorer.pretrained else "")
 
 
 def _check(db: duckdb.DuckDBPyConnection) -> None:

@@ -169,7 +169,7 @@ class Sheet {
       this.put(label, across ? 1 : index + 2, across ? index + 2 : 1);
     });
     this.head.groups.forEach((group, index) => {
-      if (group.title) this.put(make("div", "steps-title", group.title), across ? index + 2 : 1, across ? 1 : index + 2);
+      if (group.title) this.put(make("div", across ? "steps-title steps-row" : "steps-title", group.title), across ? index + 2 : 1, across ? 1 : index + 2);
     });
   }
 

@@ -10,7 +10,8 @@ import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,26 +29,6 @@ from app.figures.source import Choice, FigureError, NotMeasured, open_study
 from app.figures.typeset import VENUES
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def everything(altered: Callable[..., Path]) -> Path:
-    """The study with all that a figure can show: schedules, gammas, LIME, relevance, word maps, a training run."""
-    return altered(
-        "UPDATE model SET source = 'm', revision = 'r', schedule = 'uniform' WHERE model_id = 1",
-        "UPDATE model SET source = 'm', revision = 'r', schedule = 'late', gamma = 60 WHERE model_id = 2",
-        "UPDATE model SET source = 'm', revision = 'r', schedule = 'late', gamma = 10 WHERE model_id = 3",
-        "UPDATE model SET run = 'run', training_step = 1000 * model_id WHERE model_id <= 2",
-        "UPDATE explanation SET method = 'lime' WHERE method = 'random'",
-        "UPDATE faithfulness SET method = 'lime' WHERE method = 'random'",
-        "UPDATE agreement SET method_b = 'lime' WHERE method_b = 'random'",
-        "INSERT INTO token_attention SELECT sample_id, model_id, prompt_id, word_index, word, role, "
-        "'relevance', layer_group, steps, mass, list_transform(steps, lambda s: ((s + word_index) % 5)::FLOAT / 5), "
-        "NULL FROM token_attention WHERE word_index >= 0",
-        "INSERT INTO explanation SELECT e.sample_id, e.step, 'relevance', t.word, e.height, e.width, e.low, "
-        "e.high, e.map FROM explanation e JOIN (SELECT DISTINCT sample_id, word FROM token_attention WHERE "
-        "word_index >= 0) t USING (sample_id) WHERE e.method = 'df-cam'",
-    )
 
 
 def exported(
@@ -78,6 +59,68 @@ def test_every_figure_is_made_with_all_that_belongs_to_it(name: str, everything:
     data = pd.read_csv(io.BytesIO(one.files[f"{name}.csv"]))
     assert len(data)
     assert not {"image", "map"} & set(data.columns)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_word_is_inside_and_the_ends_of_an_axis_stand_at_their_ticks(
+    name: str, everything: Path
+) -> None:
+    """By the SVG: no text reaches beyond the figure, and the first and the last number stand in the middle of their tick."""
+    one = exported(everything, name, columns=KINDS[name].columns)
+    root = ET.fromstring(one.files[f"{name}.svg"].decode())
+    width, height = (float(each) for each in root.attrib["viewBox"].split()[2:])
+    words = list(texts_of(root))
+    assert words
+    for word in words:
+        assert word.left >= -1 and word.right <= width + 1, word
+        assert -1 <= word.y <= height + 1, word
+    for axis in axes_of(root):
+        assert all(label.anchor == "middle" for label in axis), axis
+
+
+@dataclass(frozen=True)
+class Word:
+    """A text of an SVG, as it is placed."""
+
+    text: str
+    left: float
+    right: float
+    y: float
+    anchor: str
+
+
+def texts_of(part: ET.Element, x: float = 0, y: float = 0, turned: bool = False) -> Iterator[Word]:
+    """Every text that is visible, in the figure's own units."""
+    transform = part.attrib.get("transform", "")
+    if moved := re.match(r"translate\(([-\d.e]+)[, ]([-\d.e]+)\)", transform):
+        x, y = x + float(moved[1]), y + float(moved[2])
+    turned = turned or "rotate" in transform
+    if part.tag.endswith("text") and float(part.attrib.get("opacity", 1)) > 0:
+        words, size = "".join(part.itertext()), float(part.attrib["font-size"].removesuffix("px"))
+        anchor = part.attrib.get("text-anchor", "start")
+        wide = (
+            0.0
+            if turned
+            else lettering.text_width(
+                words, size, bold="bold" in part.attrib.get("font-weight", "")
+            )
+        )
+        left = x - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
+        yield Word(words, left, left + wide, y, anchor)
+    for child in part:
+        yield from texts_of(child, x, y, turned)
+
+
+def axes_of(root: ET.Element) -> list[list[Word]]:
+    """The first and the last label of every horizontal axis of numbers."""
+    ends = []
+    for part in root.iter():
+        if "role-axis-label" in part.attrib.get("class", ""):
+            labels = list(texts_of(part))
+            numbers = all(re.fullmatch(r"[−+-]?[\d.,]+[k%]?", each.text) for each in labels)
+            if len(labels) > 1 and numbers and len({round(each.y) for each in labels}) == 1:
+                ends.append([labels[0], labels[-1]])
+    return ends
 
 
 def widths() -> list[Any]:

@@ -31,7 +31,7 @@ def test_a_full_study(view: str, open_view: Open, results: Path) -> None:
     app = open_view(view, results)
     assert not app.exception
     assert app.title
-    assert charts_of(app) or app.dataframe or view in {"changes", "measures"}
+    assert charts_of(app) or app.dataframe or view in {"changes", "figures", "measures"}
     assert "95 %" in shown(app) or view in {"changes", "prompts", "figures", "sql"}
 
 
@@ -406,7 +406,8 @@ def test_the_scorer_is_in_the_url_and_changes_every_number(
 
 @pytest.mark.parametrize("view", ["timesteps", "prompts", "faithfulness", "review", "figures"])
 def test_views_by_another_scorer(view: str, open_view: Open, two_scorers: Path) -> None:
-    app = open_view(view, two_scorers, scorer="ViT-B-32-openai")
+    link = {"columns": "2"} if view == "figures" else {}
+    app = open_view(view, two_scorers, scorer="ViT-B-32-openai", **link)
     assert not app.exception
     if view == "figures":
         said = shown(app).replace("\\", "")

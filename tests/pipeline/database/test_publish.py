@@ -53,6 +53,15 @@ def test_counts(con):
     ).fetchone() == (32, 32, 0)
 
 
+def test_a_snapshot_says_what_defines_its_measures(con):
+    environment = json.loads(con.execute("SELECT environment FROM study").fetchone()[0])
+    scorer = con.execute("SELECT scorer FROM study").fetchone()[0]
+    plan = plan_of(small_study())
+    assert environment["scorer_revisions"] == {scorer: plan.revisions.scorer}
+    assert environment["definitions"] == plan.definitions
+    assert environment["device"], "beside where it was measured"
+
+
 def test_every_table_is_filled(con):
     tables = [
         row[0] for row in con.execute("SELECT table_name FROM information_schema.tables").fetchall()
