@@ -21,6 +21,7 @@ import pandas as pd
 import vl_convert
 
 from app.charts import lettering
+from app.charts.images import image_type
 from app.database.snapshots import SnapshotError
 from app.figures import export, pages, space, typeset
 from app.figures.export import KINDS
@@ -230,7 +231,7 @@ def _images(images: pd.DataFrame, folder: Path) -> dict[tuple[int, int], dict[st
         images["prompt_id"], images["model_id"], images["image"], images["score"], strict=True
     ):
         data = bytes(image)
-        name = f"{int(prompt)}-{int(model)}.{'webp' if data[8:12] == b'WEBP' else 'png'}"
+        name = f"{int(prompt)}-{int(model)}.{image_type(data) or 'png'}"
         (folder / "images" / name).write_bytes(data)
         text = "–" if pd.isna(score) else f"{score:.3f}"
         out[int(prompt), int(model)] = {"name": name, "score": text}
