@@ -54,7 +54,7 @@ def names(then: pd.DataFrame, now: pd.DataFrame) -> Changed:
 
 
 def by_model(then: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
-    """Per model: samples, CLIP scores, and their paired difference over what both snapshots have.
+    """Per model: samples, scores, and their paired difference over what both snapshots have.
 
     Only samples of both count for the difference: with another seed a prompt's mean moves, and no sample was made again.
 

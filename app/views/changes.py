@@ -10,12 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from app.analysis import changes, uncertainty
+from app.analysis.measures import Measure
 from app.ui import cards, queries, text
 from app.ui.page import BIND, Page, current, header
 from app.ui.queries import Snapshot, SnapshotError
 
 HELP = (
-    "Difference of the CLIP score, this snapshot minus the older one, over the samples that both have; "
+    "Difference of the score, this snapshot minus the older one, over the samples that both have; "
     f"{uncertainty.PAIRED}, paired t test, p corrected by Holm over the models. Adding prompts or seeds does not change "
     "shared samples: a difference means that they were sampled again with another model, scheduler or environment."
 )
@@ -37,9 +38,12 @@ def show(page: Page) -> None:
         return
     study, before = page.study, queries.ask(older, "study").iloc[0]
     facts(study, before)
-    then, now = (queries.ask(each, "change_scores") for each in (older, page.snapshot))
+    metric = page.scope.metric
+    then, now = (
+        queries.ask(each, "change_scores", metric=metric) for each in (older, page.snapshot)
+    )
     added_and_removed(changes.names(then, now))
-    models(changes.by_model(then, now))
+    models(changes.by_model(then, now), page.score)
     concepts(
         changes.by_concept(
             *(queries.ask(each, "change_concepts") for each in (older, page.snapshot))
@@ -114,9 +118,12 @@ def added_and_removed(changed: changes.Changed) -> None:
         st.markdown("  \n".join(lines))
 
 
-def models(table: pd.DataFrame) -> None:
+def models(table: pd.DataFrame, score: Measure) -> None:
     """Per model: samples then and now, and the scores of shared prompts."""
+    title = text.plain(score.title)
     with cards.card("By model", key="changes_models", data=table, help=HELP):
+        if table["score_then"].isna().all():
+            st.caption(f"The older snapshot has no {title}: differences need it in both.")
         number = st.column_config.NumberColumn
         st.dataframe(
             table.drop(columns="p").assign(q=table["q"].map(uncertainty.p_cell)),
@@ -128,7 +135,7 @@ def models(table: pd.DataFrame) -> None:
                 "done_now": "now",
                 "failed_then": "Failed, then",
                 "failed_now": "now ",
-                "score_then": number("CLIP score, then", format="%.4f"),
+                "score_then": number(f"{title}, then", format="%.4f"),
                 "score_now": number("now  ", format="%.4f"),
                 "shared": "Shared prompts",
                 "altered": "of them altered",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 
 from app.analysis import changes
+from pipeline.cli.main import main
 from pipeline.database.publish import publish
 from tests.support.pages import Open, shown
 
@@ -98,6 +100,32 @@ def test_snapshots_are_compared_by_the_scorer_chosen(two_scorers, tmp_path, open
     assert [table["altered"].sum() for table in tables] == [0, 24]
     app = open_view("changes", without, scorer="ViT-B-32-openai")
     assert not app.exception and "no numbers of this scorer" in shown(app)
+
+
+@pytest.mark.parametrize("seeds", [True, False])
+def test_snapshots_are_compared_by_the_score_chosen(seeds, results, tmp_path, open_view: Open):
+    """A score of another program, per image or per prompt, of which one model's values rose by 1 between two snapshots."""
+    folder = tmp_path / "demo"
+    shutil.copytree(results, folder, ignore=shutil.ignore_patterns("*.copy.duckdb"))
+    pointer = json.loads((folder / "current.json").read_text())["snapshot"]
+    columns = "m.name AS model, prompt_key" + (", seed" if seeds else "")
+    with duckdb.connect(str(folder / pointer), read_only=True) as db:
+        rows = db.execute(f"SELECT DISTINCT {columns}, prompt_id::DOUBLE AS value FROM sample JOIN model m USING (model_id) JOIN prompt USING (prompt_id)").df()  # fmt: skip
+    for rise in (0, 1):
+        rows.assign(value=rows["value"] + rise * (rows["model"] == "scenes-unet")).to_csv(
+            tmp_path / "judged.csv", index=False
+        )
+        add = ["scores", "add", str(folder), str(tmp_path / "judged.csv"), "--metric", "judged"]
+        assert main([*add, "--title", "Judged", "--source", "test"]) == 0
+        publish(folder)
+    chosen, plain = (open_view("changes", folder, metric=title) for title in ("Judged", ""))
+    table = chosen.dataframe[0].value.set_index("model")
+    assert not chosen.exception and "older snapshot has no" not in shown(chosen)
+    assert table["difference"].round(9).to_dict() == {"scenes-unet": 1, "scenes-unet-short": 0, "scenes-dit": 0}  # fmt: skip
+    assert table.loc["scenes-unet", "altered"] == table.loc["scenes-unet", "shared"] == 24
+    assert plain.dataframe[0].value["altered"].sum() == 0
+    oldest = open_view("changes", folder, metric="Judged", since=Path(pointer).stem)
+    assert not oldest.exception and "The older snapshot has no Judged" in shown(oldest)
 
 
 def test_one_snapshot_has_nothing_to_compare_with(results, open_view: Open):
