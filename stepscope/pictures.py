@@ -38,7 +38,7 @@ class Pictures(Sequence[Image.Image]):
 
     Attributes:
         table: one row per image.
-        encoded: the images as files (WebP or PNG).
+        encoded: the images as files (WebP, PNG or JPEG).
     """
 
     table: pd.DataFrame
@@ -189,8 +189,8 @@ def _texts(prompts: pd.DataFrame) -> pd.DataFrame:
 
 
 def decoded(image: bytes) -> Image.Image:
-    """An encoded image as RGB; only WebP and PNG are read, which is what a snapshot holds."""
-    with Image.open(io.BytesIO(image), formats=("WEBP", "PNG")) as picture:
+    """An encoded image as RGB; only WebP, PNG and JPEG are read, which is what a snapshot holds."""
+    with Image.open(io.BytesIO(image), formats=("WEBP", "PNG", "JPEG")) as picture:
         return picture.convert("RGB")
 
 
@@ -215,7 +215,7 @@ def sheet(encoded: Sequence[bytes], titles: Sequence[str], columns: int) -> Imag
     """Pictures in rows, each with its title above it.
 
     Args:
-        encoded: WebP or PNG; the first 64 are drawn.
+        encoded: WebP, PNG or JPEG; the first 64 are drawn.
         titles: of each picture.
         columns: pictures side by side.
     """

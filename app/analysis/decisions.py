@@ -110,13 +110,17 @@ def _frozen(cells: dict[str, Any]) -> Frozen | None:
         listed = json.loads(cells.pop("numbers"))
     except (ValueError, RecursionError):
         return None
+    rows = checked_rows(listed)
+    return Frozen(**cells, rows=rows) if cells["kind"] in KINDS and rows else None
+
+
+def checked_rows(listed: Any) -> tuple[dict[str, Any], ...] | None:
+    """The rows of a decision, one per criterion, of somebody else's JSON; None where one is not what it must be."""
     if not isinstance(listed, list) or not 1 <= len(listed) <= MOST_CRITERIA:
         return None
     rows = [_row(each) for each in listed]
-    known = [each for each in rows if each is not None]
-    if cells["kind"] not in KINDS or len(known) < len(rows):
-        return None
-    return Frozen(**cells, rows=tuple(known))
+    known = tuple(each for each in rows if each is not None)
+    return known if len(known) == len(rows) else None
 
 
 def _row(values: Any) -> dict[str, Any] | None:

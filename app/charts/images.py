@@ -22,9 +22,21 @@ SIDE: Any = {"expr": "min(bandwidth('x'), bandwidth('y'))"}
 SPACED: dict[str, Any] = {"paddingInner": 0.06, "paddingOuter": 0.02}
 
 
+def image_type(image: Any) -> str:
+    """The format that a database value begins as: "webp", "png" or "jpeg"; "" for anything else. A browser looks again."""
+    if not isinstance(image, bytes | bytearray | memoryview):
+        return ""
+    start = bytes(image[:12])
+    if start[:4] + start[8:] == b"RIFFWEBP":
+        return "webp"
+    if start.startswith(b"\x89PNG"):
+        return "png"
+    return "jpeg" if start.startswith(b"\xff\xd8\xff") else ""
+
+
 def data_url(image: bytes) -> str:
     """An image as a data URL, so that a chart can show it without a server."""
-    kind = "webp" if image[8:12] == b"WEBP" else "png"
+    kind = image_type(image) or "png"
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from app.analysis import criteria, gates, reviews, spending, uncertainty
 from app.analysis.criteria import CriteriaError, Gate
+from app.analysis.decisions import Frozen
 from app.analysis.gates import Decision
 from app.analysis.looks import MOST_LOOKS, Look
 from app.analysis.reading import StudyView
 from app.database.notebook import ReviewError
 from app.database.snapshots import SnapshotError
-from app.figures import until, verdicts
+from app.figures import frozen_gate, until, verdicts
 from app.figures.export import write_files
 from app.figures.source import Choice, FigureError, FigureStudy, open_study
 from app.figures.until import Runner, Sequential, UntilError
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--markdown", action="store_true", help="print Markdown for a pull request")
     form.add_argument("--json", action="store_true", help="print JSON: every number and its source")
     command.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML")
+    command.add_argument("--frozen", type=Path, metavar="FILE", help="a decision that --json printed: shown beside today's")  # fmt: skip
     _add_until(command)
     return command
 
@@ -84,6 +86,7 @@ def main(arguments: Sequence[str], runner: Runner | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         gate = criteria.read(options.criteria)
+        frozen = frozen_gate.read(options.frozen) if options.frozen else None
         study = opened(options.snapshot, gate, options.criteria.name)
         if options.list:
             print(listed(study, gate, options.criteria.name))
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str], runner: Runner | None = None) -> int:
             decision, looks = until_decided(options, gate, runner)
         else:
             decision = judged(study, gate, options.criteria.name)
-        show(decision, options, looks)
+        show(decision, options, looks, frozen)
     except SnapshotError as error:
         return complain(f"{error.title} {error.detail}")
     except (CriteriaError, GateError, UntilError, ReviewError) as error:
@@ -163,16 +166,22 @@ def listed(study: FigureStudy, gate: Gate, file: str) -> str:
     return "\n".join(f"{evidence.better:7} {name}" for name, evidence in measured.items())
 
 
-def show(decision: Decision, options: argparse.Namespace, looks: Sequence[Look]) -> None:
-    """Prints the decision in the form that is asked for, and writes JUnit XML where a file is named."""
+def show(
+    decision: Decision, options: argparse.Namespace, looks: Sequence[Look], frozen: Frozen | None
+) -> None:
+    """Prints the decision in the form that is asked for, beside a frozen one, and writes JUnit XML where a file is named."""
     if options.junit:
         write_files({options.junit.name: verdicts.to_junit(decision).encode()}, options.junit.parent)  # fmt: skip
     if options.json:
-        print(verdicts.to_json(decision, looks=[vars(each) for each in looks]), end="")
+        more = {"frozen": frozen_gate.record(frozen)} if frozen else {}
+        print(verdicts.to_json(decision, looks=[vars(each) for each in looks], **more), end="")
     elif options.markdown:
         print(verdicts.to_markdown(decision), end="")
+        print(frozen_gate.to_markdown(frozen, decision) if frozen else "", end="")
     else:
         print(verdicts.text(decision))
+        if frozen:
+            print(frozen_gate.text(frozen, decision))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -11,6 +10,7 @@ import pandas as pd
 
 from app.analysis import uncertainty
 from app.analysis.reviews import KINDS, Note, Review, Verdict, overall, when
+from app.charts.images import data_url
 from app.figures import pages
 
 
@@ -146,8 +146,7 @@ def cells(verdict: Verdict) -> tuple[str, ...]:
 
 
 def _url(image: bytes) -> str:
-    kind = "webp" if image[8:12] == b"WEBP" else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+    return data_url(image)
 
 
 def to_markdown(report: Report) -> str:

@@ -22,6 +22,7 @@ import vl_convert
 
 from app.analysis import uncertainty
 from app.charts import lettering
+from app.charts.images import image_type
 from app.database.snapshots import SnapshotError
 from app.figures import export, kinds, pages, space, typeset
 from app.figures.kinds import KINDS
@@ -231,7 +232,7 @@ def _images(images: pd.DataFrame, folder: Path) -> dict[tuple[int, int], dict[st
         images["prompt_id"], images["model_id"], images["image"], images["score"], strict=True
     ):
         data = bytes(image)
-        name = f"{int(prompt)}-{int(model)}.{'webp' if data[8:12] == b'WEBP' else 'png'}"
+        name = f"{int(prompt)}-{int(model)}.{image_type(data) or 'png'}"
         (folder / "images" / name).write_bytes(data)
         text = "–" if pd.isna(score) else f"{score:.3f}"
         out[int(prompt), int(model)] = {"name": name, "score": text}

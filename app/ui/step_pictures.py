@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from app.charts.axes import thin
+from app.charts.images import image_type
 from app.charts.style import model_colour
 from app.ui import links, step_component
 from app.ui.page import Page
@@ -27,7 +28,7 @@ ROOM = 690  # px that the pictures of a row take in a window of 1280 px
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture at a step: WebP or PNG, and what is said under it."""
+    """A picture at a step: WebP, PNG or JPEG, and what is said under it."""
 
     step: int
     image: bytes
@@ -72,11 +73,8 @@ class Sheet:
 
 
 def is_picture(image: Any) -> bool:
-    """Whether a database value begins as a WebP or PNG image does; the browser looks again."""
-    if not isinstance(image, bytes | bytearray | memoryview):
-        return False
-    start = bytes(image[:12])
-    return start[:4] + start[8:] == b"RIFFWEBP" or start.startswith(b"\x89PNG")
+    """Whether a database value begins as a WebP, PNG or JPEG image does; the browser looks again."""
+    return bool(image_type(image))
 
 
 def pack(sheet: Sheet) -> bytes:

@@ -139,7 +139,9 @@ class Panels:
                 return
             rows = page.labelled(frames.assign(text=frames["prompt_id"].map(texts)))
             event = drawing.draw(
-                contact_sheet(rows, models, look=page.look),
+                contact_sheet(
+                    rows, models, score=measures.chosen_score(page).title, look=page.look
+                ),
                 key="training_images",
                 on_select="rerun",
                 alt="Images of the same prompts at several checkpoints",

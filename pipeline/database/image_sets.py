@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +15,7 @@ from pipeline.database.build import Build, insert
 from pipeline.database.embeddings import final_vectors
 from pipeline.database.features import read_features
 from pipeline.errors import StoreError
-from pipeline.metrics import image_sets
+from pipeline.metrics import image_sets, set_intervals
 from pipeline.results.folder import Results
 from pipeline.results.record import load_plan
 from pipeline.results.saved_sets import (
@@ -33,7 +31,6 @@ from pipeline.study.plan import Plan
 from pipeline.study.settings import hint
 
 Set = tuple[ndarray, list[str]]  # vectors and the prompt_key of each
-METHOD = "95 % over prompts, delete-a-group jackknife of 20 groups"
 _TABLE = pa.schema(
     {
         "model_id": pa.int32(),
@@ -67,7 +64,7 @@ class SetMeasure:
         images: how many. prompts: of how many prompts.
         entry: its name in the study file.
         reference: name of the entry that it is held against; '' = none. reference_images: how many that has.
-        extractor: of what vectors.
+        extractor: of what vectors. method: how the interval was made.
     """
 
     model: str
@@ -82,6 +79,7 @@ class SetMeasure:
     reference: str = ""
     reference_images: int = 0
     extractor: str = ""
+    method: str = ""
 
 
 def measure_sets(
@@ -141,7 +139,7 @@ def save_sets(results: Results, rows: Sequence[SetMeasure]) -> None:
     """
     plan = load_plan(results)
     hashes = contents(plan, results.read_ledger().entries)
-    names = ("measure", "images", "prompts", "reference", "reference_images")
+    names = ("measure", "images", "prompts", "reference", "reference_images", "method")
     SetFile(results).save(
         [
             SavedSet(
@@ -150,7 +148,6 @@ def save_sets(results: Results, rows: Sequence[SetMeasure]) -> None:
                 low=float(row.low) if math.isfinite(row.low) else None,
                 high=float(row.high) if math.isfinite(row.high) else None,
                 extractor=" ".join(row.extractor.split())[:200],
-                method=METHOD,
                 content=content_of(hashes, row.entry, row.reference),
                 computed_at=now(),
                 **{name: getattr(row, name) for name in names},
@@ -216,38 +213,50 @@ def _of_model(
     label: str, vectors: ndarray, keys: list[str], reference: ndarray | None, features: bool
 ) -> list[SetMeasure]:
     prompts = np.unique(np.array(keys), return_inverse=True)[1]
-    measures: dict[Name, tuple[str, Callable[[ndarray], float]]] = (
-        {} if features else {"vendi": ("higher", image_sets.vendi)}
-    )
+    names: list[Name] = [] if features else ["vendi"]
     if reference is not None:
-        against: Any = {
-            "kid": ("lower", image_sets.kid),
-            **(
-                {"fid": ("lower", image_sets.fid)}
-                if features
-                else {"cmmd": ("lower", image_sets.cmmd)}
-            ),
-            "coverage": ("higher", image_sets.coverage),
-        }
-        measures |= {
-            name: (better, partial(_against, function, reference))
-            for name, (better, function) in against.items()
-        }
+        names += ["kid", "fid" if features else "cmmd", "coverage"]
     rows = []
-    for name, (better, function) in measures.items():
+    for name in names:
         try:
-            value, low, high = image_sets.interval(partial(_of_rows, function, vectors), prompts)
+            (value, low, high), method = interval(name, vectors, prompts, reference)
         except ValueError as error:
             raise StoreError(f"model {label!r}: {name} cannot be computed: {error}.") from None
-        rows.append(
-            SetMeasure(label, name, better, value, low, high, len(vectors), int(prompts.max()) + 1)
-        )
+        better = "lower" if LOWER_IS_BETTER[name] else "higher"
+        counts = len(vectors), int(prompts.max()) + 1
+        rows.append(SetMeasure(label, name, better, value, low, high, *counts, method=method))
     return rows
 
 
-def _against(function: Callable[..., float], reference: ndarray, vectors: ndarray) -> float:
-    return function(vectors, reference)
+def interval(
+    name: Name, vectors: ndarray, prompts: ndarray, reference: ndarray | None
+) -> tuple[set_intervals.Interval, str]:
+    """A measure with its 95 % interval over prompts, and how that was made.
+
+    Coverage depends on which images there are, which no weight changes: its interval is a jackknife's.
+
+    Args:
+        name: of the measure.
+        vectors: "n d", of the images.
+        prompts: "n", the prompt of each image, numbered from 0.
+        reference: "m d"; Vendi needs none.
+    """
+    others = () if reference is None or name == "vendi" else (reference,)
+    if name == "coverage":
+        return set_intervals.jackknife(
+            lambda rows: image_sets.coverage(vectors[rows], *others), prompts
+        ), set_intervals.JACKKNIFE
+    plain, weighted = _WEIGHTED[name]
+    value, count = plain(vectors, *others), int(prompts.max()) + 1
+    if count < set_intervals.FEWEST:
+        return (value, np.nan, np.nan), set_intervals.BOOTSTRAP
+    measure = weighted(vectors, *others, prompts)
+    return set_intervals.bootstrap(value, measure, count), set_intervals.BOOTSTRAP
 
 
-def _of_rows(function: Callable[[ndarray], float], vectors: ndarray, rows: ndarray) -> float:
-    return function(vectors[rows])
+_WEIGHTED: dict[str, tuple[Callable[..., float], Callable[..., set_intervals.Weighted]]] = {
+    "vendi": (image_sets.vendi, set_intervals.weighted_vendi),
+    "kid": (image_sets.kid, set_intervals.weighted_kid),
+    "cmmd": (image_sets.cmmd, set_intervals.weighted_cmmd),
+    "fid": (image_sets.fid, set_intervals.weighted_fid),
+}

@@ -87,7 +87,7 @@ CREATE TABLE sample (
     clip_score FLOAT,                     -- cosine of the final image and the prompt; NULL when failed
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
-    image BLOB                            -- final image, lossless WebP; NULL when failed
+    image BLOB                            -- final image: lossless WebP, or (images that exist) a PNG, JPEG or WebP without metadata; NULL when failed
 );
 
 -- One row per (model, denoiser call): where on the noise schedule the step stands. Both calls of a second-order step count.

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from pipeline.diffusion.observers import Curves, encode, final_scores
+from pipeline.diffusion.observers import Curves, final_scores
 from pipeline.errors import PromptError
 from pipeline.models.devices import choose_device
-from pipeline.models.pictures import PictureError, decode_picture
+from pipeline.models.pictures import PictureError, encode_picture, load_picture
 from pipeline.models.scorer import Scorer
 from pipeline.results.rows import failed_row, sample_row
 from pipeline.study.concepts import ConceptBank
@@ -30,7 +31,7 @@ from pipeline.study.prompts import Prompt, read_prompts
 from pipeline.study.spec import ModelSpec, Study
 
 BATCH = 8  # images at a time where the study leaves it to a probe
-THREADS = 4  # decode and encode; Pillow does both without the interpreter's lock
+THREADS = 4  # decode, and encode what cannot be kept as it is; Pillow does both without the interpreter's lock
 FAMILY = "images"
 NAMED = 100  # unmatched images that the results folder names
 # Such a model has one step, at which the image is clean.
@@ -47,15 +48,23 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Loaded:
-    """One decoded image of a batch, and what a reader should know of it."""
+    """One decoded image of a batch, what a reader should know of it, and the file that the shard keeps: of the same pixels."""
 
     prompt: Prompt
     pixels: UInt8[ndarray, "h w 3"]
     notice: str
+    file: bytes
 
 
 class ImageWorker:
     """The images of one model and the study's scorers.
+
+    Args:
+        study: the study.
+        model: its entry.
+        bank: the concepts.
+        device: of the scorers.
+        scorers: those of the study, loaded; None loads them.
 
     Raises:
         ModelError: the images or a scorer cannot be read.
@@ -64,13 +73,18 @@ class ImageWorker:
     total_steps = 1
 
     def __init__(
-        self, study: Study, model: ModelSpec, bank: ConceptBank, device: str = "auto"
+        self,
+        study: Study,
+        model: ModelSpec,
+        bank: ConceptBank,
+        device: str = "auto",
+        scorers: Sequence[Scorer] | None = None,
     ) -> None:
         self.study, self.model = study, model
         self.device = choose_device(device)
         self.index = read_index(model)
         self._tables = TableImages(self.index.root)
-        self.scorers = [Scorer(spec, self.device) for spec in study.scorers]
+        self.scorers = scorers or [Scorer(spec, self.device) for spec in study.scorers]
         self._names = [f"{concept.family}/{concept.name}" for concept in bank.concepts]
         self._concepts = [
             torch.stack([scorer.concept(c.phrasings) for c in bank.concepts])
@@ -114,29 +128,44 @@ class ImageWorker:
         """One row per prompt, in order; a prompt without an image, or with one that cannot be read, has a failed row."""
         rows: list[dict[str, Any]] = []
         size = self.study.run.batch_size or BATCH
-        for first in range(0, len(work_unit.prompts), size):
-            prompts = work_unit.prompts[first : first + size]
-            rows += self._batch(work_unit, prompts)
+        batches = [
+            work_unit.prompts[first : first + size]
+            for first in range(0, len(work_unit.prompts), size)
+        ]
+        started = time.perf_counter()
+        for prompts, loaded in self.load(batches, work_unit.seed):
+            scored = self._batch(work_unit, prompts, loaded)
+            now = time.perf_counter()
+            seconds = {"seconds": (now - started) / len(prompts)}
+            rows += [row | seconds if row["status"] == "done" else row for row in scored]
+            started = now
             if on_step is not None:
                 on_step(len(prompts))
         return rows
 
-    def load(self, prompts: Sequence[Prompt], seed: int) -> list[Loaded | str]:
-        """The decoded image of each prompt, or what is wrong with it."""
-        read = [self._read(prompt, seed) for prompt in prompts]
-        return list(self._pool.map(_decoded, prompts, read))
+    def load(
+        self, batches: Sequence[Sequence[Prompt]], seed: int
+    ) -> Iterator[tuple[Sequence[Prompt], list[Loaded | str]]]:
+        """The decoded image of each prompt of each batch, or what is wrong with it; the next batch is decoded meanwhile."""
+        ahead: list[tuple[Sequence[Prompt], list[Future[Loaded | str]]]] = []
+        for prompts in batches:
+            read = [(prompt, self._read(prompt, seed)) for prompt in prompts]
+            ahead.append((prompts, [self._pool.submit(_decoded, *each) for each in read]))
+            if len(ahead) == 2:
+                yield _finished(*ahead.pop(0))
+        for each in ahead:
+            yield _finished(*each)
 
-    def _batch(self, work_unit: WorkUnit, prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
-        started = time.perf_counter()
-        loaded = self.load(prompts, work_unit.seed)
+    def _batch(
+        self, work_unit: WorkUnit, prompts: Sequence[Prompt], loaded: Sequence[Loaded | str]
+    ) -> list[dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
         readable = [one for one in loaded if isinstance(one, Loaded)]
         # Images of one size are scored in one call, in their order, as those of a sampled batch are.
         for _, group in groupby(sorted(readable, key=_size), key=_size):
             rows |= self._score(work_unit, list(group))
-        seconds = (time.perf_counter() - started) / len(prompts)
         return [
-            rows[prompt.prompt_key] | {"seconds": seconds}
+            rows[prompt.prompt_key]
             if isinstance(one, Loaded)
             else failed_row(work_unit, prompt, one, "load")
             for prompt, one in zip(prompts, loaded, strict=True)
@@ -156,17 +185,14 @@ class ImageWorker:
 
     def _score(self, work_unit: WorkUnit, loaded: list[Loaded]) -> dict[str, dict[str, Any]]:
         """The rows of images of one size, by prompt key."""
-        images = torch.stack([torch.from_numpy(one.pixels.copy()) for one in loaded])
-        images = images.permute(0, 3, 1, 2).float() / 255
-        # Beside the scorers, and without the interpreter's lock: four fifths of an import's time at 512 px.
-        encoded = [self._pool.submit(encode, image) for image in images]
+        images = np.stack([one.pixels for one in loaded])
         texts = [one.prompt.text for one in loaded]
-        vectors = [scorer.images(images) for scorer in self.scorers]
+        vectors = [scorer.pixels(images) for scorer in self.scorers]
         first, *further = (
             self._curves(number, embeddings, texts) for number, embeddings in enumerate(vectors)
         )
         recorded = vectors[0].cpu().numpy() if self.study.measures.embeddings else None
-        height, width = images.shape[-2:]
+        height, width = images.shape[1:3]
         return {
             one.prompt.prompt_key: sample_row(
                 work_unit,
@@ -174,7 +200,7 @@ class ImageWorker:
                 notice=one.notice,
                 width=width,
                 height=height,
-                image=encoded[item].result(),
+                image=one.file,
                 steps=[STEP],
                 embedding=[] if recorded is None else [recorded[item]],
                 **first[item],
@@ -194,17 +220,24 @@ class ImageWorker:
         ]
 
 
+def _finished(
+    prompts: Sequence[Prompt], futures: Sequence[Future[Loaded | str]]
+) -> tuple[Sequence[Prompt], list[Loaded | str]]:
+    return prompts, [future.result() for future in futures]
+
+
 def _decoded(prompt: Prompt, encoded: Encoded | str) -> Loaded | str:
     """A prompt's image, or what is wrong with it."""
     if isinstance(encoded, str):
         return encoded
     picture = encoded.picture
     try:
-        pixels, notice = decode_picture(encoded.data, picture.tile, picture.tiles)
+        read = load_picture(encoded.data, picture.tile, picture.tiles)
     except PictureError as error:
         return f"{picture.title}: {error}"
     empty = "" if prompt.text.strip() else "empty prompt"
-    return Loaded(prompt, pixels, notice or empty)
+    file = encode_picture(read.pixels) if read.file is None else read.file
+    return Loaded(prompt, read.pixels, read.notice or empty, file)
 
 
 def _size(one: Loaded) -> tuple[int, ...]:

@@ -6,18 +6,15 @@ published ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy import ndarray
-from scipy import stats
 
 CMMD_SIGMA, CMMD_SCALE = 10.0, 1000.0
 NEIGHBOURS = 5  # of coverage
-GROUPS = 20  # of prompts that are left out one after the other for an interval
-LEVEL = 0.95
 
 
 def kid(first: Float[ndarray, "n d"], second: Float[ndarray, "m d"]) -> float:
@@ -30,9 +27,8 @@ def kid(first: Float[ndarray, "n d"], second: Float[ndarray, "m d"]) -> float:
         ValueError: a set of fewer than two.
     """
     _refuse_few(first, second, 2)
-    kernel = _cubic(first.shape[1])
-    within = [_mean_of_pairs(kernel(x @ x.T)) for x in (first, second)]
-    return float(sum(within) - 2 * kernel(first @ second.T).mean())
+    within = [_mean_of_pairs(cubic_kernel(x, x)) for x in (first, second)]
+    return float(sum(within) - 2 * cubic_kernel(first, second).mean())
 
 
 def cmmd(first: Float[ndarray, "n d"], second: Float[ndarray, "m d"]) -> float:
@@ -45,7 +41,9 @@ def cmmd(first: Float[ndarray, "n d"], second: Float[ndarray, "m d"]) -> float:
         ValueError: an empty set.
     """
     _refuse_few(first, second, 1)
-    means = [_gaussian(x, y).mean() for x, y in ((first, first), (second, second), (first, second))]
+    means = [
+        gaussian_kernel(x, y).mean() for x, y in ((first, first), (second, second), (first, second))
+    ]
     return float(CMMD_SCALE * max(means[0] + means[1] - 2 * means[2], 0.0))
 
 
@@ -60,17 +58,20 @@ def fid(first: Float[ndarray, "n d"], second: Float[ndarray, "m d"]) -> float:
         ValueError: a set of fewer than two.
     """
     _refuse_few(first, second, 2)
-    means: list[ndarray] = []
-    roots: list[ndarray] = []
-    for x in (np.asarray(each, np.float64) for each in (first, second)):
-        means.append(x.mean(axis=0))
-        root = (x - means[-1]) / np.sqrt(len(x) - 1)
-        # an orthogonal factor changes no singular value, and d x d is smaller than n x d
-        smaller: Any = np.linalg.qr(root, mode="r") if len(x) > x.shape[1] else root
-        roots.append(smaller)
-    shared = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
-    spread = float((roots[0] ** 2).sum() + (roots[1] ** 2).sum())
-    return float(max(((means[0] - means[1]) ** 2).sum() + spread - 2 * shared, 0.0))
+    (mean, one), (other_mean, other) = root(first), root(second)
+    shared = np.linalg.svd(one @ other.T, compute_uv=False).sum()
+    spread = float((one**2).sum() + (other**2).sum())
+    return float(max(((mean - other_mean) ** 2).sum() + spread - 2 * shared, 0.0))
+
+
+def root(vectors: Float[ndarray, "n d"]) -> tuple[Float[ndarray, " d"], Float[ndarray, "k d"]]:
+    """The mean, and a matrix A with A' A the covariance; of at most d rows."""
+    x = np.asarray(vectors, np.float64)
+    mean = x.mean(axis=0)
+    centred = (x - mean) / np.sqrt(len(x) - 1)
+    # an orthogonal factor changes no singular value, and d x d is smaller than n x d
+    smaller: Any = np.linalg.qr(centred, mode="r") if len(x) > x.shape[1] else centred
+    return mean, smaller
 
 
 def coverage(
@@ -112,33 +113,6 @@ def vendi(vectors: Float[ndarray, "n d"]) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def interval(
-    measure: Callable[[Int[ndarray, " k"]], float], prompts: Int[ndarray, " n"]
-) -> tuple[float, float, float]:
-    """A measure of a set with its 95 % interval over prompts: value, low, high; NaN limits for fewer than 6 prompts.
-
-    Delete-a-group jackknife over prompts (20 groups, or one a prompt): resampling with replacement would put the same image
-    twice into a set, which every one of these measures takes for less diversity. Source: Kott 2001, "The delete-a-group
-    jackknife", Journal of Official Statistics 17(4).
-
-    Args:
-        measure: of the rows with these indices.
-        prompts: the prompt of each row.
-    """
-    value = measure(np.arange(len(prompts)))
-    known = np.unique(prompts)
-    if len(known) < 6:
-        return value, np.nan, np.nan
-    groups = min(GROUPS, len(known))
-    group = (
-        np.random.default_rng(0).permutation(len(known))[np.searchsorted(known, prompts)] % groups
-    )
-    parts = np.array([measure(np.flatnonzero(group != g)) for g in range(groups)])
-    error = np.sqrt((groups - 1) / groups * ((parts - parts.mean()) ** 2).sum())
-    half = stats.t.ppf((1 + LEVEL) / 2, groups - 1) * error
-    return value, value - half, value + half
-
-
 def _refuse_few(first: ndarray, second: ndarray, least: int) -> None:
     counts: Sequence[int] = (len(first), len(second))
     if min(counts) < least:
@@ -147,8 +121,9 @@ def _refuse_few(first: ndarray, second: ndarray, least: int) -> None:
         )
 
 
-def _cubic(size: int) -> Callable[[ndarray], ndarray]:
-    return lambda products: (products / size + 1) ** 3
+def cubic_kernel(x: Float[ndarray, "n d"], y: Float[ndarray, "m d"]) -> Float[ndarray, "n m"]:
+    """(x . y / d + 1)^3, of KID."""
+    return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 def _mean_of_pairs(kernel: Float[ndarray, "n n"]) -> float:
@@ -162,7 +137,8 @@ def _squares(x: ndarray, y: ndarray) -> Float[ndarray, "n m"]:
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
 
 
-def _gaussian(x: ndarray, y: ndarray) -> Float[ndarray, "n m"]:
+def gaussian_kernel(x: Float[ndarray, "n d"], y: Float[ndarray, "m d"]) -> Float[ndarray, "n m"]:
+    """exp(-|x - y|^2 / 200), of CMMD."""
     return np.exp(-_squares(x, y) / (2 * CMMD_SIGMA**2))
 
 

@@ -10,7 +10,8 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from huggingface_hub import snapshot_download
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from numpy import ndarray
 from torch import Tensor
 
 from pipeline.errors import ModelError
@@ -62,6 +63,12 @@ class Scorer:
         fitted = fit(images.to(self.device, torch.float32), how.size, how.squash, how.mode)
         embedding = self._model.encode_image((fitted - self._mean) / self._std)
         return F.normalize(embedding.float(), dim=-1)
+
+    def pixels(self, images: UInt8[ndarray, "n h w 3"]) -> Float[Tensor, "n d"]:
+        """Unit embeddings of images of 8 bits a channel: sent to the device as such, and divided by 255 there as a CPU does it."""
+        most = torch.tensor(255.0, device=self.device)  # by a number, CUDA multiplies with 1 / 255
+        values = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        return self.images(values.div_(most))
 
     @torch.no_grad()
     def texts(self, texts: list[str]) -> Float[Tensor, "n d"]:

@@ -1,5 +1,5 @@
 // Pictures that follow the step: sheets, film strips and maps, side by side or two models on top of each other.
-// The server packs them: length of the header (uint32, little endian), header (JSON), images (WebP or PNG).
+// The server packs them: length of the header (uint32, little endian), header (JSON), images (WebP, PNG or JPEG).
 
 import { chosen, follow, move } from "./step.js";
 
@@ -8,10 +8,11 @@ const FLICKER = 500; // ms of each image: one change back and forth a second
 const ZOOMS = [1, 1.5, 2, 3, 4];
 const MODES = ["Side by side", "Wipe", "Flicker", "Difference"];
 
-/** The type of an image by its first bytes; null where it is neither WebP nor PNG. */
+/** The type of an image by its first bytes; null where it is neither WebP, PNG nor JPEG. */
 function typeOf(bytes) {
   const text = (start, end) => String.fromCharCode(...bytes.subarray(start, end));
   if (text(0, 4) === "RIFF" && text(8, 12) === "WEBP") return "image/webp";
+  if (bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff) return "image/jpeg";
   return text(1, 4) === "PNG" && bytes[0] === 0x89 ? "image/png" : null;
 }
 

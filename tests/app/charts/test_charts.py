@@ -130,10 +130,12 @@ def test_images_are_not_smoothed() -> None:
 
 
 def test_data_urls_name_their_format() -> None:
-    png = io.BytesIO()
-    Image.new("RGB", (2, 2)).save(png, "PNG")
     assert data_url(webp()).startswith("data:image/webp;base64,")
-    assert data_url(png.getvalue()).startswith("data:image/png;base64,")
+    for form in ("png", "jpeg"):
+        file = io.BytesIO()
+        Image.new("RGB", (2, 2)).save(file, form)
+        assert data_url(file.getvalue()).startswith(f"data:image/{form};base64,")
+    assert data_url(b"<svg onload=alert(1)>").startswith("data:image/png;base64,")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -51,6 +53,49 @@ def test_the_verdict_is_the_exit_status(
     assert int(suite.attrib["tests"]) == len(margins)
     assert int(suite.attrib["failures"]) == len(suite.findall("testcase/failure"))
     assert bool(suite.findall("testcase/failure")) == (status == 1)
+
+
+def test_a_frozen_decision_stands_beside_todays(
+    results: Path, two_prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kept of one study's data, opened with another's: the old numbers stay, the exit status is today's."""
+    gate = ["--criteria", criteria(tmp_path, "margin = -2")]
+    assert command.main(["gate", str(results), *gate, "--json"]) == 1
+    kept = tmp_path / "kept.json"
+    kept.write_text(capsys.readouterr().out)
+    was = json.loads(kept.read_text())
+    gap = f"{was['criteria'][0]['difference']:+.4g}"
+    assert command.main(["gate", str(results), *gate, "--frozen", str(kept)]) == 1
+    printed = capsys.readouterr().out
+    assert "Frozen decision: Failed" in printed and "today's data are the same" in printed
+    assert printed.count(gap) >= 2 and was["content_hash"] in printed
+    assert command.main(["gate", str(two_prompts), *gate, "--frozen", str(kept)]) == 3
+    printed = capsys.readouterr().out
+    assert "today's data differ" in printed and f"then   fail  {gap}" in printed and "today  undecided" in printed  # fmt: skip
+    assert command.main(["gate", str(two_prompts), *gate, "--frozen", str(kept), "--markdown"]) == 3
+    assert "| criterion | then | today |" in capsys.readouterr().out
+    assert command.main(["gate", str(two_prompts), *gate, "--frozen", str(kept), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["frozen"]["criteria"][0]["difference"] == was["criteria"][0]["difference"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda record: [], lambda record: {**record, "format": "x"}, lambda record: {**record, "criteria": []},
+        lambda record: {**record, "criteria": [{**record["criteria"][0], "low": "<b>"}]},
+        lambda record: {**record, "snapshot": "1; DROP"}, lambda record: {**record, "content_hash": 5},
+    ],
+)  # fmt: skip
+def test_a_frozen_decision_of_a_stranger_is_refused(
+    harm: Callable[[Any], Any], results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = ["gate", str(results), "--criteria", criteria(tmp_path, "margin = 2")]
+    command.main([*gate, "--json"])
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps(harm(json.loads(capsys.readouterr().out))))
+    assert command.main([*gate, "--frozen", str(kept)]) == 2
+    error = capsys.readouterr().err
+    assert "no decision that `gate --json` printed" in error and error.count("\n") == 1
 
 
 def test_undecided_is_three_and_says_how_many_more_prompts(

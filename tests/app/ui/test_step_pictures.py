@@ -29,23 +29,25 @@ def sheet(*cells: Cell) -> Sheet:
 
 
 def test_every_image_comes_whole_and_once():
-    first, second = picture(10), picture(200, "PNG")
-    cell = Cell(0, 0, 9, [Frame(0, first), Frame(4, second), Frame(9, first, "end")])
+    first, second, third = picture(10), picture(200, "PNG"), picture(90, "JPEG")
+    frames = [Frame(0, first), Frame(4, second), Frame(7, third), Frame(9, first, "end")]
+    cell = Cell(0, 0, 9, frames)
     head, images = unpacked(step_pictures.pack(sheet(cell)))
     frames = head["cells"][0]["frames"]
     assert [(f[0], images[f[1] : f[1] + f[2]], f[3]) for f in frames] == [
         (0, first, ""),
         (4, second, ""),
+        (7, third, ""),
         (9, first, "end"),
     ]
-    assert len(images) == len(first) + len(second)
+    assert len(images) == len(first) + len(second) + len(third)
     assert head["layers"] == [{"label": "<b>A</b>"}], "texts stay texts: the browser escapes them"
 
 
 @pytest.mark.parametrize(
     "image", [b"", b"<svg onload=alert(1)>", b"GIF89a" + bytes(20), b"RIFF____AVI ", b"RIFF"]
 )
-def test_what_is_no_webp_or_png_is_not_sent(image):
+def test_what_is_no_webp_png_or_jpeg_is_not_sent(image):
     good = Frame(1, picture(3))
     head, images = unpacked(
         step_pictures.pack(sheet(Cell(0, 0, 1, [Frame(0, image), good]), Cell(0, 0, 1, [])))

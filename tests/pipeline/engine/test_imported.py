@@ -115,7 +115,9 @@ def test_exported_images_have_the_score_of_their_files_to_the_bit(both, sampled)
                     row = rows[model, text, seed]
                     assert row["clip_score"] == np.float32(score)
                     assert row["prompt_similarity"] == [row["clip_score"]]
-                    assert np.array_equal(pixels(row["image"]), pixels(row["image"]))
+                    assert np.array_equal(
+                        pixels(row["image"]), pixels(sampled[text, seed]["image"])
+                    )
                     assert row["status"] == "done" and len(row["steps"]) == 1
 
 
@@ -131,12 +133,13 @@ def test_they_score_as_the_model_that_made_them_but_for_rounding_to_8_bits(both,
 
 def test_layouts_give_the_same_rows(both):
     rows = rows_of(both[0])
-    content = ("clip_score", "trajectories", "image", "steps", "width", "height", "embedding")
+    content = ("clip_score", "trajectories", "steps", "width", "height", "embedding")
     assert all(len(row["embedding"]) == len(row["steps"]) for row in rows.values())
     for text in PROMPTS:
         for seed in SEEDS:
             png, webp = rows["png", text, seed], rows["webp", text, seed]
             assert [png[name] for name in content] == [webp[name] for name in content]
+            assert np.array_equal(pixels(png["image"]), pixels(webp["image"]))
 
 
 def test_the_run_is_complete_and_the_database_says_what_the_model_is(both):
@@ -168,6 +171,37 @@ def test_pages_open_and_say_what_has_no_steps(
     assert said == (view in {"timesteps", "models", "words", "paths"})
 
 
+def test_a_file_is_kept_as_it_is_but_for_its_metadata(tmp_path):
+    """A photograph's JPEG with a place and an orientation: stored as the same JPEG without both, shown and exported as stored."""
+    tags = Image.Exif()
+    tags[0x0112], tags[0x013B] = 6, "50.0755 N"
+    folder = write_imagefolder(tmp_path / "images", {})
+    lines = []
+    for number, (prompt, seed) in enumerate(all_images()):
+        picture(number).save(folder / f"{number}.jpg", exif=tags, comment=b"50.0755 N")
+        lines.append({"file_name": f"{number}.jpg", "prompt": prompt, "seed": seed})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    results, _ = run(tmp_path, write_study(tmp_path, entry(folder)))
+    rows = rows_of(results)
+    for number, (prompt, seed) in enumerate(all_images()):
+        stored, data = (
+            rows["theirs", prompt, seed]["image"],
+            (folder / f"{number}.jpg").read_bytes(),
+        )
+        assert stored.startswith(b"\xff\xd8\xff") and b"50.0755 N" in data
+        assert b"50.0755 N" not in stored and b"Exif" not in stored
+        assert np.array_equal(pixels(stored), pixels(data))
+    assert not verify(results)
+    out = tmp_path / "png"
+    main(
+        ["export", str(results), "--out", str(out), "--format", "imagefolder", "--model", "theirs"]
+    )
+    assert np.array_equal(
+        pixels((out / "00000-0.png").read_bytes()), pixels((folder / "0.jpg").read_bytes())
+    )
+    assert main(["reproduce", str(results), "--sample", "2"]) == 0
+
+
 def test_a_rerun_has_nothing_to_do_and_another_image_is_another_model(both, tmp_path):
     images = write_imagefolder(tmp_path / "images", all_images())
     study = write_study(tmp_path, entry(images))
@@ -196,7 +230,7 @@ def test_what_is_missing_unmatched_or_unreadable_is_counted_and_named(tmp_path, 
     assert errors.keys() == {first, second, third}
     assert errors[first] == "no image of this prompt with seed 0; there are seeds 1"
     assert errors[second] == "00000.png: cannot be decoded: is no PNG, JPEG, WEBP image"
-    assert errors[third] == "00001.png: has pixels of mode I;16; 8 bits a channel are read"
+    assert errors[third] == "00001.png: has 16 bits a channel; 8 are read"
     text = "\n".join(said)
     assert "9 of 10 prompts and seeds have one" in text
     assert "1 images that match no prompt and seed of the study: '00009.png'" in text

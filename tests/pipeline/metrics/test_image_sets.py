@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.metrics.image_sets import cmmd, coverage, fid, interval, kid, vendi
+from pipeline.metrics.image_sets import cmmd, coverage, fid, kid, vendi
 
 RNG = np.random.default_rng
 
@@ -99,36 +99,3 @@ def test_coverage_counts_reference_images_with_an_image_in_their_neighbourhood()
 def test_sets_that_are_too_small_are_refused(function, sets) -> None:
     with pytest.raises(ValueError, match="needed|no images|is 0"):
         function(*sets)
-
-
-def test_the_interval_of_a_mean_is_the_t_intervals() -> None:
-    """The jackknife of a mean over single prompts is the classic standard error."""
-    values = RNG(1).normal(3, 2, 15)
-    mean, low, high = interval(lambda rows: float(values[rows].mean()), np.arange(15))
-    from scipy import stats
-
-    half = stats.t.ppf(0.975, 14) * values.std(ddof=1) / np.sqrt(15)
-    assert (mean, low, high) == pytest.approx(
-        (values.mean(), values.mean() - half, values.mean() + half)
-    )
-    assert np.isnan(interval(lambda rows: 0.0, np.arange(5))[1])
-
-
-def test_the_interval_counts_prompts_not_images() -> None:
-    """Seeds of a prompt that give the same image add nothing to what is known."""
-    values = RNG(2).normal(0, 1, 12)
-    four = interval(
-        lambda rows: float(np.repeat(values, 4)[rows].mean()), np.repeat(np.arange(12), 4)
-    )
-    assert four == pytest.approx(interval(lambda rows: float(values[rows].mean()), np.arange(12)))
-
-
-def test_the_interval_covers_the_truth() -> None:
-    """Vendi of 48 prompts has its value in sets of that size in about 95 % of draws; a percentile bootstrap, in none."""
-    truth = np.mean([vendi(directions(48, 6, 1000 + n)) for n in range(60)])
-    inside = 0
-    for n in range(60):
-        vectors = directions(48, 6, n)
-        _, low, high = interval(lambda rows, v=vectors: vendi(v[rows]), np.arange(48))
-        inside += low <= truth <= high
-    assert inside >= 51
