@@ -38,6 +38,7 @@ def heat(
         look: the page's theme.
     """
     limits: dict[str, Any] = {"domain": list(domain)} if domain else {}
+    scale = alt.Scale(scheme=SEQUENTIAL, **limits)
     names = list(order) if order is not None else list(dict.fromkeys(data["concept"]))
     cells = (
         alt.Chart(data)
@@ -45,11 +46,7 @@ def heat(
         .encode(
             x=_step_band(data["step"], levels),
             y=_concepts(names),
-            color=alt.Color(
-                "value:Q",
-                scale=alt.Scale(scheme=SEQUENTIAL, **limits),
-                legend=colour_bar(title),
-            ),
+            color=alt.Color("value:Q", scale=scale, legend=colour_bar(title)),
             tooltip=tips(*CELL, ("value:Q", title, ".3f"), ("prompts:Q", "Prompts")),
         )
         .add_params(click("step", "concept"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -56,9 +57,7 @@ def _region_maps(
         steps=steps,
     )
     maps = maps[maps["word"] == ""]
-    rows: list[Row] = []
-    cells: list[Cell] = []
-    scale = scale_of(study, maps)
+    rows, cells, scale = list[Row](), list[Cell](), scale_of(study, maps)
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         for position, method in enumerate(methods):
             each = maps[(maps["prompt_id"] == prompt_id) & (maps["method"] == method)]
@@ -70,10 +69,16 @@ def _region_maps(
         f"Saliency over the predicted clean image of {study.label(model)} at several denoising steps, "
         f"by {', '.join(m for m in methods if m in set(maps['method']))}. {scale.sentence} Seed {seed}; examples, not a mean. {study.source_line()}"
     )
-    columns = [f"Step {step}" for step in steps]
     data = without_images(maps.assign(model=study.label(model)))
-    draw = sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
-    return Figure(draw, data, caption)
+    return Figure(_sheet(study, cells, rows, steps, scale), data, caption)
+
+
+def _sheet(
+    study: FigureStudy, cells: list[Cell], rows: list[Row], steps: Sequence[int], scale: MapScale
+) -> Any:
+    """How the maps are drawn: rows by steps, with the colour bar that the author chose."""
+    columns = [f"Step {step}" for step in steps]
+    return sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
 
 
 def _bar(study: FigureStudy, scale: MapScale) -> tuple[str, ...]:
@@ -158,9 +163,7 @@ def word_heat_maps(study: FigureStudy) -> Figure:
     maps = study.ask_scope(
         "figure_maps", models=[model], prompts=ids, seed=seed, methods=[method], steps=steps
     )
-    rows: list[Row] = []
-    cells: list[Cell] = []
-    scale = scale_of(study, maps[maps["word"] != ""])
+    rows, cells, scale = list[Row](), list[Cell](), scale_of(study, maps[maps["word"] != ""])
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         each = maps[(maps["prompt_id"] == prompt_id) & (maps["word"] != "")]
         for position, word in enumerate(
@@ -174,6 +177,4 @@ def word_heat_maps(study: FigureStudy) -> Figure:
         f"several denoising steps. {scale.sentence} Seed {seed}; examples, not a mean. {study.source_line()}"
     )
     data = without_images(maps.assign(model=study.label(model)))
-    columns = [f"Step {s}" for s in steps]
-    draw = sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
-    return Figure(draw, data, caption)
+    return Figure(_sheet(study, cells, rows, steps, scale), data, caption)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -145,42 +146,15 @@ def gallery(page: Page) -> None:
 
 def models_and_settings(page: Page) -> None:
     """The models and their settings, the scorer and the environment."""
-    columns = [
-        "label",
-        "checked",
-        "pipeline",
-        "scheduler",
-        "schedule",
-        "steps",
-        "guidance",
-        "prediction_type",
-        "dtype",
-        "parameters",
-        "source",
-        "revision",
-    ]
     table = page.models.assign(
         parameters=page.models["parameters"] / 1e6,
         checked=[trial(row) for _, row in page.models.iterrows()],
-    )[columns]
+    )[list(SETTINGS)]
     with cards.card("Models and settings", key="studied", data=page.models):
         tables.show(
             table,
             alt="Models and their settings",
-            column_config={
-                "label": st.column_config.TextColumn("Model", pinned=True),
-                "pipeline": "Pipeline",
-                "scheduler": "Scheduler",
-                "schedule": "Schedule",
-                "steps": "Steps",
-                "guidance": st.column_config.NumberColumn("Guidance", format="%.1f"),
-                "prediction_type": "Prediction",
-                "dtype": "Precision",
-                "parameters": st.column_config.NumberColumn("Denoiser", format="%.1f M"),
-                "checked": st.column_config.TextColumn("Checked", help=TRIAL),
-                "source": "Source",
-                "revision": "Revision",
-            },
+            column_config=SETTINGS,
         )
         versions = environment(str(page.study["environment"]))
         st.caption(text_.plain(f"Scored by {page.study['scorer']}. {versions}"))
@@ -191,6 +165,20 @@ TRIAL = (
     "255 (a scheduler that ends with noise leaves some), whether recording changed a bit, and whether a replayed denoiser call "
     "gave the captured output."
 )
+SETTINGS: dict[str, Any] = {
+    "label": st.column_config.TextColumn("Model", pinned=True),
+    "checked": st.column_config.TextColumn("Checked", help=TRIAL),
+    "pipeline": "Pipeline",
+    "scheduler": "Scheduler",
+    "schedule": "Schedule",
+    "steps": "Steps",
+    "guidance": st.column_config.NumberColumn("Guidance", format="%.1f"),
+    "prediction_type": "Prediction",
+    "dtype": "Precision",
+    "parameters": st.column_config.NumberColumn("Denoiser", format="%.1f M"),
+    "source": "Source",
+    "revision": "Revision",
+}
 
 
 def trial(model: pd.Series) -> str:
