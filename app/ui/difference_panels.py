@@ -260,17 +260,23 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
             number = st.number_input(
                 "Prompts", 1, MOST_PROMPTS, 4, key="most_number", bind=links.bound("most_number")
             )
-            better = len(_largest(pairs[pairs["model_id"] == candidate], page.score.sign > 0, 1))
             side = st.segmented_control(
                 "Where",
                 ["Candidate better", "Baseline better"],
-                default="Candidate better" if better else "Baseline better",
+                default="Candidate better",
                 required=True,
                 key="side",
                 bind=BIND,
             )
         higher = (side != "Baseline better") != page.score.lower_is_better
-        top = _largest(pairs[pairs["model_id"] == candidate], higher, number)
+        rows = pairs[pairs["model_id"] == candidate]
+        top = _largest(rows, higher, number)
+        if top.empty:  # a card that says no more than this would be empty beside a tall one
+            never = "baseline" if side == "Baseline better" else "candidate"
+            st.caption(
+                f"The {never} is never better within these filters; below, where it is worse."
+            )
+            top = _largest(rows, not higher, number)
         images = page.ask(
             "final_images",
             prompts=top["prompt_id"].tolist(),
@@ -278,11 +284,8 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
             seed=page.scope.seeds[0],
             metric=page.scope.metric,
         )
-        if images.empty:
-            better = "baseline" if side == "Baseline better" else "candidate"
-            st.caption(f"The {better} is never better within these filters.")
-            return
-        _sheet(page, top, images)
+        if len(images):
+            _sheet(page, top, images)
 
 
 def _largest(pairs: pd.DataFrame, candidate_higher: bool, number: int) -> pd.DataFrame:
