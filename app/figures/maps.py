@@ -18,6 +18,7 @@ from app.figures.sheets import (
     without_images,
 )
 from app.figures.source import Figure, FigureError, FigureStudy, NotMeasured
+from app.figures.typeset import Draw
 from app.figures.words import source_of, words_of
 
 MOST_WORDS = 6
@@ -70,15 +71,22 @@ def _region_maps(
         f"Saliency over the predicted clean image of {study.label(model)} at several denoising steps, "
         f"by {', '.join(m for m in methods if m in set(maps['method']))}. {scale.sentence} Seed {seed}; examples, not a mean. {study.source_line()}"
     )
-    columns = [f"Step {step}" for step in steps]
     data = without_images(maps.assign(model=study.label(model)))
-    draw = sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
-    return Figure(draw, data, caption)
+    return Figure(
+        _drawn(study, scale, cells, rows, [f"Step {step}" for step in steps]), data, caption
+    )
 
 
-def _bar(study: FigureStudy, scale: MapScale) -> tuple[str, ...]:
-    """What the ends of the colour bar mean, where the author wants one."""
-    return scale.ends if study.choice.bar == "below" else ()
+def _drawn(
+    study: FigureStudy,
+    scale: MapScale,
+    cells: Sequence[Cell],
+    rows: Sequence[Row],
+    columns: Sequence[str],
+) -> Draw:
+    """The sheet in the author's layout, with a colour bar where it is wanted."""
+    bar = scale.ends if study.choice.bar == "below" else ()
+    return sheet_of(cells, rows, columns, turned=scale.turned, bar=bar)
 
 
 def _methods(study: FigureStudy, explained: pd.DataFrame) -> list[str]:
@@ -175,5 +183,4 @@ def word_heat_maps(study: FigureStudy) -> Figure:
     )
     data = without_images(maps.assign(model=study.label(model)))
     columns = [f"Step {s}" for s in steps]
-    draw = sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
-    return Figure(draw, data, caption)
+    return Figure(_drawn(study, scale, cells, rows, columns), data, caption)

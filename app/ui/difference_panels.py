@@ -161,16 +161,16 @@ def at_the_step(page: Page, cells: pd.DataFrame, shown: pd.DataFrame, basis: Bas
 CHOICE = 56  # px of the list above the curves
 
 
-def over_the_steps(
-    page: Page, grid: pd.DataFrame, shown: pd.DataFrame, basis: Basis, concepts: int
-) -> None:
-    """The paired difference of one concept over the steps, as tall as the chart of `at_the_step` beside it.
-
-    Args:
-        page, grid, shown, basis: as of the other cards.
-        concepts: how many have a difference.
-    """
+def height_beside(shown: pd.DataFrame, concepts: int) -> int:
+    """The height in px of the curves beside `at_the_step`, which shows up to so many concepts of the models shown."""
     rows = min(concepts, MOST_ROWS, MOST_MARKS // len(shown))
+    return max(330, rows_charts.forest_height(rows, len(shown)) - CHOICE)
+
+
+def over_the_steps(
+    page: Page, grid: pd.DataFrame, shown: pd.DataFrame, basis: Basis, height: int
+) -> None:
+    """The paired difference of one concept over the steps, in a chart of a height in px."""
     grid = _at_the_baseline(page, grid, basis.baseline)
     numbers = page.concepts["concept_id"].astype(int)
     labels = {0: "(whole prompt)", **dict(zip(numbers, page.concepts["name"], strict=True))}
@@ -196,7 +196,7 @@ def over_the_steps(
                 f"Similarity minus that of {page.label(basis.baseline)}",
                 marker=page.marker(basis.axis),
                 look=page.look,
-                height=max(330, rows_charts.forest_height(rows, len(shown)) - CHOICE),
+                height=height,
             ),
             key="over",
             on_click=drawing.to_step(page, basis.baseline),

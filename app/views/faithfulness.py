@@ -113,7 +113,8 @@ def _auc_table(table: pd.DataFrame) -> None:
         tool=data["method"].map(tools.tool_title),
         game=data["game"].map(GAMES),
         interval=[
-            uncertainty.interval_text(*each, 3) for each in data[["gain", "low", "high"]].to_numpy()
+            uncertainty.interval_text(gain, low, high, 3)
+            for gain, low, high in data[["gain", "low", "high"]].to_numpy()
         ],
         q=data["q"].map(uncertainty.p_cell),
     )[list(AUC_COLUMNS)]
