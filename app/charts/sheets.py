@@ -132,8 +132,8 @@ def _bar(ends: Sequence[str], layout: _Layout) -> list[Any]:
         _text(left - 4, y, ends[0], "right", "middle"),
         _text(left + BAR + 4, y, ends[1], "left", "middle"),
     ]
-    position: dict[str, Any] = {"x": at_points("x"), "y": at_points("y"), "x2": "x2", "y2": "y2"}
-    band = colours.encode(color=alt.Color("colour:N", scale=None), **position)
+    spans: dict[str, Any] = {"x": at_points("x"), "y": at_points("y"), "x2": "x2", "y2": "y2"}
+    band = colours.encode(color=alt.Color("colour:N", scale=None), **spans)
     return [band, *_lettering(pd.DataFrame(words), font)]
 
 

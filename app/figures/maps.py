@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -19,6 +18,7 @@ from app.figures.sheets import (
     without_images,
 )
 from app.figures.source import Figure, FigureError, FigureStudy, NotMeasured
+from app.figures.typeset import Draw
 from app.figures.words import source_of, words_of
 
 MOST_WORDS = 6
@@ -57,7 +57,9 @@ def _region_maps(
         steps=steps,
     )
     maps = maps[maps["word"] == ""]
-    rows, cells, scale = list[Row](), list[Cell](), scale_of(study, maps)
+    rows: list[Row] = []
+    cells: list[Cell] = []
+    scale = scale_of(study, maps)
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         for position, method in enumerate(methods):
             each = maps[(maps["prompt_id"] == prompt_id) & (maps["method"] == method)]
@@ -70,20 +72,21 @@ def _region_maps(
         f"by {', '.join(m for m in methods if m in set(maps['method']))}. {scale.sentence} Seed {seed}; examples, not a mean. {study.source_line()}"
     )
     data = without_images(maps.assign(model=study.label(model)))
-    return Figure(_sheet(study, cells, rows, steps, scale), data, caption)
+    return Figure(
+        _drawn(study, scale, cells, rows, [f"Step {step}" for step in steps]), data, caption
+    )
 
 
-def _sheet(
-    study: FigureStudy, cells: list[Cell], rows: list[Row], steps: Sequence[int], scale: MapScale
-) -> Any:
-    """How the maps are drawn: rows by steps, with the colour bar that the author chose."""
-    columns = [f"Step {step}" for step in steps]
-    return sheet_of(cells, rows, columns, turned=scale.turned, bar=_bar(study, scale))
-
-
-def _bar(study: FigureStudy, scale: MapScale) -> tuple[str, ...]:
-    """What the ends of the colour bar mean, where the author wants one."""
-    return scale.ends if study.choice.bar == "below" else ()
+def _drawn(
+    study: FigureStudy,
+    scale: MapScale,
+    cells: Sequence[Cell],
+    rows: Sequence[Row],
+    columns: Sequence[str],
+) -> Draw:
+    """The sheet in the author's layout, with a colour bar where it is wanted."""
+    bar = scale.ends if study.choice.bar == "below" else ()
+    return sheet_of(cells, rows, columns, turned=scale.turned, bar=bar)
 
 
 def _methods(study: FigureStudy, explained: pd.DataFrame) -> list[str]:
@@ -163,7 +166,9 @@ def word_heat_maps(study: FigureStudy) -> Figure:
     maps = study.ask_scope(
         "figure_maps", models=[model], prompts=ids, seed=seed, methods=[method], steps=steps
     )
-    rows, cells, scale = list[Row](), list[Cell](), scale_of(study, maps[maps["word"] != ""])
+    rows: list[Row] = []
+    cells: list[Cell] = []
+    scale = scale_of(study, maps[maps["word"] != ""])
     for prompt_id, text in zip(prompts["prompt_id"], prompts["text"], strict=True):
         each = maps[(maps["prompt_id"] == prompt_id) & (maps["word"] != "")]
         for position, word in enumerate(
@@ -177,4 +182,5 @@ def word_heat_maps(study: FigureStudy) -> Figure:
         f"several denoising steps. {scale.sentence} Seed {seed}; examples, not a mean. {study.source_line()}"
     )
     data = without_images(maps.assign(model=study.label(model)))
-    return Figure(_sheet(study, cells, rows, steps, scale), data, caption)
+    columns = [f"Step {s}" for s in steps]
+    return Figure(_drawn(study, scale, cells, rows, columns), data, caption)

@@ -17,7 +17,7 @@ GAMES = ("games", "lime", "two-baselines")
 
 
 def offers(study: FigureStudy, kind: Kind) -> dict[str, list[Any]]:
-    """The options of a figure's controls, by the field of `Choice`; one with fewer than two is left out: there is no choice.
+    """The options of a figure's controls, by the field of `Choice`; one with fewer than two is left out.
 
     Args:
         study: by the author's filters and baseline; the rest of its choice is not looked at.

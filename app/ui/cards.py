@@ -218,13 +218,9 @@ def figure(
     with card(title, key=key, data=data, help=help, anchor=anchor):
         if models is not None:
             legend(models)
+        spoken = _read_aloud(title)
         event = draw(
-            chart,
-            key=key,
-            on_select=on_select,
-            on_click=on_click,
-            width=width,
-            alt=_read_aloud(title),
+            chart, key=key, on_select=on_select, on_click=on_click, width=width, alt=spoken
         )
         st.caption(caption)
     return event

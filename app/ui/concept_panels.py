@@ -37,6 +37,7 @@ MEASURES = {
     "Predicts the final": ("r_final", "Correlation with the final similarity (r)"),
 }
 MOST_CURVES = 6
+EMERGED = "Share of each family that has emerged"
 MOST_FAMILIES = 6
 
 
@@ -144,13 +145,7 @@ def emerged(page: Page, axis: axes_charts.Axis, named: bool) -> None:
         return
     table = page.placed(shares)
     families = table.groupby("family")["mean"].mean().sort_values(ascending=False).index.tolist()
-    with cards.card(
-        "Share of each family that has emerged",
-        key="emerged",
-        anchor="emerged",
-        data=table,
-        help=SHARE_HELP,
-    ):
+    with cards.card(EMERGED, key="emerged", anchor="emerged", data=table, help=SHARE_HELP):
         legend(page.models)
         grid = st.grid(min(4, len(families)), min_column_width=180)
         for number, family in enumerate(families[:MOST_FAMILIES]):

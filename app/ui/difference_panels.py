@@ -16,7 +16,7 @@ from app.charts import grids as grids_charts
 from app.charts import points as points_charts
 from app.charts import rows as rows_charts
 from app.charts.axes import Axis
-from app.ui import cards, choices, drawing, links, queries, step_pictures, tables
+from app.ui import cards, choices, drawing, links, queries, step_pictures
 from app.ui.page import BIND, Page
 from app.ui.text import count, legend, plain, shorten
 
@@ -161,16 +161,16 @@ def at_the_step(page: Page, cells: pd.DataFrame, shown: pd.DataFrame, basis: Bas
 CHOICE = 56  # px of the list above the curves
 
 
-def over_the_steps(
-    page: Page, grid: pd.DataFrame, shown: pd.DataFrame, basis: Basis, concepts: int
-) -> None:
-    """The paired difference of one concept over the steps, as tall as the chart of `at_the_step` beside it.
-
-    Args:
-        page, grid, shown, basis: as of the other cards.
-        concepts: how many have a difference.
-    """
+def height_beside(shown: pd.DataFrame, concepts: int) -> int:
+    """The height in px of the curves beside `at_the_step`, which shows up to so many concepts of the models shown."""
     rows = min(concepts, MOST_ROWS, MOST_MARKS // len(shown))
+    return max(330, rows_charts.forest_height(rows, len(shown)) - CHOICE)
+
+
+def over_the_steps(
+    page: Page, grid: pd.DataFrame, shown: pd.DataFrame, basis: Basis, height: int
+) -> None:
+    """The paired difference of one concept over the steps, in a chart of a height in px."""
     grid = _at_the_baseline(page, grid, basis.baseline)
     numbers = page.concepts["concept_id"].astype(int)
     labels = {0: "(whole prompt)", **dict(zip(numbers, page.concepts["name"], strict=True))}
@@ -196,7 +196,7 @@ def over_the_steps(
                 f"Similarity minus that of {page.label(basis.baseline)}",
                 marker=page.marker(basis.axis),
                 look=page.look,
-                height=max(330, rows_charts.forest_height(rows, len(shown)) - CHOICE),
+                height=height,
             ),
             key="over",
             on_click=drawing.to_step(page, basis.baseline),
@@ -260,17 +260,23 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
             number = st.number_input(
                 "Prompts", 1, MOST_PROMPTS, 4, key="most_number", bind=links.bound("most_number")
             )
-            better = len(_largest(pairs[pairs["model_id"] == candidate], page.score.sign > 0, 1))
             side = st.segmented_control(
                 "Where",
                 ["Candidate better", "Baseline better"],
-                default="Candidate better" if better else "Baseline better",
+                default="Candidate better",
                 required=True,
                 key="side",
                 bind=BIND,
             )
         higher = (side != "Baseline better") != page.score.lower_is_better
-        top = _largest(pairs[pairs["model_id"] == candidate], higher, number)
+        rows = pairs[pairs["model_id"] == candidate]
+        top = _largest(rows, higher, number)
+        if top.empty:  # a card that says no more than this would be empty beside a tall one
+            never = "baseline" if side == "Baseline better" else "candidate"
+            st.caption(
+                f"The {never} is never better within these filters; below, where it is worse."
+            )
+            top = _largest(rows, not higher, number)
         images = page.ask(
             "final_images",
             prompts=top["prompt_id"].tolist(),
@@ -278,11 +284,8 @@ def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baselin
             seed=page.scope.seeds[0],
             metric=page.scope.metric,
         )
-        if images.empty:
-            name = "baseline" if side == "Baseline better" else "candidate"
-            st.caption(f"The {name} is never better within these filters.")
-            return
-        _sheet(page, top, images)
+        if len(images):
+            _sheet(page, top, images)
 
 
 def _largest(pairs: pd.DataFrame, candidate_higher: bool, number: int) -> pd.DataFrame:
@@ -304,8 +307,9 @@ def _sheet(page: Page, top: pd.DataFrame, images: pd.DataFrame) -> None:
 def _listing(top: pd.DataFrame, images: pd.DataFrame) -> None:
     texts = images.drop_duplicates("prompt_id").set_index("prompt_id")["text"]
     table = top.assign(text=[str(texts.get(i, "")) for i in top["prompt_id"]])
-    tables.show(
+    st.dataframe(
         table[["text", "baseline", "candidate", "difference"]],
+        hide_index=True,
         alt="The prompts that differ most",
         column_config={
             "text": st.column_config.TextColumn("Prompt", width=150),

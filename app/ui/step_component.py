@@ -23,7 +23,7 @@ _registering = threading.Lock()
 
 
 def style() -> None:
-    """The style sheet alone, which also corrects controls of Streamlit's own on every page."""
+    """The style sheet alone, which also fixes controls of Streamlit's own on every page."""
     mount("style", "page_style")
 
 

@@ -70,7 +70,8 @@ def _grid(page: Page, shown: pd.DataFrame, basis: difference_panels.Basis) -> No
     with left:
         difference_panels.at_the_step(page, cells, shown, basis)
     with right:
-        difference_panels.over_the_steps(page, grid, shown, basis, cells["concept"].nunique())
+        height = difference_panels.height_beside(shown, cells["concept"].nunique())
+        difference_panels.over_the_steps(page, grid, shown, basis, height)
 
 
 def _basis(page: Page) -> tuple[Axis, bool]:
