@@ -13,12 +13,16 @@ from app.charts.layers import interval_fields, layered, tips
 from app.charts.style import Look, model_channels
 
 STEPS = "training_step"
-ACROSS = alt.X(
-    f"{STEPS}:Q",
-    title="Training step",
-    axis=alt.Axis(grid=False, tickCount=5, format="~s"),
-    scale=alt.Scale(nice=False, zero=False, padding=6),
-)
+WRITTEN_OUT = 10_000  # training steps below it; from it on 20,000 is 20k
+
+
+def _across(most: float) -> alt.X:
+    return alt.X(
+        f"{STEPS}:Q",
+        title="Training step",
+        axis=alt.Axis(grid=False, tickCount=5, format="~s" if most >= WRITTEN_OUT else ",d"),
+        scale=alt.Scale(nice=False, zero=False, padding=6),
+    )
 
 
 def panel(
@@ -53,18 +57,19 @@ def panel(
     low, high = bands.limits_of(data, reach=reach)
     domain = [min(low, 0.0), max(high, 0.0)] if zero else [low, high]
     y = alt.Y("mean:Q", title=title, scale=alt.Scale(domain=domain, nice=False), axis=alt.Axis(tickCount=4, format=format))  # fmt: skip
-    layers = [*_rules(zero, marker, look, y), *_marks(data, models, y, look, format)]
+    x = _across(data[STEPS].max())
+    layers = [*_rules(zero, marker, look, x, y), *_marks(data, models, x, y, look, format)]
     ink: Any = alt.ColorValue(look.ink)
     beyond = bands.outside(data.assign(series="all"), domain, STEPS, "series")
-    layers += bands.arrows(beyond, ACROSS, ink, format=format)
+    layers += bands.arrows(beyond, x, ink, format=format)
     return layered(*layers, height=height)
 
 
 def _marks(
-    data: pd.DataFrame, models: pd.DataFrame, y: alt.Y, look: Look, format: str
+    data: pd.DataFrame, models: pd.DataFrame, x: alt.X, y: alt.Y, look: Look, format: str
 ) -> list[alt.Chart]:
     """Band, line and points."""
-    base = alt.Chart(data).encode(x=ACROSS)
+    base = alt.Chart(data).encode(x=x)
     band = base.mark_area(opacity=0.35, color=look.quiet, clip=True, aria=False)
     line = base.mark_line(color=look.ink, strokeWidth=1.5, clip=True, aria=False)
     point = base.mark_point(filled=True, size=55, opacity=1, clip=True)
@@ -76,7 +81,7 @@ def _marks(
     ]
 
 
-def _rules(zero: bool, marker: int | None, look: Look, y: alt.Y) -> list[alt.Chart]:
+def _rules(zero: bool, marker: int | None, look: Look, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """The rule of no difference, and that of the chosen training step."""
     rules = []
     if zero:
@@ -84,5 +89,5 @@ def _rules(zero: bool, marker: int | None, look: Look, y: alt.Y) -> list[alt.Cha
         rules.append(none.mark_rule(color=look.quiet, strokeDash=[4, 3], aria=False).encode(y=y))
     if marker is not None:
         at = alt.Chart(pa.table({STEPS: [marker]}))
-        rules.append(at.mark_rule(color=look.quiet, strokeWidth=1.5, aria=False).encode(x=ACROSS))
+        rules.append(at.mark_rule(color=look.quiet, strokeWidth=1.5, aria=False).encode(x=x))
     return rules

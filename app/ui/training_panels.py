@@ -55,7 +55,7 @@ class Panels:
             cards.empty("No image of this run has a score within these filters.", "Clear a filter.")
             return False
         with cards.card(f"{score.title} of each checkpoint", key="training_scores", data=table, help=training.BEST_RULE):  # fmt: skip
-            arrow = "↓" if score.lower_is_better else "↑"
+            arrow = "←" if score.lower_is_better else "→"  # the title is turned: down, up
             self._draw(table, f"{score.title}  {arrow}", "training_scores")
             cards.clip_note([table])
             st.caption(
