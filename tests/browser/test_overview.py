@@ -33,7 +33,7 @@ def test_the_findings_begin_at_the_left(reader: Reader) -> None:
     """Also those of two lines, which Streamlit's button would centre."""
     reader.open("/")
     script = """
-        return [...document.querySelectorAll('[class*=st-key-finding_] button p')].map(text =>
+        return [...document.querySelectorAll('[class*=st-key-finding_] button p')].filter(text => text.offsetParent).map(text =>
           [text.getBoundingClientRect().left, text.getBoundingClientRect().height, getComputedStyle(text).textAlign]);
     """
     texts = reader.driver.execute_script(script)[1:]  # the first is the answer's
