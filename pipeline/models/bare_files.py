@@ -49,7 +49,7 @@ def bare_file(data: bytes) -> bytes | None:
 
 def _png(data: bytes) -> bytes | None:
     """IHDR and the run of IDAT."""
-    kept, last, start = [PNG], b"", len(PNG)
+    parts, last, start = [PNG], b"", len(PNG)
     while last != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, start)
         end = start + length + 12
@@ -57,14 +57,14 @@ def _png(data: bytes) -> bytes | None:
             return None
         if kind == b"IHDR" and not _is_plain(data[start + 8 : end]):
             return None
-        if kind == b"IDAT" and len(kept) > 2 and last != kind:
+        if kind == b"IDAT" and len(parts) > 2 and last != kind:
             return None  # a second run, which decoders do not read
         if kind in (b"IHDR", b"IDAT"):
-            kept.append(data[start:end])
+            parts.append(data[start:end])
         elif kind != b"IEND" and (not kind[0] & 0x20 or kind in (b"tRNS", b"acTL")):
             return None  # a chunk that a decoder must know, transparency, an animation
         last, start = kind, end
-    return b"".join([*kept, _IEND])
+    return b"".join([*parts, _IEND])
 
 
 def _is_plain(header: bytes) -> bool:
@@ -74,7 +74,7 @@ def _is_plain(header: bytes) -> bool:
 
 def _jpeg(data: bytes) -> bytes | None:
     """Frame, tables, scans, and the two segments that say which colours the components are."""
-    kept, start, scans = [_SOI], 2, 0
+    parts, start, scans = [_SOI], 2, 0
     while scans <= MAX_SCANS:
         while data[start + 1] == 0xFF:
             start += 1
@@ -82,7 +82,7 @@ def _jpeg(data: bytes) -> bytes | None:
         if data[start] != 0xFF:
             return None
         if kind == _EOI[1]:
-            return b"".join([*kept, _EOI])
+            return b"".join([*parts, _EOI])
         end = start + 2 + struct.unpack_from(">H", data, start + 2)[0]
         segment = _segment(kind, data[start:end])
         if segment is None:
@@ -92,7 +92,7 @@ def _jpeg(data: bytes) -> bytes | None:
             if marker is None:
                 return None
             segment, end, scans = data[start : marker.start()], marker.start(), scans + 1
-        kept.append(segment)
+        parts.append(segment)
         start = end
     return None
 
@@ -100,8 +100,8 @@ def _jpeg(data: bytes) -> bytes | None:
 def _segment(kind: int, segment: bytes) -> bytes | None:
     """A segment as it is kept, empty where it is left out; None where the file is not a plain one."""
     if kind in _FRAMES:
-        bits, parts = segment[4], segment[9]
-        return segment if (bits, parts) == (8, 3) else None
+        bits, count = segment[4], segment[9]
+        return segment if (bits, count) == (8, 3) else None
     if kind == _SOS or kind in _TABLES:
         return segment
     if kind == _APP0 and segment[4:9] == b"JFIF\0" and len(segment) >= 18:
