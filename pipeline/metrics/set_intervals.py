@@ -1,4 +1,4 @@
-"""Intervals over prompts of measures of sets of images: a bootstrap by weights, and a jackknife where there is none.
+"""Intervals over prompts of measures of sets of images: a bootstrap by weights, and a jackknife for coverage, which weights do not change.
 
 Drawing prompts with replacement does not do: an image that is drawn twice counts as a pair of equal images, which Vendi and FID take for
 less diversity, and KID and CMMD for likeness. Here every prompt keeps a weight above 0, and no image is paired with itself.

@@ -100,8 +100,8 @@ def _jpeg(data: bytes) -> bytes | None:
 def _segment(kind: int, segment: bytes) -> bytes | None:
     """A segment as it is kept, empty where it is left out; None where the file is not a plain one."""
     if kind in _FRAMES:
-        bits, parts = segment[4], segment[9]
-        return segment if (bits, parts) == (8, 3) else None
+        bits, count = segment[4], segment[9]
+        return segment if (bits, count) == (8, 3) else None
     if kind == _SOS or kind in _TABLES:
         return segment
     if kind == _APP0 and segment[4:9] == b"JFIF\0" and len(segment) >= 18:
