@@ -172,8 +172,7 @@ def over_the_steps(
 ) -> None:
     """The paired difference of one concept over the steps, in a chart of a height in px."""
     grid = _at_the_baseline(page, grid, basis.baseline)
-    numbers = page.concepts["concept_id"].astype(int)
-    labels = {0: "(whole prompt)", **dict(zip(numbers, page.concepts["name"], strict=True))}
+    labels = _concept_names(page)
     with cards.card("Over the steps", key="over", data=lambda: table, help=GAP_HELP):
         concept = st.selectbox(
             "Concept",
@@ -208,6 +207,12 @@ def over_the_steps(
             f"{uncertainty.PAIRED}, step by step; {basis.matched()}. Above zero the candidate is "
             f"closer to the concept. {drawing.STEP_CLICK}"
         )
+
+
+def _concept_names(page: Page) -> dict[int, str]:
+    """The concepts that can be chosen: concept_id -> name."""
+    numbers = page.concepts["concept_id"].astype(int)
+    return {0: "(whole prompt)", **dict(zip(numbers, page.concepts["name"], strict=True))}
 
 
 def _at_the_baseline(page: Page, grid: pd.DataFrame, baseline: int) -> pd.DataFrame:
