@@ -124,6 +124,7 @@ def score_curves(page: Page, axis: axes_charts.Axis) -> None:
             key=f"score_steps{number}",
             help=SCORE_HELP,
             on_click=drawing.to_step(page),
+            models=page.models,
         )  # fmt: skip
 
 

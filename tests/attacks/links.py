@@ -19,6 +19,7 @@ ODD = [
 ]  # fmt: skip
 FRAME = [*dict.fromkeys((
     *slices.KEYS, "models", "families", "concepts", "categories", "seeds", "scorer", "study", "step", "prompt", "review", "page", "margin_clip_score",
+    "baseline", "candidate", "snapshot", "since",
     "embed", "_page", "__class__",
 ))]  # fmt: skip
 """The parameters that the frame of every page reads, and some that nothing reads."""
