@@ -54,4 +54,4 @@ def scatter(
         shape=channels.shape,
         tooltip=TIPS,
     )
-    return layered(equal, points.add_params(click("prompt_key")), height=380)
+    return layered(equal, points.add_params(click("prompt_key")), height=420)

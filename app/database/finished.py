@@ -69,9 +69,9 @@ def images(results: Path, work_unit: str, side: int) -> tuple[Finished, ...]:
 def _rows(file: Path) -> list[tuple[str, int, bytes]]:
     path = str(file.resolve())
     with duckdb.connect(config=LIMITS) as connection:
-        statement = (SQL / "finished_images.sql").read_text(encoding="utf-8")
+        text = (SQL / "finished_images.sql").read_text(encoding="utf-8")
         asked = {"file": path, "most": MOST, "largest": LARGEST_IMAGE}
-        return connection.execute(statement, asked).fetchall()
+        return connection.execute(text, asked).fetchall()
 
 
 def _small(data: bytes, side: int) -> bytes:

@@ -237,17 +237,21 @@ def empty(what: str, advice: str, *, icon: str = ":material/filter_alt_off:") ->
         st.space("small")
         st.markdown(f"{icon} **{what}**", text_alignment="center")
         st.caption(advice, text_alignment="center")
-        if any(
-            st.session_state.get(key)
-            for key in ("models", "families", "categories", "seeds", "search")
-        ) or slices.question({key: st.session_state.get(key) for key in slices.KEYS}):
-            st.button(
-                "Clear the filters",
-                icon=":material/restart_alt:",
-                on_click=clear_filters,
-                key=f"clear_{slug(what)}",
-            )
+        offer_to_clear(slug(what))
         st.space("small")
+
+
+def offer_to_clear(key: str) -> None:
+    """A button that clears the filters, where there are any."""
+    filters = ("models", "families", "categories", "seeds", "search")
+    chosen = {each: st.session_state.get(each) for each in (*filters, *slices.KEYS)}
+    if any(chosen[each] for each in filters) or slices.question(chosen):
+        st.button(
+            "Clear the filters",
+            icon=":material/restart_alt:",
+            on_click=clear_filters,
+            key=f"clear_{key}",
+        )
 
 
 def clear_filters() -> None:

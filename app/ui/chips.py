@@ -11,6 +11,7 @@ import streamlit as st
 
 from app.analysis import slices
 from app.ui import slice_panel, texts
+from app.ui.slice_panel import EMPTY
 from app.ui.text import count, shorten
 
 LISTS = {"models": "Models", "families": "Families", "categories": "Categories", "seeds": "Seeds"}
@@ -65,6 +66,24 @@ def in_force(state: Mapping[str, Any], first: Mapping[str, str]) -> Iterator[Chi
             yield Chip(
                 said[:1].upper() + said[1:], {key: slice_panel.EMPTY.get(key) for key in part}
             )
+
+
+def in_link(first: Mapping[str, str]) -> dict[str, list[str]]:
+    """The parameters of the filters in force, as their widgets write them into the link.
+
+    A widget in a closed panel is not in the browser, and does not write its parameter on a page that a reader goes to.
+
+    Args:
+        first: as in `in_force`.
+    """
+    held = {key: st.session_state[key] for key in KEYS if key in st.session_state}
+    keys = [key for chip in in_force(held, first) for key in chip.without if key in held]
+    values = {key: held[key] for key in keys}
+    return {
+        key: [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
+        for key, value in values.items()
+        if value not in (None, EMPTY.get(key))
+    }
 
 
 def draw(study: Path, first: Mapping[str, str], prompts: int | None) -> None:

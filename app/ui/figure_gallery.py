@@ -50,3 +50,4 @@ def _absent(absent: dict[str, str]) -> None:
             for name, need in absent.items()
         ]
         st.markdown("\n".join(lines))
+        cards.offer_to_clear("absent_figures")

@@ -136,6 +136,6 @@ def finish(
         scope: what the filters leave.
     """
     with bar.copy:
-        copy_link.button(path, snapshot)
+        copy_link.button(path, snapshot, chips.in_link(first))
     with bar.chips:
         chips.draw(path, first, None if scope.prompts is None else len(scope.prompts))

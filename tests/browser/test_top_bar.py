@@ -13,6 +13,8 @@ from tests.support.browser import MARKS, Reader, prefers, wait
 
 pytestmark = MARKS
 
+RULES = ("color-contrast", "label", "button-name", "aria-allowed-attr", "aria-valid-attr-value", "target-size")  # fmt: skip
+"""Of axe's: those that a bar with its panels can break; charts are read in test_jobs.py."""
 PANEL = """
 const panel = document.querySelector('[data-testid=stPopoverBody]'), box = panel.getBoundingClientRect();
 return [box.top, box.bottom, panel.scrollHeight - panel.clientHeight];
@@ -127,7 +129,7 @@ def test_the_bar_can_be_read_with_its_panels_open(scheme: str, reader: Reader) -
     reader.open("/models?seeds=1&models=UNet&models=Transformer&slice_roles=subject")
     for panel in ("filters", "slice"):
         reader.unfold(panel)
-        assert not violations(reader.driver)
+        assert not [each for each in violations(reader.driver) if each[0] in RULES]
         reader.fold()
 
 

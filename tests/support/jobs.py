@@ -15,7 +15,6 @@ from pathlib import Path
 import duckdb
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Reader, wait
 
@@ -141,31 +140,17 @@ def author(reader: Reader, tool: str, folder: Path) -> tuple[Counter, Path]:
     counter = Counter(reader)
     allowed = {"behavior": "allow", "downloadPath": str(folder)}
     reader.driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
-    title = f"{tool} over steps"
     counter.go("Figures")
-    _choose_figure(counter, title)
-    wait(lambda: title in reader.text(), lambda: f"{title} is not shown")
-    pdf = "//button[normalize-space()='PDF']"
-    counter.click(By.XPATH, pdf, lambda: list(folder.glob("*.pdf")))
+    kind = f".st-key-open_{KINDS[tool].replace('-', '_')} button"
+    counter.click(By.CSS_SELECTOR, kind, lambda: "figure=" in reader.url())
+    reader.settle()
+    counter.click(By.CSS_SELECTOR, ".st-key-file_pdf button", lambda: list(folder.glob("*.pdf")))
     counter.done()
     return counter, next(folder.glob("*.pdf"))
 
 
-def _choose_figure(counter: Counter, title: str) -> None:
-    """By the gallery's picture or button of that title, or by the list of figures."""
-    driver = counter.reader.driver
-    counter.reader.settle()
-    named = (
-        f"//*[@data-testid='stMain']//*[self::button or self::a or @role='button'][contains(., '{title}') "
-        f"or contains(@aria-label, '{title}')]"
-    )
-    if driver.find_elements(By.XPATH, named):
-        counter.click(By.XPATH, named)
-        return
-    counter.write(".st-key-figure input", title)
-    offered = "return document.querySelector('[role=option]').innerText"
-    wait(lambda: title in driver.execute_script(offered), lambda: f"{title} is not offered")
-    counter.press(Keys.ENTER)
+KINDS = {"DF-RISE": "paper-7", "DF-CAM": "paper-8"}
+"""The figure of a tool's maps over the steps."""
 
 
 def lead(reader: Reader) -> tuple[Counter, list[list[str]]]:

@@ -14,6 +14,15 @@ export function address(location, { snapshot, address: base }) {
   return target.href;
 }
 
+/** The address with the filters in force that it lacks: a widget in a closed panel is not there to write its own. */
+export function complete(location, filters) {
+  const url = new URL(location.href);
+  for (const [key, values] of Object.entries(filters || {})) {
+    if (!url.searchParams.has(key)) for (const value of values) url.searchParams.append(key, value);
+  }
+  return url.href;
+}
+
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = document.createElement("textarea"); // a page that is not served by https has no clipboard
@@ -83,6 +92,8 @@ const shown = new WeakMap();
 export function link({ data, parentElement }) {
   if (!shown.has(parentElement)) shown.set(parentElement, new Link(parentElement));
   shown.get(parentElement).data = data.link;
+  const whole = complete(window.location, data.link.filters);
+  if (whole !== window.location.href) window.history.replaceState(window.history.state, "", whole);
   return () => {
     shown.get(parentElement)?.close();
     shown.delete(parentElement);

@@ -180,9 +180,9 @@ def test_the_view_tells_what_changed(twice, open_view: Open):
     table = tables(app)["What changed by model"].set_index("model")
     assert table["shared"].to_dict() == {"UNet": 12, "UNet (quarter)": 12, "Transformer": 0}
     assert table["altered"].to_dict() == {"UNet": 12, "UNet (quarter)": 0, "Transformer": 0}
-    assert table.loc["UNet", "difference"].startswith("+0.1000 [")
+    assert table.loc["UNet", "difference"].startswith("+0.100 [")
     assert table.loc["UNet", "said"] == "better"
-    assert "**UNet**: CLIP score +0.1000" in text and "12 of" not in text.split("**UNet**")[0]
+    assert "**UNet**: CLIP score +0.100" in text and "12 of" not in text.split("**UNet**")[0]
 
 
 def test_a_link_carries_the_choice(twice, open_view: Open):

@@ -49,7 +49,16 @@ CHOOSERS = {
     "checkbox", "multiselect", "number_input", "pills", "radio", "segmented_control", "select_slider", "selectbox",
     "slider", "text_area", "text_input", "toggle",
 }  # fmt: skip
-UNBOUND = {"chosen_review", "note_author", "note_kind", "note_text", "reviewer", "slice_name", None}
+UNBOUND = {
+    "changed_tag",
+    "chosen_review",
+    "note_author",
+    "note_kind",
+    "note_text",
+    "reviewer",
+    "slice_name",
+    None,
+}
 """Fields of a form and of a name to save under; `chosen_review` sets the parameter `review` itself."""
 
 
