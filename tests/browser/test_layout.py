@@ -59,7 +59,16 @@ def results(results: Path) -> Path:
     return results
 
 
-@pytest.mark.parametrize("view", [each for each in VIEWS if each not in ("overview", "trust")])
+@pytest.mark.parametrize(
+    "view",
+    [
+        each
+        if each in ("models", "timesteps", "changes")
+        else pytest.param(each, marks=pytest.mark.thorough)
+        for each in VIEWS
+        if each not in ("overview", "trust")
+    ],
+)
 def test_tables_fit_and_cards_of_a_row_are_filled(reader: Reader, view: str) -> None:
     reader.driver.set_window_size(1280, 863)
     reader.open(f"/{view}")
@@ -84,6 +93,7 @@ def test_every_section_of_timesteps_is_one_click_away(reader: Reader) -> None:
     assert "/timesteps" in reader.url()
 
 
+@pytest.mark.thorough  # with three choices more than test_clicks.py
 @pytest.mark.parametrize("name", ["paper-7", "paper-8"])
 def test_an_author_has_a_strip_of_maps_in_ten_clicks(
     reader: Reader, tmp_path: Path, name: str

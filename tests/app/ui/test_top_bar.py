@@ -138,7 +138,7 @@ def test_a_pinned_link_shows_its_snapshot_and_warns(open_view: Open, published: 
     assert number(app) == 2
 
 
-@pytest.mark.parametrize("view", ["overview", "review"])
+@pytest.mark.parametrize("view", ["overview", pytest.param("review", marks=pytest.mark.thorough)])
 def test_a_link_that_pins_the_newest_says_nothing(
     view: str, open_view: Open, published: Path
 ) -> None:
@@ -157,7 +157,16 @@ def test_a_link_to_a_snapshot_that_is_gone_says_so(open_view: Open, published: P
     assert not app.warning, "it is said once"
 
 
-@pytest.mark.parametrize("value", ["../../etc/passwd", "-1", "1e3", "0", "9" * 400, "٣"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "../../etc/passwd",
+        *(
+            pytest.param(each, marks=pytest.mark.thorough)
+            for each in ("-1", "1e3", "0", "9" * 400, "٣")
+        ),
+    ],
+)
 def test_a_pin_that_is_no_number_is_ignored(value: str, open_view: Open, published: Path) -> None:
     app = open_view("models", published, snapshot=value)
     assert not app.exception and number(app) == 2
