@@ -204,7 +204,9 @@ def test_every_view_can_be_read(reader: Reader) -> None:
             turn_to(reader, scheme, size)
             width = reader.driver.execute_script("return document.documentElement.scrollWidth")
             assert width <= size[0], (view, scheme)
-            problems += [(view, scheme, *each) for each in violations(reader.driver)]
+            # Names and sizes do not change with the colours.
+            rule = "color-contrast" if scheme == "dark" else ""
+            problems += [(view, scheme, *each) for each in violations(reader.driver, rule)]
             reader.shoot(f"{scheme}-{view or 'overview'}")
     assert not problems
 

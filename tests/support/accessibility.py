@@ -10,8 +10,8 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # Streamlit's own navigation has its sections between the list and its items.
 STREAMLITS_OWN = {"list", "listitem"}
 RUN = """
-const [tags, done] = [arguments[0], arguments[1]];
-axe.run(document, { runOnly: { type: "tag", values: tags }, resultTypes: ["violations"] })
+const [type, values, done] = arguments;
+axe.run(document, { runOnly: { type, values }, resultTypes: ["violations"] })
   .then((found) => done(found.violations), (error) => done(String(error)));
 """
 
@@ -21,10 +21,16 @@ def version() -> str:
     return AXE.read_text(encoding="utf-8")[:40].split(" v")[1].split()[0]
 
 
-def violations(driver: Any) -> list[tuple[str, str, list[str]]]:
-    """Rule, element and reasons of each violation on the open page, but for Streamlit's own navigation."""
+def violations(driver: Any, only: str = "") -> list[tuple[str, str, list[str]]]:
+    """Rule, element and reasons of each violation on the open page, but for Streamlit's own navigation.
+
+    Args:
+        driver: of the browser.
+        only: a rule of axe's; without it all of the levels.
+    """
     driver.execute_script(AXE.read_text(encoding="utf-8"))
-    rules = driver.execute_async_script(RUN, TAGS)
+    asked = ("rule", [only]) if only else ("tag", TAGS)
+    rules = driver.execute_async_script(RUN, *asked)
     assert not isinstance(rules, str), rules
     return [
         (rule["id"], node["html"][:200], [check["message"] for check in node["any"]])
