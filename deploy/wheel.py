@@ -25,7 +25,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 PACKAGE = "stepscope"
 INNER = ("app", "pipeline")
 """Packages of the clone that become packages of PACKAGE."""
-CODE = frozenset({".py", ".sql", ".html", ".css", ".js", ".svg", ".ttf", ".woff2", ".txt"})
+CODE = frozenset({".py", ".sql", ".html", ".css", ".js", ".svg", ".ttf", ".woff2", ".webp", ".txt"})
 """Endings of what is copied from them; the rest is caches and editors' files."""
 DATA = ("concepts", "models", "prompts", "scores", "sprites", "studies")
 """Folders of `data` that come along: the bundled models, the studies that use them, and a script that scores."""
