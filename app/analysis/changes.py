@@ -6,7 +6,7 @@ prompts of one snapshot is never held against a mean over those of the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,11 +154,13 @@ def _test(rows: pd.DataFrame) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _judged(table: pd.DataFrame, measure: Measure, corrected: object) -> pd.DataFrame:
+def _judged(
+    table: pd.DataFrame, measure: Measure, corrected: Callable[[pd.Series], np.ndarray]
+) -> pd.DataFrame:
     """The rows with q, verdict and said."""
     if table.empty:
         return table
-    q = corrected(table["p"])  # type: ignore[operator]
+    q = corrected(table["p"])
     verdict = uncertainty.verdicts(q, table["shared"])
     words = np.where(table["difference"] > 0, *measure.words)
     said = np.where(verdict == uncertainty.SEPARABLE, words, verdict)

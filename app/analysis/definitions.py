@@ -88,8 +88,8 @@ class Redefined:
     table: pd.DataFrame
     scorer: bool
     metrics: frozenset[str]
-    concepts: frozenset[tuple[str, str]]
-    emergence: frozenset[tuple[str, str, str]]
+    concepts: frozenset[tuple[str, ...]]
+    emergence: frozenset[tuple[str, ...]]
 
 
 def redefined(then: Definitions, now: Definitions) -> Redefined:
@@ -110,7 +110,7 @@ def redefined(then: Definitions, now: Definitions) -> Redefined:
     lines += _emergence_lines(emergence, now.thresholds)
     lines += _versions(then.versions, now.versions)
     table = pd.DataFrame(lines, columns=["measure", "then", "now"])
-    return Redefined(table, scorer, frozenset(metrics), frozenset(concepts), frozenset(emergence))  # type: ignore[arg-type]
+    return Redefined(table, scorer, frozenset(metrics), frozenset(concepts), frozenset(emergence))
 
 
 def _another_scorer(then: Definitions, now: Definitions) -> bool:

@@ -131,7 +131,9 @@ def difference_heat(
         size=11, color=look.ink, opacity=0.9, cursor="pointer"
     )
     frame = [] if marker is None else [_step_frame(marker, look)]
-    return layered(cells, dots, *frame, height=row_height * len(names) + FRAME)
+    # Without a dot its layer would be a picture without content or name to a screen reader.
+    marks = [dots] if data["significant"].any() else []
+    return layered(cells, *marks, *frame, height=row_height * len(names) + FRAME)
 
 
 def _diverging(values: pd.Series, look: Look) -> alt.Scale:

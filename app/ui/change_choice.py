@@ -150,7 +150,8 @@ def concept_rows(
     asked = {"named": page.names_concepts, "slice": None}
     then = queries.ask(before, "change_concepts", categories=every, concepts=ids, **asked)
     now = page.ask("change_concepts", **{**page.scope.parameters(), "named": page.names_concepts})
-    return tuple(_comparable(within(page, each), changed) for each in (then, now))  # type: ignore[return-value]
+    before_rows, now_rows = (_comparable(within(page, each), changed) for each in (then, now))
+    return before_rows, now_rows
 
 
 def _comparable(rows: pd.DataFrame, changed: Redefined) -> pd.DataFrame:

@@ -9,8 +9,6 @@ AXE = Path(__file__).resolve().parent / "axe" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # Streamlit's own navigation has its sections between the list and its items.
 STREAMLITS_OWN = {"list", "listitem"}
-# Vega's groups of marks have a role and no name; the picture around them has one, and so have the marks.
-MARKS = 'aria-roledescription="symbol mark container"'
 RUN = """
 const [type, values, done] = arguments;
 axe.run(document, { runOnly: { type, values }, resultTypes: ["violations"] })
@@ -39,7 +37,6 @@ def violations(driver: Any, only: str = "") -> list[tuple[str, str, list[str]]]:
         for rule in rules
         for node in rule["nodes"]
         if not _is_streamlits(driver, rule["id"], node["target"][0])
-        and not (rule["id"] == "svg-img-alt" and MARKS in node["html"])
         and not (rule["id"] == "target-size" and _is_under_the_bar(driver, node["target"][0]))
     ]
 

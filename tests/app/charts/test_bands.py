@@ -131,6 +131,13 @@ def test_a_row_whose_interval_is_clipped_points_to_its_side() -> None:
     assert left["encoding"]["x"] == {"value": 0}
 
 
+def test_a_figures_row_draws_its_interval_whole() -> None:
+    spec = paper.dots(by_row("measure").assign(high=900.0, low=2.0), MODELS, "measure", "x", 200).to_dict()  # fmt: skip
+    scales = [e["x"]["scale"] for e in (layer["encoding"] for layer in spec["layer"]) if "scale" in e.get("x", {})]  # fmt: skip
+    assert scales and not arrows_of(spec)
+    assert all(each["domain"][0] <= 2 and each["domain"][1] >= 900 for each in scales)
+
+
 def test_a_tools_band_is_clipped_with_an_arrow_too() -> None:
     data = pd.DataFrame(
         {"method": "lime", "step": [1, 2], "mean": [0.1, 0.2], "low": -8.0, "high": 8.0, "n": 2}
