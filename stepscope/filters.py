@@ -14,7 +14,7 @@ Numbers = int | Sequence[int]
 
 
 class Filters(TypedDict, total=False):
-    """The part of a study that is shown, as the dashboard's sidebar chooses it; what is left out means all.
+    """The part of a study that is shown, as the dashboard's filters choose it; what is left out means all.
 
     Attributes:
         models: labels or names of models.

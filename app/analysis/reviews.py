@@ -146,7 +146,7 @@ def measures(view: StudyView, pair: tuple[int, int], *, named: bool = True) -> M
     """
     named = named and view.names_concepts
     both = replace(view.scope, models=tuple(dict.fromkeys([*view.scope.models, *pair])))
-    both = replace(both, metric="")  # a verdict does not depend on the score that the sidebar shows
+    both = replace(both, metric="")  # a verdict does not depend on the score that is chosen
     table = comparison.what_differs(replace(view, scope=both), pair[0], named=named)
     corrected = table[table["model_id"] == pair[1]].set_index("measure")["q"].to_dict()
     measured = _measured(view, pair, named=named)

@@ -1,1 +1,1 @@
-"""What pages share: the sidebar, cards, drawing, pictures, choices."""
+"""What pages share: the bar at the top, cards, drawing, pictures, choices."""

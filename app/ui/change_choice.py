@@ -55,7 +55,7 @@ def snapshot(page: Page, older: Sequence[Path]) -> Snapshot | None:
     if page.scorer not in scorers:
         cards.empty(
             "That snapshot has no numbers of this scorer.",
-            f"It was published without {text.plain(page.scorer)}. Choose another scorer in the sidebar.",
+            f"It was published without {text.plain(page.scorer)}. Choose another scorer under Filters.",
             icon=":material/straighten:",
         )
         return None
@@ -93,7 +93,7 @@ def measure(page: Page, before: Snapshot, changed: Redefined) -> Compared | None
 
 
 def _options(page: Page, before: Snapshot, changed: Redefined) -> list[Compared]:
-    """The score chosen in the sidebar first, then the other scores, then the families' measures."""
+    """The chosen score first, then the other scores, then the families' measures."""
     ask = partial(queries.ask, before)
     there = {"", *(each.metric for each in measures.of_metrics(ask("metrics")))}
     if changed.scorer:

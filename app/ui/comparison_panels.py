@@ -165,7 +165,7 @@ def scorers_agree(page: Page, baseline: int, candidates: Sequence[int]) -> None:
         "Agreement of the scorers",
         key="scorers",
         data=table,
-        help="Each scorer's own verdict on the same images, whichever is chosen in the sidebar. Where scorers contradict "
+        help="Each scorer's own verdict on the same images, whichever is chosen under Filters. Where scorers contradict "
         "each other, the result depends on what the scorers were trained on.",
     ):
         against = plain(page.label(baseline))

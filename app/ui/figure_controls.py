@@ -65,7 +65,7 @@ def choose(
     Args:
         study: the study by a choice.
         kind: the figure.
-        filters: the sidebar's, as a choice.
+        filters: those of the bar at the top, as a choice.
         baseline: label of the page's baseline, which the bar at the top chooses.
     """
     chosen: dict[str, Any] = {}

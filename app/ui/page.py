@@ -68,7 +68,7 @@ class Page(StudyView):
 
     @cached_property
     def score(self) -> Measure:
-        """The score by which images are compared: the CLIP score, or the one chosen in the sidebar."""
+        """The score by which images are compared: the CLIP score, or the chosen one."""
         return measures.chosen_score(self)
 
     @property

@@ -25,7 +25,7 @@ def show(page: Page) -> None:
     if not known and not readers:
         cards.empty(
             "Nothing was changed while images were sampled, within these filters.",
-            "Clear a filter in the sidebar, or add switch or critical-windows to the measures of the study file (docs/studies.md) "
+            "Clear a filter, or add switch or critical-windows to the measures of the study file (docs/studies.md) "
             "and run it again: finished images are kept.",
         )
         return

@@ -37,7 +37,7 @@ def show(page: Page) -> None:
     if not scores:
         cards.empty(
             "Insertion and deletion were not measured within these filters.",
-            "Clear a filter in the sidebar, or add faithfulness to the measures of the study file and run "
+            "Clear a filter, or add faithfulness to the measures of the study file and run "
             "it again.",
         )
         return
@@ -46,7 +46,7 @@ def show(page: Page) -> None:
     baseline = baseline_panels.choose_baseline(known)
     table = page.labelled(faithfulness.areas(page.ask_scope, score, baseline))
     if table.empty:
-        cards.empty("No curve within these filters.", "Clear a filter in the sidebar.")
+        cards.empty("No curve within these filters.", "Clear a filter.")
         return
     overall(page, table[table["step"] == faithfulness.ALL_STEPS].drop(columns="step"))
     drawn = faithfulness.curves(page.ask_scope, score, baseline)

@@ -98,7 +98,7 @@ def options() -> tuple[str, str, int]:
 
 
 def filters(page: Page) -> Choice:
-    """The filters of the sidebar, as an author's choice."""
+    """The filters of the bar at the top, as an author's choice."""
     scope = page.scope
     labels = page.models["label"].tolist()
     families = tuple(page.families)
@@ -115,7 +115,7 @@ def filters(page: Page) -> Choice:
 
 
 def choose(page: Page, name: str) -> Choice:
-    """The filters of the sidebar, and what this figure can be told."""
+    """The filters of the bar at the top, and what this figure can be told."""
     held = filters(page)
     chosen = figure_controls.choose(
         partial(study_by, page), KINDS[name], held, page.label(page.baseline)

@@ -22,7 +22,7 @@ def show(page: Page) -> None:
     if len(rated) < 2:
         cards.empty(
             "A comparison needs two models with this score.",
-            "Choose another score in the sidebar, or clear a filter.",
+            "Choose another score under Filters, or clear a filter.",
         )
         return
     baseline, candidates = sides(page, rated)
@@ -91,7 +91,7 @@ def _needs_two(page: Page) -> None:
     else:
         cards.empty(
             "A comparison needs two models.",
-            "The filter shows one model. Clear it in the sidebar.",
+            "The filter shows one model. Clear it under Filters.",
             icon=":material/compare_arrows:",
         )
 

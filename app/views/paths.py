@@ -38,7 +38,7 @@ def show(page: Page) -> None:
     if means.empty and bands.empty:
         cards.empty(
             "No paths or spectra within these filters.",
-            "Clear a filter in the sidebar, or add embeddings = true and spectrum = true to the measures of "
+            "Clear a filter, or add embeddings = true and spectrum = true to the measures of "
             "the study file and run it again.",
         )
         return

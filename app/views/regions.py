@@ -40,7 +40,7 @@ def show(page: Page) -> None:
     if prompts.empty:
         cards.empty(
             "No saliency maps within these filters.",
-            "Clear a filter in the sidebar, or add df-cam, df-rise, lime, attention, relevance or concept-attention (with "
+            "Clear a filter, or add df-cam, df-rise, lime, attention, relevance or concept-attention (with "
             "maps = true) to the measures of the study file and run it again.",
         )
         return

@@ -28,8 +28,7 @@ def show(page: Page) -> None:
     if queries.ask_scope(page.snapshot, "any_trajectory", page.scope).empty:
         cards.empty(
             "No trajectory within these filters.",
-            "Clear a filter in the sidebar. If all samples failed, there is none: "
-            "the Overview shows why.",
+            "Clear a filter. If all samples failed, there is none: the Overview shows why.",
         )
         return
     st.markdown(" · ".join(f"[{title}](#{anchor})" for anchor, title in SECTIONS.items()))
