@@ -134,14 +134,11 @@ def difference_heatmap(study: FigureStudy) -> Figure:
     table = cells[cells["concept"].isin(kept)]
     pair = f"{study.label(candidate)} minus {study.label(baseline)}"
     whole = comparison.with_whole_prompt(grid, table)
-    share = float(whole["significant"].mean())
     caption = (
         f"Paired difference of similarity, {pair}, per concept, {which_pairs(named)}, and step, the whole prompt on top; two "
-        f"models' curves are compared at the same {UNITS[axis]}. Marked cells differ ({share:.0%} of those shown; "
-        "paired t test, Benjamini-Hochberg over the study's whole grid, q < 0.05, at least "
-        f"{uncertainty.LEAST_PROMPTS} prompts): triangles where the candidate is higher, circles where it is lower. The "
-        f"data has the 95 % interval of every cell. {SEEDS_FIRST} {sizes(study, whole['prompts'])} "
-        f"{study.source_line()}"
+        f"models' curves are compared at the same {UNITS[axis]}. {_marked(whole)} (paired t test, Benjamini-Hochberg over "
+        f"the study's whole grid, q < 0.05, at least {uncertainty.LEAST_PROMPTS} prompts). The data has the 95 % interval "
+        f"of every cell. {SEEDS_FIRST} {sizes(study, whole['prompts'])} {study.source_line()}"
     )
     columns = ["concept", "family", "step", "mean", "low", "high", "q", "significant", "prompts"]
     order = [WHOLE, *comparison.difference_order(table)]
@@ -151,6 +148,14 @@ def difference_heatmap(study: FigureStudy) -> Figure:
     return Figure(draw, whole[columns], caption)
 
 
+def _marked(cells: pd.DataFrame) -> str:
+    """What the marks say, of which there are none where no cell differs."""
+    if not cells["significant"].any():
+        return "No cell shown differs"
+    share = float(cells["significant"].mean())
+    return f"Marked cells differ, {share:.0%} of those shown: triangles where the candidate is higher, circles where it is lower"
+
+
 def _difference_chart(
     table: pd.DataFrame, title: str, order: list[str], levels: dict[int, float] | None
 ) -> Callable[[float], alt.TopLevelMixin]:
@@ -158,12 +163,12 @@ def _difference_chart(
 
     def draw(width: float) -> alt.TopLevelMixin:
         chart = paper.still(grids_charts.difference_heat(table, title, order=order, levels=levels))
-        dots = chart.layer[1]
-        dots.transform = [{"filter": "datum.significant"}]
-        dots.mark = alt.MarkDef(type="point", filled=True, size=7, color="#111111", aria=False)
-        dots.encoding.shape = alt.condition(
-            "datum.mean > 0", alt.value("triangle-up"), alt.value("circle")
-        )
+        for dots in chart.layer[1:]:  # none where no cell is significant
+            dots.transform = [{"filter": "datum.significant"}]
+            dots.mark = alt.MarkDef(type="point", filled=True, size=7, color="#111111", aria=False)
+            dots.encoding.shape = alt.condition(
+                "datum.mean > 0", alt.value("triangle-up"), alt.value("circle")
+            )
         return cast(alt.TopLevelMixin, chart.properties(width=width, height=8.5 * len(order)))
 
     return draw
