@@ -12,6 +12,7 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
+PHONE = 420  # px of a plot; on a phone it is narrower
 PICK = "pick"  # the name of every chart's click
 
 
@@ -118,6 +119,11 @@ def label_axis(**settings: Any) -> alt.Axis:
     return alt.Axis(ticks=False, domain=False, **settings)
 
 
+def by_width(wide: int, narrow: int) -> Any:
+    """Columns of a legend over a plot that is wide, and over one on a phone."""
+    return alt.ExprRef(f"width < {PHONE} ? {narrow} : {wide}")
+
+
 def colour_bar(title: str) -> alt.Legend:
     """A slim colour bar over a chart."""
     return alt.Legend(
@@ -126,7 +132,9 @@ def colour_bar(title: str) -> alt.Legend:
         direction="horizontal",
         gradientLength=220,
         gradientThickness=8,
-        titleLimit=320,
+        titleLimit=alt.ExprRef(
+            "max(width - 12, 120)"
+        ),  # a model's name may be longer than the plot is wide
         offset=6,
         tickCount=4,
         labelOverlap="greedy",

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from app.charts.layers import click, layered, tips
+from app.charts.layers import by_width, click, layered, tips
 from app.charts.style import Look
 
 
@@ -56,7 +56,7 @@ def _plane(
 ) -> dict[str, Any]:
     """The channels that all layers share: both components and the colour."""
     legend = alt.Legend(
-        orient="top", columns=6, symbolStrokeWidth=3, symbolOpacity=1, labelLimit=150
+        orient="top", columns=by_width(6, 1), symbolStrokeWidth=3, symbolOpacity=1, labelLimit=150
     )
     axis = alt.Axis(grid=False, tickCount=5, format=".2~f")
     return {

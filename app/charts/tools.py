@@ -12,7 +12,7 @@ import altair as alt
 import pandas as pd
 import pyarrow as pa
 
-from app.charts import bands
+from app.charts import bands, keys
 from app.charts.layers import (
     click,
     colour_bar,
@@ -38,9 +38,6 @@ TOOLS = {
     "concept-attention": "ConceptAttention",
     "information": "Information",
 }
-
-
-KEY_COLUMNS = 3
 
 
 def tool_title(method: str) -> str:
@@ -160,34 +157,14 @@ def tool_curves(
 
 
 def tool_key(methods: Sequence[str], look: Look) -> alt.LayerChart:
-    """The tools' colours, dashes and shapes once for all charts of a card, in columns that a phone has room for.
+    """The tools' colours, dashes and shapes once for all charts of a card.
 
     Args:
         methods: of the curves.
         look: the page's theme.
     """
     order = tool_order(list(methods))
-    scales = tool_scales(order)
-    left = [float(i % KEY_COLUMNS) for i in range(len(order))]
-    data = pd.DataFrame({"tool": [tool_title(m) for m in order], "left": left})
-    data = data.assign(row=[i // KEY_COLUMNS for i in range(len(order))])
-    data = data.assign(end=data["left"] + 0.1, middle=data["left"] + 0.05, text=data["left"] + 0.13)
-    wide = alt.Scale(domain=[0, KEY_COLUMNS], nice=False)
-    base = alt.Chart(data).encode(y=alt.Y("row:O", axis=None))
-    drawn = base.encode(color=alt.Color("tool:N", scale=scales["color"], legend=None))
-    line = drawn.mark_rule(strokeWidth=2.5).encode(
-        x=alt.X("left:Q", axis=None, scale=wide),
-        x2="end:Q",
-        strokeDash=alt.StrokeDash("tool:N", scale=scales["dash"], legend=None),
-    )
-    point = drawn.mark_point(size=46, filled=True, opacity=1).encode(
-        x=alt.X("middle:Q", axis=None, scale=wide),
-        shape=alt.Shape("tool:N", scale=scales["shape"], legend=None),
-    )
-    name = base.mark_text(align="left", fontSize=11, color=look.ink).encode(
-        x=alt.X("text:Q", axis=None, scale=wide), text="tool:N"
-    )
-    return layered(line, point, name, height=20 * (1 + int(data["row"].max())) + 6)
+    return keys.key([tool_title(m) for m in order], tool_scales(order), look)
 
 
 def _line_and_points(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from app.analysis.words import ROLES
 from app.charts.axes import AXES, across, step_marker
-from app.charts.layers import click, interval_fields, layered, tips
+from app.charts.layers import by_width, click, interval_fields, layered, tips
 from app.charts.style import Look, model_channels, series_scales
 
 
@@ -28,7 +28,12 @@ def word_lines(
     axis = AXES["Step"]
     scales = series_scales(words, range(len(words)))
     legend = alt.Legend(
-        orient="top", title=None, symbolStrokeWidth=2.5, symbolOpacity=1, columns=4, labelLimit=90
+        orient="top",
+        title=None,
+        symbolStrokeWidth=2.5,
+        symbolOpacity=1,
+        columns=by_width(4, 2),
+        labelLimit=90,
     )
     shape = alt.Shape("word:N", scale=scales["shape"], legend=legend, sort=list(words))
     base = alt.Chart(data).encode(

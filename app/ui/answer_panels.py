@@ -112,11 +112,12 @@ def _table(page: Page, table: pd.DataFrame) -> None:
         alt=f"Models by {page.score.title}, tied where no paired test separates them",
         column_config={
             "rank": st.column_config.TextColumn("Rank", width=46),
-            "model": st.column_config.TextColumn("Model", width=160),
+            "model": st.column_config.TextColumn("Model", width=150),
             "mean": number("Score", format="%.3f", width=58),
             "interval": st.column_config.TextColumn("95 % interval", width=106),
             "path": st.column_config.LineChartColumn(
                 "Over the steps",
+                width=108,
                 help="Similarity to the prompt over the denoising steps, all models on one scale.",
                 y_min=float(ends.min()) if len(ends) else None,
                 y_max=float(ends.max()) if len(ends) else None,

@@ -74,11 +74,7 @@ def measures(page: Page, tests: pd.DataFrame, baseline: int, axis: Axis, named: 
         "lower. Wins: share of prompts on which the candidate is better. Prompts needed: how many would separate a "
         "difference of this size with a power of 80 %.",
     ):
-        shown = with_p_text(tests).assign(
-            interval=[
-                uncertainty.interval_text(*each, signed=True) for each in tests[GAP].to_numpy()
-            ]
-        )
+        shown = with_p_text(tests).assign(interval=tables.intervals(tests, "difference"))
         tables.show(
             shown[list(MEASURE_COLUMNS)],
             alt="Paired differences per measure",
@@ -98,10 +94,9 @@ def measures(page: Page, tests: pd.DataFrame, baseline: int, axis: Axis, named: 
         )
 
 
-GAP = ["difference", "low", "high"]
 NAMES: dict[str, Any] = {
     "model": st.column_config.TextColumn("Candidate", pinned=True, width=112),
-    "measure": st.column_config.TextColumn("Measure", pinned=True, width=186),
+    "measure": st.column_config.TextColumn("Measure", width=186),
 }
 MEASURE_COLUMNS: dict[str, Any] = {
     **NAMES,
@@ -195,19 +190,16 @@ def _with(page: Page, baseline: int) -> list[int]:
 
 
 def _agreement_table(table: pd.DataFrame, alt: str, measure: str, title: str) -> None:
-    order = ["model", "scorer", "verdict", measure, "low", "high", "q", "prompts"]
-    number = st.column_config.NumberColumn
-    digits = "%+.4f" if measure == "difference" else "%+.2f"
+    order = ["model", "scorer", "verdict", "interval", "q", "prompts"]
+    shown = table.assign(interval=tables.intervals(table, measure))
     tables.show(
-        with_p_text(table[[name for name in order if name in table]]),
+        with_p_text(shown[[name for name in order if name in shown]]),
         alt=alt,
         column_config={
-            "model": st.column_config.TextColumn("Model", pinned=True),
+            "model": st.column_config.TextColumn("Model", pinned=True, width=110),
             "scorer": "Scorer",
             "verdict": "Verdict",
-            measure: number(title, format=digits),
-            "low": number("95 % low", format=digits),
-            "high": number("95 % high", format=digits),
+            "interval": st.column_config.TextColumn(f"{title}, 95 %", width=180),
             "q": "p (Holm)",
             "prompts": "Prompts",
         },

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from app.analysis import image_sets
-from app.ui import cards, tables
+from app.ui import cards, tables, text
 from app.ui.page import Page
 from app.ui.text import plain
 
@@ -17,6 +18,7 @@ NO_TEST = (
     "One number per model, so that no paired test compares two models and no criterion of Review or the gate uses them: "
     "overlapping intervals do not say that two models are equal."
 )
+OUTDATED = "Images were added or changed after this was computed."
 
 
 def show(page: Page) -> None:
@@ -27,21 +29,18 @@ def show(page: Page) -> None:
     number = st.column_config.NumberColumn
     with cards.card("Sets of images", key="image_sets", data=table, help=HELP):
         tables.show(
-            table.drop(columns=["model_id", "method", "computed_at"]),
+            shown(table),
             alt="Diversity of each model's images, and distance to a reference entry",
             column_config={
-                "model": st.column_config.TextColumn("Model", pinned=True),
-                "measure": st.column_config.TextColumn("Measure", pinned=True),
-                "better": "Better",
-                "value": number("Value", format="%.4g"),
-                "low": number("95 % low", format="%.4g"),
-                "high": number("95 % high", format="%.4g"),
-                "images": number("Images", format="%d"),
-                "prompts": "Prompts",
-                "reference": "Reference",
-                "reference_images": number("Images of the reference", format="%d"),
-                "extractor": "Extractor",
-                "outdated": "Images changed since",
+                "model": st.column_config.TextColumn("Model", pinned=True, width=100),
+                "measure": st.column_config.TextColumn("Measure", width=105),
+                "better": st.column_config.TextColumn("Better", width=58),
+                "interval": st.column_config.TextColumn("Value, 95 %", width=180),
+                "images": number("Images", format="%d", width=56),
+                "prompts": number("Prompts", format="%d", width=60),
+                "reference": st.column_config.TextColumn("Reference", width=120),
+                "extractor": st.column_config.TextColumn("Extractor", width=100),
+                "outdated": st.column_config.CheckboxColumn("Changed", width=66, help=OUTDATED),
             },
         )
         methods = "; ".join(dict.fromkeys(map(plain, table["method"])))
@@ -49,3 +48,12 @@ def show(page: Page) -> None:
             f"All finished prompts and seeds of a model, whatever the filters. Interval: {methods}. {NO_TEST} Compare within a study and "
             "an extractor, never with published numbers."
         )
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows as the table has them: intervals in one column, the reference with the number of its images."""
+    counts = table["reference_images"]
+    names = table["reference"].astype(str)
+    named = [f"{name}, {text.count(int(n), 'image')}" if name else "" for name, n in zip(names, counts, strict=True)]  # fmt: skip
+    table = table.assign(interval=tables.intervals(table, "value", signed=False), reference=named)
+    return table[["model", "measure", "better", "interval", "images", "prompts", "reference", "extractor", "outdated"]]  # fmt: skip

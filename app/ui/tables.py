@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.analysis import uncertainty
+
 DASH = "–"
 ENDS = ("low", "high", "from", "to", "interval")
 INTERVAL = "no interval: it needs at least two prompts (or scenes, or maps)"
@@ -27,6 +29,20 @@ def show(data: pd.DataFrame, *, why: str = "", **options: Any) -> Any:
     if reasons := missing(data, options.get("column_order")):
         st.caption(f"{DASH}: {why or '; '.join(reasons)}.")
     return event
+
+
+def intervals(data: pd.DataFrame, measure: str, *, signed: bool = True) -> list[str | None]:
+    """Estimates with their intervals in one narrow column: '+0.0134 [0.0100, 0.0168]'; None where there is no estimate.
+
+    Args:
+        data: columns measure, low, high.
+        measure: the column of the estimates.
+        signed: whether a positive number has its sign, as a difference should.
+    """
+    return [
+        uncertainty.interval_text(*each, signed=signed) if pd.notna(each[0]) else None
+        for each in data[[measure, "low", "high"]].to_numpy(dtype=float)
+    ]
 
 
 def missing(data: pd.DataFrame, shown: Any = None) -> list[str]:

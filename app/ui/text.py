@@ -8,11 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.charts import keys
+from app.charts.style import Look, model_scales
 from app.ui import texts
 
-# What the theme calls the charts' colours, in their order; it has no name for the sixth and the
-# seventh.
-HUES = ("blue", "orange", "green", "violet", "yellow", "gray", "gray", "gray")
+UNNAMED = "gray"
+HUES = ("blue", "orange", "green", "violet", "yellow", UNNAMED, UNNAMED, UNNAMED)
+"""What the theme calls the charts' colours, in their order; it has no name for the last three."""
+KEY = "Models and their colours"
 MARKS = "●■▲◆✚▼►◄"  # the charts' shapes, in their order
 
 
@@ -56,10 +59,23 @@ def legend(models: pd.DataFrame) -> None:
         return
     shaded = models["shade"].notna() if "shade" in models else pd.Series(False, models.index)
     alone = models[~shaded]
-    names = zip(alone["model_id"].astype(int), alone["label"], strict=True)
-    shown = [f"{_shape(i)}&nbsp;{_unbroken(label)}" for i, label in names]
+    shown = [] if _needs_chart(alone) else _names(alone)
     shown += [_run(str(run), part) for run, part in models[shaded].groupby("run", sort=False)]
-    st.markdown("&emsp; ".join(shown))
+    if shown:
+        st.markdown("&emsp; ".join(shown))
+    if _needs_chart(alone):
+        look = Look(dark=st.context.theme.type == "dark")
+        st.altair_chart(keys.key(list(alone["label"]), model_scales(alone), look), alt=KEY)
+
+
+def _needs_chart(models: pd.DataFrame) -> bool:
+    """Whether a model has a colour that Markdown cannot name."""
+    return any(model_hue(int(i)) == UNNAMED for i in models["model_id"])
+
+
+def _names(models: pd.DataFrame) -> list[str]:
+    names = zip(models["model_id"].astype(int), models["label"], strict=True)
+    return [f"{_shape(i)}&nbsp;{_unbroken(label)}" for i, label in names]
 
 
 def _run(run: str, checkpoints: pd.DataFrame) -> str:

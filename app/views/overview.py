@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -14,7 +13,16 @@ from app.charts.axes import by_field
 from app.charts.images import contact_sheet
 from app.charts.rows import bars
 from app.charts.rows import emergence as emergence_chart
-from app.ui import answer_panels, cards, choices, drawing, queries, tables, watch_panel
+from app.ui import (
+    answer_panels,
+    cards,
+    choices,
+    drawing,
+    queries,
+    settings_panel,
+    tables,
+    watch_panel,
+)
 from app.ui import text as text_
 from app.ui.page import Page, current
 
@@ -44,11 +52,8 @@ def show(page: Page) -> None:
         order_of_emergence(page)
         gallery(page)
     about(page)
-    left, right = st.columns([3, 2])
-    with left:
-        models_and_settings(page)
-    with right:
-        coverage(page)
+    coverage(page)
+    models_and_settings(page)
     failures(page)
 
 
@@ -146,57 +151,12 @@ def gallery(page: Page) -> None:
 
 def models_and_settings(page: Page) -> None:
     """The models and their settings, the scorer and the environment."""
-    table = page.models.assign(
-        parameters=page.models["parameters"] / 1e6,
-        checked=[trial(row) for _, row in page.models.iterrows()],
-    )[list(SETTINGS)]
-    with cards.card("Models and settings", key="studied", data=page.models):
-        tables.show(
-            table,
-            alt="Models and their settings",
-            column_config=SETTINGS,
-        )
+    with cards.card(
+        "Models and settings", key="studied", data=page.models, help=settings_panel.TRIAL
+    ):
+        settings_panel.show(page)
         versions = environment(str(page.study["environment"]))
         st.caption(text_.plain(f"Scored by {page.study['scorer']}. {versions}"))
-
-
-TRIAL = (
-    "A trial of two steps before the run: mean difference of the last predicted clean image from the final image in levels of "
-    "255 (a scheduler that ends with noise leaves some), whether recording changed a bit, and whether a replayed denoiser call "
-    "gave the captured output."
-)
-SETTINGS: dict[str, Any] = {
-    "label": st.column_config.TextColumn("Model", pinned=True),
-    "checked": st.column_config.TextColumn("Checked", help=TRIAL),
-    "pipeline": "Pipeline",
-    "scheduler": "Scheduler",
-    "schedule": "Schedule",
-    "steps": "Steps",
-    "guidance": st.column_config.NumberColumn("Guidance", format="%.1f"),
-    "prediction_type": "Prediction",
-    "dtype": "Precision",
-    "parameters": st.column_config.NumberColumn("Denoiser", format="%.1f M"),
-    "source": "Source",
-    "revision": "Revision",
-}
-
-
-def trial(model: pd.Series) -> str:
-    """What the trial of a model showed, in words."""
-    if pd.isna(model["x0_levels"]):
-        return "not tried"
-    bits = (
-        "" if pd.isna(model["same_bits"]) else f", {'same' if model['same_bits'] else 'other'} bits"
-    )
-    replay = model["replay_difference"]
-    replayed = (
-        ""
-        if pd.isna(replay)
-        else ", replay equal"
-        if replay == 0
-        else f", replay within {replay:.1g}"
-    )
-    return f"x0 within {model['x0_levels']:.1f}{bits}{replayed}"
 
 
 def environment(text: str) -> str:

@@ -70,7 +70,9 @@ def _numbers(table: pd.DataFrame) -> None:
     order = {m: i for i, m in enumerate(tools.tool_order(list(table["method"])))}
     rows = table.assign(order=table["method"].map(order)).sort_values(["model_id", "order"])
     data = rows[["model", *[c for c in rows if c not in {"model", "model_id", "order"}]]]
-    shown = data.assign(tool=data["method"].map(tools.tool_title))[list(TRUST_COLUMNS)]
+    shown = data.assign(
+        tool=data["method"].map(tools.tool_title), interval=tables.intervals(data, "gain")
+    )[list(TRUST_COLUMNS)]
     with cards.card(
         "Both tests in numbers",
         key="trust",
@@ -89,29 +91,30 @@ def _numbers(table: pd.DataFrame) -> None:
         )
 
 
-def _number(title: str, format: str, help: str | None = None) -> Any:
-    return st.column_config.NumberColumn(title, format=format, help=help)
+def _number(title: str, format: str, width: int, help: str | None = None) -> Any:
+    return st.column_config.NumberColumn(title, format=format, width=width, help=help)
 
 
 TRUST_COLUMNS: dict[str, Any] = {
-    "model": "Model",
-    "tool": "Tool",
+    "model": st.column_config.TextColumn("Model", pinned=True, width=92),
+    "tool": st.column_config.TextColumn("Tool", width=106),
     "verdict": st.column_config.TextColumn(
-        "Finds the objects", help="Average precision against chance, paired over scenes"
+        "Finds objects", width=96, help="Average precision against chance, paired over scenes"
     ),
     "depends": st.column_config.TextColumn(
-        "Depends on the weights",
+        "Depends on weights",
+        width=128,
         help="With all layers shuffled, the 95 % interval of the rank correlation with the trained model's map "
         "lies below that of the copy: two maps, with other masks, of a denoiser that returns its input",
     ),
-    "average_precision": _number("Precision", "%.2f"),
-    "gain": _number("Over chance", "%+.2f", "Average precision minus that of a random map"),
-    "low": _number("95 % low", "%+.2f"),
-    "high": _number("95 % high", "%+.2f"),
-    "pointing": _number("Pointing", "percent"),
-    "iou": _number("IoU", "%.2f"),
-    "scenes": "Scenes",
-    "kept": _number("Map kept", "%.2f", "Spearman with the trained map, all layers shuffled"),
+    "average_precision": _number("Precision", "%.2f", 64),
+    "interval": st.column_config.TextColumn(
+        "Over chance, 95 %", width=126, help="Average precision minus that of a random map"
+    ),
+    "pointing": _number("Pointing", "percent", 60),
+    "iou": _number("IoU", "%.2f", 42),
+    "scenes": _number("Scenes", "%d", 54),
+    "kept": _number("Kept", "%.2f", 49, "Spearman with the trained map, all layers shuffled"),
 }
 
 
@@ -130,10 +133,19 @@ def localisation(page: Page, gains: pd.DataFrame) -> None:
     left, right = st.columns(2)
     with left:
         table = page.labelled(trust.intervals(rows, ["model_id", "method"], "gain"))
-        title = "Average precision over chance  (better →)"
+        title = "Precision over chance  (better →)"
         cards.figure(
             "Localisation over all steps",
-            tools.tool_forest(table, page.models, title, look=page.look, unit="Scenes"),
+            tools.tool_forest(
+                table,
+                page.models,
+                title,
+                look=page.look,
+                unit="Scenes",
+                height=max(
+                    34, min(90, 260 // table["method"].nunique())
+                ),  # as high as the card beside it
+            ),
             table,
             f"Mean over {text.count(int(table['n'].max()), 'scene')}, steps averaged; 95 % t interval over "
             "scenes. Dashed: a random map.",
@@ -215,8 +227,8 @@ def _shuffled_curves(page: Page, rows: pd.DataFrame, number: int, label: str) ->
         tools.tool_curves(
             rows,
             "share",
-            "Weights shuffled, from the output to the input",
-            "Spearman with the trained map",
+            "Weights shuffled, output to input",
+            "Similarity to trained map",
             domain=(-0.5, 1.0),
             format=".2f",
             look=page.look,

@@ -77,8 +77,7 @@ def test_a_click_on_an_image_opens_its_prompt_and_back(reader: Reader) -> None:
     reader.settle()
     assert reader.title().startswith("Prompt ")
     assert "seeds=1" in reader.url()
-    reader.find(".st-key-back button").click()
-    wait(lambda: reader.title() == "Prompts", reader.title)
+    reader.click(".st-key-back button", lambda: reader.title() == "Prompts")
     assert "prompt=" not in reader.url()
 
 

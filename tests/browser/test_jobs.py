@@ -27,16 +27,15 @@ def test_a_reviewer_decides_and_sends_the_link(reader: Reader, tmp_path: Path) -
     reader.open("/review?slice_text=a")
     reader.find("input[aria-label='Question']").send_keys("May the *candidate* replace it?")
     reader.find(".st-key-reviewer input").send_keys("Ada")
-    reader.find("[data-testid=stFormSubmitButton] button").click()
-    wait(lambda: "review=" in reader.url(), reader.url)
+    reader.click("[data-testid=stFormSubmitButton] button", lambda: "review=" in reader.url())
     reader.settle()
     assert "May the *candidate* replace it?" in reader.text()
     assert "slice_text=a" in reader.url(), "the review is judged on the prompts it was opened with"
 
     reader.find(".st-key-note_author input").send_keys("Bo")
     reader.find(".st-key-card_notes textarea").send_keys("Seen: <b>fine</b>.")
-    reader.find(".st-key-card_notes [data-testid=stFormSubmitButton] button").click()
-    wait(lambda: "Seen: <b>fine</b>." in reader.text(), reader.text)
+    send = ".st-key-card_notes [data-testid=stFormSubmitButton] button"
+    reader.click(send, lambda: "Seen: <b>fine</b>." in reader.text())
     reader.shoot("job-decide")
     page = downloaded(reader, ".st-key-export_html button", tmp_path, "*.html").read_text()
     assert "127.0.0.1" not in page, "an address of this machine leads nobody else anywhere"
@@ -54,8 +53,9 @@ def test_a_reviewer_decides_and_sends_the_link(reader: Reader, tmp_path: Path) -
     reader.open("/review")
     reader.find("input[aria-label='Question']").send_keys("And the other way round?")
     reader.find(".st-key-reviewer input").send_keys("Ada")
-    reader.find("[data-testid=stFormSubmitButton] button").click()
-    wait(lambda: reader.find(".st-key-note_author input"), lambda: "a second review isn't shown")
+    shown = "return !!document.querySelector('.st-key-note_author input')"
+    send = "[data-testid=stFormSubmitButton] button"
+    reader.click(send, lambda: reader.driver.execute_script(shown))
 
 
 def choose_slice(reader: Reader, text: str) -> None:
@@ -73,8 +73,7 @@ def test_a_review_keeps_filters_that_were_chosen_on_its_page(reader: Reader) -> 
     choose_slice(reader, "a")
     reader.find("input[aria-label='Question']").send_keys("On the prompts with an a?")
     reader.find(".st-key-reviewer input").send_keys("Ada")
-    reader.find("[data-testid=stFormSubmitButton] button").click()
-    wait(lambda: "review=" in reader.url(), reader.url)
+    reader.click("[data-testid=stFormSubmitButton] button", lambda: "review=" in reader.url())
     reader.settle()
     assert "slice_text=a" in reader.url()
     assert "It was opened with different filters" not in reader.text()
@@ -127,8 +126,8 @@ def test_a_researcher_compares_two_models_and_sees_why(reader: Reader) -> None:
     assert f"At step {reader.find('.st-key-step input').get_attribute('value')}" in reader.text()
     reader.shoot("job-compare")
 
-    reader.find(".st-key-side button:nth-of-type(2)").click()
-    wait(lambda: "side=Baseline+better" in reader.url(), reader.url)
+    second = ".st-key-side button:nth-of-type(2)"
+    reader.click(second, lambda: "side=Baseline+better" in reader.url())
     reader.settle()
     reader.find(".st-key-most_images .steps-spot")
     reader.shoot("job-compare-prompts")

@@ -1,7 +1,4 @@
-"""Every page at 1280 px: tables fit, cards of a row are filled, sections are a click away; an author's clicks are counted.
-
-Overview and Trust are measured by test_overview.py.
-"""
+"""Every page at 1280 px: tables fit, cards of a row are filled, sections are a click away; on a phone nothing is cut."""
 
 from __future__ import annotations
 
@@ -43,6 +40,21 @@ for (const row of document.querySelectorAll('[data-testid=stMain] [data-testid=s
 return parts;
 """
 """Of each card that stands beside another its key, top, height and what is empty at its end, in px."""
+CUT = """
+const cut = [];
+for (const svg of document.querySelectorAll('[data-testid=stMain] [data-testid=stVegaLiteChart] svg')) {
+  const box = svg.getBoundingClientRect();
+  for (const text of svg.querySelectorAll('text')) {
+    if (!text.textContent.trim() || +getComputedStyle(text).opacity === 0 || !text.getClientRects().length) continue;
+    const part = text.getBoundingClientRect();
+    const inside = part.left > box.left - 3 && part.right < box.right + 3 && part.top > box.top - 3 && part.bottom < box.bottom + 3;
+    if (!inside) cut.push(text.textContent);
+  }
+}
+return cut;
+"""
+"""Texts of charts that reach beyond their chart, where they are cut; the edge of a glyph's box may."""
+PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 MOST_EMPTY = 200  # px at the end of a card
 
 
@@ -63,10 +75,9 @@ def results(results: Path) -> Path:
     "view",
     [
         each
-        if each in ("models", "timesteps", "changes")
+        if each in ("overview", "models", "timesteps", "changes", "trust")
         else pytest.param(each, marks=pytest.mark.thorough)
         for each in VIEWS
-        if each not in ("overview", "trust")
     ],
 )
 def test_tables_fit_and_cards_of_a_row_are_filled(reader: Reader, view: str) -> None:
@@ -80,6 +91,22 @@ def test_tables_fit_and_cards_of_a_row_are_filled(reader: Reader, view: str) -> 
         heights.setdefault(top, set()).add(height)
         assert empty <= MOST_EMPTY, (key, empty)
     assert all(len(each) == 1 for each in heights.values()), heights
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        each if each in ("trust", "words", "measures") else pytest.param(each, marks=pytest.mark.thorough)
+        for each in VIEWS
+    ],
+)  # fmt: skip
+def test_on_a_phone_nothing_is_cut(reader: Reader, view: str) -> None:
+    """Neither the page, which would scroll sideways, nor a text in a chart; tables scroll in themselves (see tests/app/views)."""
+    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    reader.open(f"/{view}")
+    main = "const main = document.querySelector('[data-testid=stMain]'); return [main.scrollWidth, main.clientWidth]"
+    assert reader.driver.execute_script(main) == [390, 390]
+    assert reader.driver.execute_script(CUT) == []
 
 
 def test_every_section_of_timesteps_is_one_click_away(reader: Reader) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.support.browser import MARKS, Reader, wait
+from tests.support.browser import MARKS, Reader
 
 pytestmark = MARKS
 
@@ -24,8 +24,7 @@ def test_the_first_sentence_of_the_first_screen_is_the_answer(reader: Reader) ->
     assert re.search(r"is best by|No (single )?model is (separably )?best", sentence), sentence
     assert 0 <= top < bottom <= 720
     reader.shoot("overview-answer")
-    reader.find(".st-key-finding_0 button").click()
-    wait(lambda: reader.title() == "Models", reader.title)
+    reader.click(".st-key-finding_0 button", lambda: reader.title() == "Models")
     reader.settle()
 
 

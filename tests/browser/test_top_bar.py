@@ -67,8 +67,7 @@ def test_the_pair_is_in_the_link_of_every_page(reader: Reader) -> None:
 def test_the_copied_link_shows_the_same_snapshot(reader: Reader) -> None:
     reader.open("/models?seeds=1&candidate=Transformer&step=3")
     sent = reader.text()
-    reader.find(".steps-copy").click()
-    wait(lambda: reader.driver.execute_script(COPIED))
+    reader.click(".steps-copy", lambda: reader.driver.execute_script(COPIED))
     link = str(reader.driver.execute_script(COPIED))
     assert parse_qs(urlsplit(link).query) == {
         "seeds": ["1"], "candidate": ["Transformer"], "step": ["3"], "snapshot": ["1"]
@@ -108,16 +107,14 @@ def test_a_click_in_a_chart_says_what_it_changed(reader: Reader) -> None:
     wait(lambda: any("Models: " in each for each in said()), lambda: str(said()))
     reader.shoot("chart-click")
     wait(lambda: "Models: " in reader.find(".st-key-chip_0").text)
-    reader.find(".st-key-undo button").click()
-    wait(lambda: "models=" not in reader.url(), reader.url)
+    reader.click(".st-key-undo button", lambda: "models=" not in reader.url())
 
 
 def test_the_sql_editor_is_monospaced_and_has_a_run_button(reader: Reader) -> None:
     reader.open("/sql")
     font = "return getComputedStyle(document.querySelector('.st-key-q textarea')).fontFamily"
     assert "JetBrains Mono" in reader.driver.execute_script(font)
-    reader.find(".st-key-run button").click()
-    wait(lambda: "Answer" in reader.text(), reader.text)
+    reader.click(".st-key-run button", lambda: "Answer" in reader.text())
     assert "every seed counted" in reader.text(), "the example says what its rows are"
 
 

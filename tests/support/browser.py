@@ -135,8 +135,12 @@ class Reader:
     def go(self, title: str) -> None:
         """Follow the navigation."""
         link = f"//a[@data-testid='stSidebarNavLink'][contains(., '{title}')]"
-        self._shown(self.driver.find_element(By.XPATH, link)).click()
-        wait(lambda: self.title() == title, self.title)
+
+        def clicked() -> bool:
+            self._shown(self.driver.find_element(By.XPATH, link)).click()
+            return _comes(lambda: self.title() == title, ANSWER)
+
+        wait(clicked, self.title)
         self.settle()
 
     def title(self) -> str:

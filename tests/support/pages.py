@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -14,6 +15,8 @@ from streamlit.testing.v1 import AppTest
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
 VIEWS = sorted(path.stem for path in (MAIN.parent / "views").glob("[!_]*.py"))
+PHONE = 328  # px of a table on a phone of 390 px
+PINNED = 130  # px that a pinned column may take of them
 PATIENCE = 300  # seconds for a page beside other work
 Open = Callable[..., AppTest]
 
@@ -61,6 +64,24 @@ def shown(app: AppTest) -> str:
     """All prose of a page."""
     kinds = (app.title, app.subheader, app.markdown, app.caption, app.text, app.code)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def too_wide(app: AppTest) -> list[str]:
+    """Tables of which a phone would not show a column whole: the pinned column and any other, of 328 px together."""
+    wide = []
+    for table in app.dataframe:
+        columns = json.loads(table.proto.columns or "{}").values()
+        widths = [(column.get("pinned"), _pixels(column.get("width"))) for column in columns]
+        pins = [width or math.inf for is_pinned, width in widths if is_pinned]
+        widest = max((width for is_pinned, width in widths if not is_pinned), default=0)
+        if len(pins) > 1 or sum(pins) > PINNED or widest > PHONE - sum(pins):
+            wide.append(f"{table.proto.alt}: pinned {pins}, widest {widest}")
+    return wide
+
+
+def _pixels(width: int | str | None) -> int:
+    """A column's width; 0 where its content decides."""
+    return {"small": 75, "medium": 200, "large": 400, None: 0}.get(width, width)
 
 
 def charts_of(app: AppTest) -> list[dict]:

@@ -1,4 +1,4 @@
-"""How often 95 % intervals of sets of images hold the truth, simulated: `python -m tests.support.set_rates` writes docs/methods.md's table.
+"""How often 95 % intervals of sets of images hold the truth, simulated: `python -m tests.support.set_rates` writes docs/benchmarks.md's table.
 
 Images are vectors: a part of the prompt, a part of the seed. The truth is a measure's mean over many sets of the same size, against
 one reference. Seeded: the table is the same on every run, but for rounding of linear algebra.
@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.database.image_sets import interval
 from pipeline.metrics import image_sets, set_intervals
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- set rates: begin -->\n", "<!-- set rates: end -->\n"
 SEEDS, SIZE, SETS = 2, 8, 1500
 RUNS = 400
@@ -72,7 +72,7 @@ def rates(measure: str, prompts: int, shift: float, runs: int, sets: int = SETS)
 
 
 def table() -> str:
-    """The table of docs/methods.md."""
+    """The table of docs/benchmarks.md."""
     rows = [HEAD]
     for measure in MEASURES:
         for prompts in PROMPTS:

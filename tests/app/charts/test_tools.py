@@ -47,7 +47,7 @@ def test_the_words_of_the_trust_grid_can_be_read(dark: bool) -> None:
 def test_the_key_names_every_tool_of_the_curves_once() -> None:
     methods = ["information", "df-rise", "copy", "df-rise"]
     spec = tools.tool_key(methods, Look()).to_dict()
-    names = {row["tool"] for rows in spec["datasets"].values() for row in rows}
+    names = {row["name"] for rows in spec["datasets"].values() for row in rows}
     assert names == {"DF-RISE", "Copy of the input", "Information"}
     colours = [layer["encoding"]["color"] for layer in spec["layer"][:2]]
     assert all(each["legend"] is None for each in colours), "a legend of Vega's could be cut"

@@ -26,14 +26,18 @@ def test_the_card_and_the_api_show_each_entry_with_its_interval_and_direction(
     table = next(each.value for each in app.dataframe if "outdated" in each.value)
     assert table["measure"].tolist() == ["Diversity (Vendi)", "KID"]
     assert table["better"].tolist() == ["higher", "lower"]
-    assert table["reference"].tolist() == ["", "UNet"] and table["outdated"].tolist() == [False, True]  # fmt: skip
+    assert table["reference"].tolist() == ["", "UNet, 48 images"]
+    assert table["outdated"].tolist() == [False, True]
+    assert table["interval"].tolist() == ["9.500", "0.25 [0.20, 0.30]"]
     assert table["model"].tolist() == ["UNet", "UNet (quarter)"]
-    assert table["low"].isna().tolist() == [True, False] and table["high"].iloc[1] == 0.3
     assert "no paired test" in shown(app) and "95 % by jackknife" in shown(app)
     with stepscope.open(folder) as study:
         rows = study.image_sets
     assert list(rows) == COLUMNS
-    pd.testing.assert_frame_equal(rows[list(table)], table, check_dtype=False)
+    same = ["model", "measure", "better", "images", "prompts", "extractor", "outdated"]
+    pd.testing.assert_frame_equal(rows[same], table[same], check_dtype=False)
+    assert rows["low"].isna().tolist() == [True, False] and rows["high"].iloc[1] == 0.3
+    assert rows["reference"].tolist() == ["", "UNet"]
 
 
 def test_without_saved_measures_there_is_no_card(open_view: Open, results: Path) -> None:

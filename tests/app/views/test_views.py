@@ -16,7 +16,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.database import snapshots
-from tests.support.pages import MAIN, PATIENCE, VIEWS, Open, charts_of, shown
+from tests.support.pages import MAIN, PATIENCE, VIEWS, Open, charts_of, shown, too_wide
 from tests.support.texts import HOSTILE
 
 
@@ -31,6 +31,7 @@ def test_a_full_study(view: str, open_view: Open, results: Path) -> None:
     app = open_view(view, results)
     assert not app.exception
     assert app.title
+    assert not too_wide(app)
     assert charts_of(app) or app.dataframe or view in {"changes", "figures", "measures"}
     assert "95 %" in shown(app) or view in {"changes", "prompts", "figures", "sql"}
 
