@@ -92,8 +92,13 @@ class Redefined:
     emergence: frozenset[tuple[str, ...]]
 
 
-def redefined(then: Definitions, now: Definitions) -> Redefined:
-    """What two snapshots did not measure alike."""
+def redefined(then: Definitions, now: Definitions, labels: Mapping[str, str]) -> Redefined:
+    """What two snapshots did not measure alike.
+
+    Args:
+        then, now: the snapshots' definitions.
+        labels: how a model is called on the pages, by its name.
+    """
     lines: list[tuple[str, str, str]] = []
     scorer = _another_scorer(then, now)
     if scorer:
@@ -107,7 +112,7 @@ def redefined(then: Definitions, now: Definitions) -> Redefined:
         (f"{family}: {concept}", "other phrasings", "") for family, concept in sorted(concepts)
     ]
     emergence = _differing(then.thresholds, now.thresholds, ["model", *NAME], "thresholds")
-    lines += _emergence_lines(emergence, now.thresholds)
+    lines += _emergence_lines(emergence, now.thresholds, labels)
     lines += _versions(then.versions, now.versions)
     table = pd.DataFrame(lines, columns=["measure", "then", "now"])
     return Redefined(table, scorer, frozenset(metrics), frozenset(concepts), frozenset(emergence))
@@ -135,14 +140,16 @@ def _differing(
 
 
 def _emergence_lines(
-    changed: set[tuple[str, ...]], known: pd.DataFrame
+    changed: set[tuple[str, ...]], known: pd.DataFrame, labels: Mapping[str, str]
 ) -> list[tuple[str, str, str]]:
     """A line per model: of how many concepts the emergence step is judged by other thresholds."""
     lines = []
     for model, rows in known.groupby("model", sort=False):
         number = sum(each[0] == model for each in changed)
         if number:
-            title = f"Emergence step, {model}: {number} of {len(rows)} concepts"
+            title = (
+                f"Emergence step, {labels.get(str(model), model)}: {number} of {len(rows)} concepts"
+            )
             lines.append((title, "judged by other thresholds", ""))
     return lines
 

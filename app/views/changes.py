@@ -35,8 +35,9 @@ def show(page: Page) -> None:
         before = change_choice.snapshot(page, older)
         if before is None:
             return
-        sides = [definitions_of(partial(queries.ask, each)) for each in (before, page.snapshot)]
-        changed = redefined(*sides)
+        then, now = (definitions_of(partial(queries.ask, each)) for each in (before, page.snapshot))
+        labels = dict(zip(page.every_model["name"], page.every_model["label"], strict=True))
+        changed = redefined(then, now, labels)
         compared = change_choice.measure(page, before, changed)
         threshold = change_choice.threshold()
     if compared is None:
@@ -48,7 +49,7 @@ def show(page: Page) -> None:
     if not changed.scorer:
         concept_changes(page, concepts)
     change_panels.not_compared(changed)
-    facts(page.study, sides[0].study)
+    facts(page.study, then.study)
 
 
 def scores(page: Page, before: Snapshot, compared: Compared) -> Rows:

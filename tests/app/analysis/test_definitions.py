@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app.analysis.definitions import Definitions, redefined
+from app.analysis.definitions import Definitions, Redefined, redefined
 
 METRIC = {
     "name": "hps", "title": "HPS", "lower_is_better": False, "source": "hpsv2 1.0", "preprocessing": "224 px", "level": "image",
@@ -38,20 +38,24 @@ def definitions(
     return Definitions(study, pd.DataFrame([{**METRIC, **(metric or {})}]), phrasings, thresholds)
 
 
+def compared(then: Definitions, now: Definitions) -> Redefined:
+    return redefined(then, now, {"m": "The model"})
+
+
 def test_the_same_is_compared() -> None:
-    same = redefined(definitions(), definitions())
+    same = compared(definitions(), definitions())
     assert same.table.empty and not (same.scorer or same.metrics or same.concepts or same.emergence)
 
 
 def test_another_scorer_or_another_revision_of_it() -> None:
     first, second = ({"scorer_revisions": {"ViT": revision}} for revision in "ab")
-    assert redefined(definitions("ViT"), definitions("RN50")).scorer
-    changed = redefined(definitions(environment=first), definitions(environment=second))
+    assert compared(definitions("ViT"), definitions("RN50")).scorer
+    changed = compared(definitions(environment=first), definitions(environment=second))
     assert changed.scorer and changed.table["measure"].tolist() == [
         "CLIP score and every similarity"
     ]
     assert changed.table["now"].tolist() == ["ViT, revision b"]
-    assert not redefined(definitions(), definitions(environment=second)).scorer, (
+    assert not compared(definitions(), definitions(environment=second)).scorer, (
         "an older snapshot does not say it"
     )
 
@@ -67,27 +71,27 @@ def test_another_scorer_or_another_revision_of_it() -> None:
     ],
 )
 def test_a_score_of_another_program(metric: dict[str, Any], differs: bool) -> None:
-    changed = redefined(definitions(), definitions(metric=metric))
+    changed = compared(definitions(), definitions(metric=metric))
     assert changed.metrics == ({"hps"} if differs else set()) and len(changed.table) == differs
 
 
 def test_phrasings_and_thresholds() -> None:
-    changed = redefined(definitions(), definitions(phrasings="b", thresholds="b"))
+    changed = compared(definitions(), definitions(phrasings="b", thresholds="b"))
     assert changed.concepts == {("object", "cat")} and changed.emergence == {("m", "object", "cat")}
     assert changed.table["measure"].tolist() == [
         "object: cat",
-        "Emergence step, m: 1 of 1 concepts",
+        "Emergence step, The model: 1 of 1 concepts",
     ]
 
 
 def test_versions_of_tools() -> None:
     then, now = ({"definitions": {"df-rise": version}} for version in (1, 2))
-    table = redefined(definitions(environment=then), definitions(environment=now)).table
+    table = compared(definitions(environment=then), definitions(environment=now)).table
     assert table.to_numpy().tolist() == [["df-rise", "definition 1", "definition 2"]]
-    assert redefined(
+    assert compared(
         definitions(environment={"definitions": {}}), definitions(environment=then)
     ).table.empty, "1 is left out"
-    assert redefined(definitions(), definitions(environment=now)).table.empty, (
+    assert compared(definitions(), definitions(environment=now)).table.empty, (
         "an older snapshot does not say them"
     )
 
@@ -96,4 +100,4 @@ def test_versions_of_tools() -> None:
     "environment", ["", "[]", "{", "null", "[" * 5000, '{"scorer_revisions": 3, "definitions": []}']
 )
 def test_an_environment_of_any_kind_says_nothing(environment: str) -> None:
-    assert redefined(definitions(environment=environment), definitions()).table.empty
+    assert compared(definitions(environment=environment), definitions()).table.empty
