@@ -78,7 +78,7 @@ $(TRUST): | $(RUN)
 app: $(APP)
 	$(BIN)/streamlit run app/main.py $(if $(RESULTS),-- $(RESULTS))
 
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/attacks --ignore tests/install
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --ignore tests/attacks --ignore tests/install
 
 test: $(DEV)
 	$(TEST) -m "not thorough"

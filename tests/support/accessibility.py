@@ -11,7 +11,9 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 STREAMLITS_OWN = {"list", "listitem"}
 RUN = """
 const [type, values, done] = arguments;
-axe.run(document, { runOnly: { type, values }, resultTypes: ["violations"] })
+// What still fades in has other colours for a moment.
+const moving = () => document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime < 5000);
+Promise.allSettled(moving().map((each) => each.finished)).then(() => axe.run(document, { runOnly: { type, values }, resultTypes: ["violations"] }))
   .then((found) => done(found.violations), (error) => done(String(error)));
 """
 
