@@ -11,6 +11,7 @@
 # make bench-app  the app on 50 million similarities in a browser: first paint, filter changes, memory (ARGS="--views models")
 # make bench-steps RESULTS=DIR  frames a second at which pictures follow the step in a browser
 # make bench-jobs  clicks and seconds of the four jobs in a browser (RESULTS=DIR for another study than the tests')
+# make load RESULTS=DIR  what 30 readers at once wait for, and the server's memory
 # make load-sql RESULTS=DIR  what other readers wait for beside 20 heavy statements on the SQL page, and the server's memory
 # make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
 # make wheel  dist/stepscope-*.whl; make try-install  installs it in fresh environments and uses it there
@@ -35,7 +36,7 @@ WORKERS ?= 2
 RESULTS ?=
 FIGURES ?= docs/gallery
 
-.PHONY: docs lock wheel try-install install demo reference app test test-all attacks check format bench bench-peers bench-scale bench-app bench-steps bench-jobs load-sql figures train-demo training-demo bring-your-own trust clean chaos soak
+.PHONY: docs lock wheel try-install install demo reference app test test-all attacks check format bench bench-peers bench-scale bench-app bench-steps bench-jobs load load-sql figures train-demo training-demo bring-your-own trust clean chaos soak
 .DEFAULT_GOAL := demo
 
 install: $(DEV)
@@ -136,6 +137,9 @@ bench-steps: $(DEV)
 
 bench-jobs: $(DEV)
 	$(BIN)/python tests/bench_jobs.py $(RESULTS)
+
+load: $(DEV)
+	$(BIN)/python tests/load_readers.py $(or $(RESULTS),data/results/demo) $(ARGS)
 
 load-sql: $(DEV)
 	$(BIN)/python tests/attacks/load_sql.py $(or $(RESULTS),data/results/demo) $(ARGS)

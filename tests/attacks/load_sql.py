@@ -13,81 +13,18 @@ import sys
 import threading
 import time
 import urllib.parse
-from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.sync.client import connect
-
 from tests.attacks.statements import HEAVY
 from tests.bench_app import VIEWS, Server, served
+from tests.support.visitor import Visitor, memory_gb
 
 READERS = 20
 MEDIAN, MEMORY = 1.0, 1.2  # seconds, GB: the issue's targets
 OTHERS = [view for view in VIEWS if view != "sql"]
-
-
-class Visitor:
-    """One browser tab."""
-
-    def __init__(self, address: str) -> None:
-        url = f"{address.replace('http', 'ws')}/_stcore/stream"
-        self._left = ExitStack()
-        self.socket = self._left.enter_context(
-            connect(url, subprotocols=["streamlit"], origin=address, max_size=None)
-        )
-        self.elements: dict[str, tuple[str, str]] = {}
-        self.shown = 0
-
-    def leave(self) -> None:
-        """Close the tab."""
-        self._left.close()
-
-    def open(self, page: str, query: str = "") -> float:
-        """Seconds until a page is complete."""
-        message = BackMsg()
-        message.rerun_script.page_name = "" if page == VIEWS[0] else page
-        message.rerun_script.query_string = query
-        return self._ask(message)
-
-    def press_run(self, query: str, sql: str) -> float:
-        """Seconds until the statement in the editor is answered."""
-        message = BackMsg()
-        message.rerun_script.page_name = "sql"
-        message.rerun_script.query_string = query
-        text = message.rerun_script.widget_states.widgets.add()
-        text.id, text.string_value = self._find("text_area", "Statement"), sql
-        run = message.rerun_script.widget_states.widgets.add()
-        run.id, run.trigger_value = self._find("button", "Run"), True
-        return self._ask(message)
-
-    def _find(self, kind: str, label: str) -> str:
-        return next(key for key, element in self.elements.items() if element == (kind, label))
-
-    def _ask(self, message: BackMsg) -> float:
-        start = time.perf_counter()
-        self.socket.send(message.SerializeToString())
-        while True:
-            answer = ForwardMsg()
-            answer.ParseFromString(self.socket.recv(timeout=300))
-            if answer.WhichOneof("type") == "delta":
-                self._note(answer)
-            elif answer.WhichOneof("type") == "script_finished":
-                return time.perf_counter() - start
-
-    def _note(self, message: ForwardMsg) -> None:
-        self.shown += 1
-        element = message.delta.new_element
-        kind = element.WhichOneof("type")
-        if kind in {"text_area", "button"}:
-            widget = getattr(element, kind)
-            self.elements[widget.id] = (kind, widget.label)
-        if kind == "exception":
-            raise RuntimeError(element.exception.message)
 
 
 def ask_heavily(server: Server, number: int, stop: threading.Event, asked: list[str]) -> None:
@@ -118,12 +55,6 @@ def look_around(server: Server, seconds: float) -> list[float]:
         visitor.leave()
         time.sleep(0.1)
     return waits
-
-
-def memory_gb(pid: int, field: str) -> float:
-    """Of a process: VmRSS now, VmHWM at most so far."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split(f"{field}:")[1].split()[0]) / 2**20
 
 
 def said(what: str, seconds: list[float]) -> None:
