@@ -7,7 +7,15 @@ import streamlit as st
 
 from app.analysis import comparison
 from app.charts.axes import Axis
-from app.ui import cards, choices, comparison_panels, difference_panels, image_set_panel, texts
+from app.ui import (
+    cards,
+    choices,
+    comparison_panels,
+    difference_panels,
+    image_set_panel,
+    texts,
+    variant_panels,
+)
 from app.ui.page import Page, current, header
 
 
@@ -42,6 +50,7 @@ def show(page: Page) -> None:
     comparison_panels.verdicts(page, tests, baseline)
     comparison_panels.measures(page, tests, baseline, axis, named)
     comparison_panels.ranks(page)
+    variant_panels.show(page, axis)
     image_set_panel.show(page)
     if page.scorers:
         comparison_panels.scorers_agree(page, baseline, candidates)
