@@ -16,8 +16,8 @@ IMAGES = "images"  # the family of entries whose images exist: nobody sampled th
 GB = 2**30  # bytes
 SAME_MEMORY = 0.05
 """Share of the larger peak below which two count as the same: resident memory varies by 2 % from run to run."""
-FRONT, UNDECIDED, DOMINATED = "front", "undecided", "dominated"
-SMALLER = f", or smaller by more than {SAME_MEMORY:.0%}"
+FRONT, UNDECIDED, DOMINATED, NOT_JUDGED = "front", "undecided", "dominated", "not judged"
+SMALLER = f", or smaller by more than {100 * SAME_MEMORY:.0f} %"
 MEMORY = {
     "allocator": "tensors on the GPU (CUDA allocator)",
     "process": "resident memory of the whole process, since the model was loaded",
@@ -43,7 +43,7 @@ def costs(
         axis: of `parting`.
 
     Returns:
-        model_id, model, reference (whether it is the reference entry); verdict: FRONT, UNDECIDED, DOMINATED, None without a score;
+        model_id, model, reference (whether it is the reference entry); verdict: FRONT, UNDECIDED, DOMINATED, NOT_JUDGED without a score;
         dominated_by: labels; seconds per image, a mean over batches; batches; memory_gb: the highest peak of any work unit, memory_kind: a
         key of MEMORY, several joined, '' = not recorded; score: the chosen one, over prompts; distance: that of the final image, or of the last
         step; parts: as `parting` has it, with rank, shares and said. Limits are of 95 % t intervals.
@@ -138,7 +138,7 @@ def _with_verdicts(
     said = dict(zip(ids, verdict, strict=True))
     dominating = {model: ", ".join(labels[j] for j in others) for model, others in zip(ids, by, strict=True)}  # fmt: skip
     return table.assign(
-        verdict=[said.get(model) for model in table["model_id"]],
+        verdict=[said.get(model, NOT_JUDGED) for model in table["model_id"]],
         dominated_by=[dominating.get(model, "") for model in table["model_id"]],
     )
 

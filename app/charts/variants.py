@@ -52,19 +52,12 @@ def trade_off(
         height: of the chart.
     """
     channels = model_channels(models)
-    logarithmic = is_logarithmic(data)
-    scale = alt.Scale(type="log", nice=False, padding=14) if logarithmic else alt.Scale(zero=False, padding=14)  # fmt: skip
-    labels = alt.Axis(grid=False, tickCount=6, format="~g")
-    across: dict[str, Any] = {"scale": scale, "axis": labels, "title": f"Seconds per image{', log scale' if logarithmic else ''}  ← faster"}  # fmt: skip
-    upright: dict[str, Any] = {"scale": alt.Scale(zero=False, padding=10), "title": title, "axis": alt.Axis(tickCount=6, gridOpacity=0.4, format=".4~f")}  # fmt: skip
+    across, upright = _axes(data, title)
     base = alt.Chart(data).encode(color=channels.color)
     x, y = alt.X("seconds:Q", **across), alt.Y("score:Q", **upright)
-    speed = base.mark_rule(strokeWidth=1.4, opacity=0.7, aria=False).encode(
-        x=alt.X("seconds_low:Q", **across), x2=alt.X2("seconds_high:Q"), y=y
-    )
-    quality = base.mark_rule(strokeWidth=1.4, opacity=0.7, aria=False).encode(
-        x=x, y=alt.Y("score_low:Q", **upright), y2=alt.Y2("score_high:Q")
-    )
+    interval = base.mark_rule(strokeWidth=1.4, opacity=0.7, aria=False)
+    speed = interval.encode(x=alt.X("seconds_low:Q", **across), x2=alt.X2("seconds_high:Q"), y=y)
+    quality = interval.encode(x=x, y=alt.Y("score_low:Q", **upright), y2=alt.Y2("score_high:Q"))
     point = base.mark_point(filled=True, strokeWidth=2, opacity=1).encode(
         x=x,
         y=y,
@@ -75,6 +68,23 @@ def trade_off(
         tooltip=tips(*TIPS, ("score:Q", "Score", ".4f")),
     )
     return layered(speed, quality, point, height=height)
+
+
+def _axes(data: pd.DataFrame, title: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of the axis of seconds, and of that of the score."""
+    logarithmic = is_logarithmic(data)
+    seconds = {"type": "log", "nice": False} if logarithmic else {"zero": False}
+    across = {
+        "scale": alt.Scale(padding=14, **seconds),
+        "axis": alt.Axis(grid=False, tickCount=6, format="~g"),
+        "title": f"Seconds per image{', log scale' if logarithmic else ''}  ← faster",
+    }
+    upright = {
+        "scale": alt.Scale(zero=False, padding=10),
+        "axis": alt.Axis(tickCount=6, gridOpacity=0.4, format=".4~f"),
+        "title": title,
+    }
+    return across, upright
 
 
 def _fill() -> Any:

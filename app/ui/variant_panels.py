@@ -15,18 +15,17 @@ from app.ui.page import BIND, Page
 from app.ui.text import legend, plain
 
 TITLE = "Speed, memory and quality"
+THRESHOLD_HELP = "From which distance on two images count as different, in the distance's own unit."
+UNITS = {"log_snr": "log-SNR", "step": "step", "progress": "share"}
 HELP = (
     "What an entry takes and what it gives: seconds and peak memory against the chosen score and, where the study compares entries with a "
     "reference entry, how far its images are from the reference's, and from which step on. Front: separably better than each other entry by "
     "speed or score, or smaller. Dominated: another is at least as good by every estimate and separably better by one. Undecided: neither."
 )
-THRESHOLD_HELP = "From which distance on two images count as different, in the distance's own unit."
-UNITS = {"log_snr": "log-SNR", "step": "step", "progress": "share"}
 NOT_RECORDED = (
     "peak memory was not recorded by the version that ran the entry, and is once it runs anew"
 )
-NO_DISTANCE = "the reference entry has no distance to itself"
-NO_SCORE = "the entry has no such score"
+RANK_HELP = "1 = parts last; = where no paired test separates (Holm over all pairs)."
 DISTANCE = "distance"
 SHARES = {
     "start_share": "From the start",
@@ -45,17 +44,19 @@ def show(page: Page, axis: Axis) -> None:
     if (page.models["family"] != variants.IMAGES).sum() < 2:
         return
     known = parting.distances(page)
-    controls = st.container()
-    with controls.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        chosen = _choose_distance(known)
-        threshold = _choose_threshold(chosen)
-    name = chosen.measure.metric if chosen else ""
-    table = page.once(variants.costs, distance=name, threshold=threshold, axis=axis.field)
-    with cards.card(TITLE, key="costs", data=table.drop(columns="model_id"), help=HELP):
-        _chart(page, table)
-        _table(page, table, axis)
-        st.caption(_caption(page, table, chosen, threshold, axis))
-        _when(table, axis)
+    with cards.card(TITLE, key="costs", data=lambda: table.drop(columns="model_id"), help=HELP):
+        upper, lower = st.container(), st.container()
+        with lower, st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+            chosen = _choose_distance(known)
+            threshold = _choose_threshold(chosen)
+        name = chosen.measure.metric if chosen else ""
+        table = page.once(variants.costs, distance=name, threshold=threshold, axis=axis.field)
+        with upper:
+            _chart(page, table)
+            _costs(page, table)
+        if chosen is not None and table["distance"].notna().any():
+            with lower:
+                _reference(page, table, chosen, threshold, axis)
 
 
 def _choose_distance(known: list[parting.Distance]) -> parting.Distance | None:
@@ -110,81 +111,68 @@ def _chart(page: Page, table: pd.DataFrame) -> None:
     drawing.draw(chart, key="costs", alt=f"Seconds per image and {page.score.title} of each entry")
 
 
-def _table(page: Page, table: pd.DataFrame, axis: Axis) -> None:
-    """One row per entry, an estimate and its interval in one column."""
+def _costs(page: Page, table: pd.DataFrame) -> None:
+    """Seconds, memory and score of each entry, an estimate and its interval in one column."""
     text, number = st.column_config.TextColumn, st.column_config.NumberColumn
     columns: dict[str, Any] = {
-        "model": text("Entry", pinned=True, width=112),
-        "verdict": text("Front", width=82, help=HELP),
-        "speed": text("s per image, 95 %", width=134),
-        "memory_gb": number("Peak, GB", format="%.2f", width=68),
-        "quality": text(f"{plain(page.score.title)}, 95 %", width=150),
+        "model": text("Entry", width=200),
+        "verdict": text("Pareto front", width=92),
+        "seconds": text("s per image, 95 %", width=144),
+        "memory_gb": number("Peak, GB", format="%.2f", width=72),
+        "score": text(f"{plain(page.score.title)}, 95 %", width=170),
+        "dominated_by": text("Dominated by", width=130),
     }
-    texts = {"speed": "seconds", "quality": "score", "far": "distance"}
-    rows = table.assign(**{c: variants.interval_texts(table, name) for c, name in texts.items()}, position=variants.parts_texts(table))  # fmt: skip
-    if rows["far"].notna().any():
-        columns["far"] = text("Distance, 95 %", width=132)
-    if table["parts"].notna().any():
-        columns["position"] = text(f"Parts at ({UNITS[axis.field]})", width=132)
-    shown = rows[list(columns)]
-    alt = "Speed, peak memory and quality of each entry, and its distance to the reference entry"
-    why = _why(rows, columns)
-    tables.show(shown, why=why, alt=alt, column_config=columns)
-    if (
-        why and shown["memory_gb"].notna().all()
-    ):  # a dash among texts, of which the table says nothing
-        st.caption(f"{tables.DASH}: {why}.")
-
-
-def _why(rows: pd.DataFrame, columns: dict[str, Any]) -> str:
-    """Why numbers of the table are missing."""
-    reference = rows["reference"]
-    reasons = {
-        NOT_RECORDED: rows["memory_gb"].isna().any(),
-        NO_DISTANCE: "far" in columns and rows.loc[reference, "far"].isna().any(),
-        NO_SCORE: rows["quality"].isna().any(),
-        tables.OTHER: "far" in columns and rows.loc[~reference, "far"].isna().any(),
-    }
-    return "; ".join(reason for reason, applies in reasons.items() if applies)
-
-
-def _caption(
-    page: Page, table: pd.DataFrame, chosen: parting.Distance | None, threshold: float, axis: Axis
-) -> str:
+    texts = {name: variants.interval_texts(table, name) for name in ("seconds", "score")}
+    tables.show(
+        table.assign(**texts)[list(columns)],
+        why=NOT_RECORDED,
+        alt="Speed, peak memory and quality of each entry",
+        column_config=columns,
+    )
     memory = variants.memory_text(table)
-    parts = [
-        "Seconds: an image's share of its batch's time, with all that the study records; 95 % t interval over batches.",
-        f"Peak: {memory}." if memory else "",
-        f"{plain(page.score.title)}: {page.score.better} is better; 95 % t interval over prompts.",
-        "Filled points: front; pale: undecided; hollow: dominated.",
-        "Area of a point: peak memory." if variants.compares_memory(table) else "",
-        variants.front_text(table),
-    ]
-    if chosen is not None and table["distance"].notna().any():
-        parts.append(f"Distance: {plain(chosen.measure.title)} ({plain(chosen.measure.source)}), {chosen.measure.better} is closer.")  # fmt: skip
-    if chosen is not None and table["parts"].notna().any():
-        limit = uncertainty.significant(threshold or chosen.threshold, 4)
-        parts.append(
-            f"Parts at: where it stays {chosen.beyond} {limit} to the end, restricted mean (from the start counts at the first step, never "
-            f"at the last). {choices.axis_text(page, axis)}"
-        )
-    return " ".join(part for part in parts if part)
+    area = " Area of a point: peak memory." if variants.compares_memory(table) else ""
+    unscored = " Entries without the score are not judged." if table["score"].isna().any() else ""
+    st.caption(
+        f"Seconds: an image's share of its batch's time, with all that the study records; 95 % t interval over batches."
+        f"{f' Peak: {memory}.' if memory else ''} {plain(page.score.title)}: {page.score.better} is better; 95 % t interval over prompts. "
+        f"Points filled: front; pale: undecided; hollow: dominated.{area} {variants.front_text(table)}{unscored}"
+    )
 
 
-def _when(table: pd.DataFrame, axis: Axis) -> None:
-    """The shares of the outcomes, and who parts last."""
-    rows = table[table["parts"].notna()]
-    if rows.empty:
-        return
+def _reference(
+    page: Page, table: pd.DataFrame, chosen: parting.Distance, threshold: float, axis: Axis
+) -> None:
+    """How far each entry is from the reference entry, and where it parts from it."""
     text, number = st.column_config.TextColumn, st.column_config.NumberColumn
-    shown = rows.assign(mean=variants.interval_texts(rows, "parts"))
-    with st.expander("When they part from the reference", icon=":material/call_split:"):
-        columns: dict[str, Any] = {
-            "model": text("Entry", pinned=True, width=112),
-            "rank": text("Rank", width=56, help="1 = parts last; = where no paired test separates (Holm over all pairs)."),
-            "mean": text(f"Restricted mean ({UNITS[axis.field]}), 95 %", width=190),
-            **{name: number(title, format="percent", width=96) for name, title in SHARES.items()},
-            "said": text("Verdict", width=112),
-        }  # fmt: skip
-        tables.show(shown[list(columns)], alt="When entries part from the reference", column_config=columns)  # fmt: skip
-        st.caption(f"Shares of prompts, seeds averaged. Fewer than {uncertainty.LEAST_PROMPTS} prompts have no rank.")  # fmt: skip
+    rows = table[table["distance"].notna()]
+    reference, steps = plain(page.label(chosen.reference)), rows["parts"].notna().any()
+    columns: dict[str, Any] = {
+        "model": text("Entry", width=180),
+        "distance": text("Distance, 95 %", width=160),
+    }
+    if steps:
+        columns |= {
+            "parts": text(f"Parts at ({UNITS[axis.field]})", width=140),
+            **{
+                name: number(title, format="percent", width=62 if title == "Never" else 98)
+                for name, title in SHARES.items()
+            },
+            "rank": text("Rank", width=64, help=RANK_HELP),
+        }
+    shown = rows.assign(
+        distance=variants.interval_texts(rows, "distance"), parts=variants.parts_texts(rows)
+    )
+    alt = f"Distance of each entry to {page.label(chosen.reference)}, and where it parts from it"
+    tables.show(shown[list(columns)], alt=alt, column_config=columns)
+    what = f"Distance to {reference}: {plain(chosen.measure.source)}, of {'the last step' if chosen.of_steps else 'final images'}; {chosen.measure.better} is closer."  # fmt: skip
+    limit = uncertainty.significant(threshold or chosen.threshold, 4)
+    parts = (
+        f" Parts at: from where on it stays {chosen.beyond} {limit} to the end; restricted mean, from the start counts at the first step, "
+        f"never at the last, with its 95 % t interval. Shares of prompts, seeds averaged. {choices.axis_text(page, axis)}"
+    )
+    few = (
+        f" Fewer than {uncertainty.LEAST_PROMPTS} prompts have no rank."
+        if (rows["rank"] == "").any()
+        else ""
+    )
+    st.caption(f"{what}{parts if steps else ''}{few if steps else ''}")

@@ -185,14 +185,13 @@ class Worker:
         for each in information:
             each.measure(images)
         seconds = (time.perf_counter() - started) / len(prompts)
-        memory = self._memory.columns()
         return [
             sample_row(
                 work_unit,
                 prompt,
                 notice=self._notice(prompt),
                 seconds=seconds,
-                **memory,
+                **self._memory.columns(),
                 width=images.shape[-1],
                 height=images.shape[-2],
                 clip_score=float(scores[i]),

@@ -25,6 +25,7 @@ from pipeline.database.findings import findings
 from tests.support.downloads import Downloads
 from tests.support.map_sizes import sizes_and_ranges
 from tests.support.pages import Open
+from tests.support.variants import WITH_DISTANCES
 
 UNET, QUARTER, DIT = "UNet", "UNet (quarter)", "Transformer"
 
@@ -108,6 +109,25 @@ PAIRS = {
     ),
     "scores of a seed": Pair(
         Figure("scores", CHOSEN), Card("models", "ranks", SLICED), ("model",), same("rank", *LIMITS)
+    ),
+    "costs": Pair(
+        Figure("variants"),
+        Card("models", "costs"),
+        ("model",),
+        same("verdict", "seconds", "seconds_low", "seconds_high", "batches", "memory_gb", "score", "score_low", "score_high", "prompts"),
+    ),
+    "where entries part": Pair(
+        Figure("variants", rows="not reference"),
+        Card("models", "costs"),
+        ("model",),
+        same("distance", "distance_low", "distance_high", "parts", "parts_low", "parts_high", "rank", "said", "start_share", "never_share"),
+        WITH_DISTANCES,
+    ),
+    "a model's score in its cost and in the ranking": Pair(
+        Card("models", "costs"),
+        Card("models", "ranks"),
+        ("model",),
+        same("prompts", score="mean", score_low="low", score_high="high"),
     ),
     "differences": Pair(
         Figure("paired-differences"),
