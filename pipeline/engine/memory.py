@@ -18,7 +18,7 @@ RESET_PEAK = "5"  # proc(5): resets VmHWM to the resident set size
 
 
 class PeakMemory:
-    """The most memory in use at once, from here on; begins when a model is about to be loaded.
+    """The most memory in use at once, counted from when a model is about to be loaded.
 
     On CUDA it is `torch.cuda.max_memory_allocated`: all tensors of this process on the device, the model's, its activations', and those of
     the study's scorers and tools too; not what the allocator reserves beyond them, nor the CUDA context. Elsewhere it is the peak

@@ -104,30 +104,14 @@ WITH_RUN = "UPDATE model SET run = 'scenes', training_step = 1000 * model_id"
 SLICED = {"seeds": "0", "baseline": QUARTER}
 CHOSEN = {"seeds": (0,), "baseline": QUARTER}
 PAIRS = {
-    "scores": Pair(
-        Figure("scores"), Card("models", "ranks"), ("model",), same("rank", *LIMITS)
-    ),
-    "scores of a seed": Pair(
-        Figure("scores", CHOSEN), Card("models", "ranks", SLICED), ("model",), same("rank", *LIMITS)
-    ),
+    "scores": Pair(Figure("scores"), Card("models", "ranks"), ("model",), same("rank", *LIMITS)),
+    "scores of a seed": Pair(Figure("scores", CHOSEN), Card("models", "ranks", SLICED), ("model",), same("rank", *LIMITS)),
     "costs": Pair(
-        Figure("variants"),
-        Card("models", "costs"),
-        ("model",),
-        same("verdict", "seconds", "seconds_low", "seconds_high", "batches", "memory_gb", "score", "score_low", "score_high", "prompts"),
-    ),
-    "where entries part": Pair(
         Figure("variants", rows="not reference"),
         Card("models", "costs"),
         ("model",),
-        same("distance", "distance_low", "distance_high", "parts", "parts_low", "parts_high", "rank", "said", "start_share", "never_share"),
+        same("verdict", "seconds", "memory_gb", "score", "distance", "parts", "parts_low", "parts_high", "rank", "never_share"),
         WITH_DISTANCES,
-    ),
-    "a model's score in its cost and in the ranking": Pair(
-        Card("models", "costs"),
-        Card("models", "ranks"),
-        ("model",),
-        same("prompts", score="mean", score_low="low", score_high="high"),
     ),
     "differences": Pair(
         Figure("paired-differences"),
@@ -262,9 +246,7 @@ PAIRS = {
         ("model", "family", "step"),
         same("named", "unnamed", *LIMITS),
     ),
-    "roles": Pair(
-        Figure("word-roles"), Card("words", "roles"), ("model", "role", "step"), same(*LIMITS)
-    ),
+    "roles": Pair(Figure("word-roles"), Card("words", "roles"), ("model", "role", "step"), same(*LIMITS)),
     "roles of a seed": Pair(
         Figure("word-roles", {"seeds": (0,)}),
         Card("words", "roles", {"seeds": "0"}),
@@ -289,9 +271,7 @@ PAIRS = {
         ("model", "role", "step"),
         same(*LIMITS),
     ),
-    "spectra": Pair(
-        Figure("spectra"), Card("paths", "spectra"), ("model", "frequency", "step"), same(*LIMITS)
-    ),
+    "spectra": Pair(Figure("spectra"), Card("paths", "spectra"), ("model", "frequency", "step"), same(*LIMITS)),
     "frames": Pair(
         Figure("film-strip"),
         Card("prompts", "strip", {"prompt": FIRST_KEY}),
