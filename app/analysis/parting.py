@@ -105,7 +105,7 @@ def parting(
     chosen = by_name(view, distance)
     if chosen is None or not chosen.of_steps or chosen.measure.metric != distance:
         return pd.DataFrame(columns=COLUMNS)
-    points = view.ask_scope("distance_steps", distance=distance)
+    points = _points(view.ask_scope("distance_steps", distance=distance))
     steps = view.ask("steps", models=sorted({int(i) for i in points["model_id"]}))
     placed = points.merge(steps.assign(x=steps[axis])[["model_id", "step", "x"]], on=["model_id", "step"])  # fmt: skip
     if placed.empty:
@@ -115,6 +115,18 @@ def parting(
     if axis == "log_snr":
         parted["x"] = parted["x"].clip(*shared_range(steps, axis))
     return view.labelled(_summed(parted))[COLUMNS]
+
+
+def _points(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per (sample, step) of rows with a list of steps and one of values; a sample whose lists differ in length is left out."""
+    sizes = rows["steps"].map(len)
+    fit = (sizes == rows["value_list"].map(len)) & (sizes > 0)
+    rows, sizes = rows[fit], sizes[fit]
+    if rows.empty:
+        return pd.DataFrame(columns=[*SAMPLE, "step", "value"], dtype=float)
+    points = rows[SAMPLE].loc[rows.index.repeat(sizes)].reset_index(drop=True)
+    steps, values = (np.concatenate(rows[name].tolist()) for name in ("steps", "value_list"))
+    return points.assign(step=steps.astype(int), value=values.astype(float))
 
 
 def parted_at(

@@ -228,8 +228,16 @@ def front_text(table: pd.DataFrame) -> str:
     return (
         f"Pareto front over {over}. Dominated: another entry is at least as good by every estimate and separably better by one (paired t tests of "
         f"seconds over batches and of the score over prompts, Holm over all pairs, at least {uncertainty.LEAST_PROMPTS} of each). Front: separably "
-        f"better than each other entry by one of them{SMALLER if compares_memory(table) else ''}. Undecided: neither.{left_out}"
+        f"better than each other entry by one of them{SMALLER if compares_memory(table) else ''}. Undecided: neither.{left_out}{_few_batches(table)}"
     )
+
+
+def _few_batches(table: pd.DataFrame) -> str:
+    """That seconds decide nothing, where that is so."""
+    fewest = judged(table)["batches"].min()
+    if not fewest < uncertainty.LEAST_PROMPTS:
+        return ""
+    return f" Seconds of entries with fewer than {uncertainty.LEAST_PROMPTS} batches (here {fewest:.0f}) decide nothing: choose a smaller run.batch_size."
 
 
 def memory_text(table: pd.DataFrame) -> str:

@@ -18,9 +18,8 @@ AXES = {"log_snr": "log-SNR", "step": "step", "progress": "share of the steps"}
 
 def variant_costs(study: FigureStudy) -> Figure:
     """Seconds per image against the chosen score, with peak memory, distance to the reference entry and where they part."""
-    chosen = _distance(study)
-    threshold, axis = study.choice.threshold, study.basis()[1]
-    table = variants.costs(study, chosen.measure.metric if chosen else "", threshold, axis)
+    chosen, axis = _distance(study), study.basis()[1]
+    table = costs(study)
     drawn = variants.judged(table)
     if len(drawn) < 2:
         raise NotMeasured(
@@ -43,6 +42,13 @@ def variant_costs(study: FigureStudy) -> Figure:
     )
     data = table.drop(columns="model_id")
     return Figure(keyed(models, [part], 1, mark="point"), data, caption, 1, _printed(table, study))
+
+
+def costs(study: FigureStudy) -> pd.DataFrame:
+    """The rows of `variants.costs` by the author's choice. Raises FigureError where it names no distance of the study."""
+    chosen = _distance(study)
+    name = chosen.measure.metric if chosen else ""
+    return variants.costs(study, name, study.choice.threshold, study.basis()[1])
 
 
 def _distance(study: FigureStudy) -> parting.Distance | None:

@@ -128,6 +128,14 @@ def test_a_rank_needs_six_prompts(study: FigureStudy) -> None:
     assert parting.parting(six, "x0-ssim", axis="step")["rank"].tolist() == ["2", "1"]
 
 
+def test_lists_that_do_not_fit_each_other_are_left_out(altered: Callable[..., Path]) -> None:
+    damaged = "UPDATE score SET step_values = step_values[:5] WHERE prompt_id = 1"
+    study = open_study(str(altered(*WITH_DISTANCES, damaged)), Choice())
+    assert parting.parting(study, "x0-ssim", axis="step")["prompts"].tolist() == [23, 23]
+    none = open_study(str(altered(*WITH_DISTANCES, "UPDATE score SET steps = []")), Choice())
+    assert parting.parting(none, "x0-ssim").empty
+
+
 JUNK = ["", "[", "[]", "3", "null", '{"distance": 3}', '{"distance": [3, null, {}]}', "[" * 9999,
         '{"distance": [{"kind": "ssim", "name": ["x"], "reference": {}}]}',
         '{"distance": [{"kind": "new", "name": "x0-ssim", "reference": "scenes-unet"}]}',

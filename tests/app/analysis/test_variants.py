@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import stepscope
 from app.analysis import uncertainty, variants
 from app.analysis.variants import DOMINATED, FRONT, NOT_JUDGED, SAME_MEMORY, UNDECIDED
 from app.figures import export
@@ -109,6 +110,7 @@ def test_images_of_one_batch_are_one_measurement(altered: Callable[..., Path]) -
     interval = uncertainty.t_interval([1.0, 1.002, 1.004])
     assert table.loc[1, ["seconds", "seconds_low", "seconds_high"]].tolist() == pytest.approx([interval.estimate, interval.low, interval.high])  # fmt: skip
     assert DOMINATED not in set(table["verdict"])
+    assert "fewer than 6 batches (here 3) decide nothing" in variants.front_text(table)
     alone = shared.replace("(prompt_id - 1) // 8", "(prompt_id - 1)")
     assert costs(altered(alone)).loc[2, "verdict"] == DOMINATED
 
@@ -168,6 +170,16 @@ def test_by_a_distance_as_the_score_the_reference_is_not_judged(
         False,
     ]
     assert table["seconds"].notna().all()
+
+
+def test_python_gives_the_figures_numbers(altered: Callable[..., Path]) -> None:
+    folder = altered(*WITH_DISTANCES)
+    with stepscope.open(folder) as study:
+        table = study.costs(threshold=0.995, axis="step")
+        with pytest.raises(stepscope.StudyError, match="^distance: 'dino' is not in this study"):
+            study.costs(distance="dino")
+    figure = figure_of(folder, threshold=0.995, axis="step")
+    pd.testing.assert_frame_equal(table.drop(columns="model_id"), figure.data)
 
 
 def test_without_a_sample_there_is_no_row(nothing_yet: Path, failed_only: Path) -> None:
