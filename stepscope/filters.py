@@ -51,6 +51,8 @@ class FigureOptions(Filters, total=False):
         score: clip, structure or inception: of insertion and deletion.
         source: attention or relevance: of word values.
         rows: how many rows (prompts, concepts) at most.
+        distance: name of a distance to a reference entry.
+        threshold: of that distance, from which two images count as different.
     """
 
     concepts: Names
@@ -61,6 +63,8 @@ class FigureOptions(Filters, total=False):
     score: str
     source: str
     rows: int
+    distance: str
+    threshold: float
 
 
 def check_names(options: Mapping[str, Any], allowed: type) -> None:

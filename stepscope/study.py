@@ -18,7 +18,7 @@ from app.analysis import comparison, emergence, image_sets
 from app.analysis.measures import every_score
 from app.database import snapshots
 from app.database.snapshots import Snapshot
-from app.figures import export, typeset
+from app.figures import export, typeset, variants
 from app.figures.parts import no_trajectories
 from app.figures.source import AXIS_NAMES, Choice, Figure, FigureStudy, NotMeasured, study_on
 from stepscope import pictures, tables
@@ -276,6 +276,34 @@ class Study:
         if table.empty:
             raise StudyError(f"{baseline!r} and {candidate!r} share no finished prompt within the filters. Leave a filter out, or run the rest of the study.")  # fmt: skip
         return table.reset_index(drop=True)
+
+    def costs(
+        self, distance: str = "", threshold: float = 0.0, **filters: Unpack[Filters]
+    ) -> pd.DataFrame:
+        """What each sampled entry takes and gives: seconds, peak memory and score, and who is on the Pareto front.
+
+        >>> study.costs().set_index("model")["verdict"]["UNet (quarter)"]
+        'dominated'
+
+        Args:
+            distance: name of a distance to a reference entry (`study.metrics`); '' = the study's first, if it has one.
+            threshold: of that distance, from which two images count as different; 0 = that of its kind.
+            **filters: see `Filters`; `metric` names the score, `axis` says on what it is told where entries part.
+
+        Returns:
+            model_id, model, reference; verdict (front, undecided, dominated or not judged), dominated_by; seconds per image over batches;
+            memory_gb (GB of 2^30 bytes, NaN = not recorded), memory_kind; score over prompts; distance to the reference entry; parts (where
+            it stays beyond the threshold), rank, start_share, later_share, never_share, said; each with its 95 % limits _low and _high.
+
+        Raises:
+            StudyError: no sampled entry has a finished sample within the filters, no such distance, or as `where`.
+        """
+        view = self._view(filters, distance=distance, threshold=threshold)
+        with one_line():
+            table = variants.costs(view)
+        if table.empty:
+            raise unmeasured(no_trajectories())
+        return table
 
     # Pictures
 

@@ -30,7 +30,7 @@ SQL = Path(__file__).resolve().parent / "sql"
 SHIPPED = (
     ROOT / "data" / "reference"
 )  # the study that comes with Stepscope; nothing is written there
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 TABLES = frozenset((
     "study", "model", "prompt", "concept", "sample", "step", "trajectory", "contrast", "rollup_prompt", "rollup_step",
     "rollup_trajectory", "mention", "cell_curve", "cell_pair", "correlation_concept", "correlation_model", "frame",

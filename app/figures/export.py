@@ -21,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from app.analysis.numbers import Range
 from app.charts import spreadsheet
 from app.database import snapshots
 from app.database.snapshots import SnapshotError
@@ -41,6 +42,7 @@ from app.figures.source import (
 from app.figures.typeset import VENUES, Printed
 
 COMMAND = "python -m app.figures"
+THRESHOLD = Range(0, 1e6, whole=False)
 PACKAGES = ("altair", "duckdb", "fonttools", "pandas", "scipy", "vl-convert-python")
 
 
@@ -342,14 +344,24 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--rows", type=int, default=0, metavar="N")
     for name, metavar, text in TEXTS:
         chosen.add_argument(f"--{name}", default="", metavar=metavar, help=text)
+    chosen.add_argument("--threshold", type=_threshold, default=0.0, metavar="X", help="of that distance, from which two images count as different")  # fmt: skip
     for name, options, text in OPTIONS:
         chosen.add_argument(f"--{name}", default="", choices=options, help=text)
+
+
+def _threshold(text: str) -> float:
+    """A number of a command line. Raises ArgumentTypeError."""
+    value = THRESHOLD.parse(text)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {THRESHOLD.low:g} to {THRESHOLD.high:g}")  # fmt: skip
+    return float(value)
 
 
 TEXTS = (
     ("baseline", "MODEL", None),
     ("scorer", "NAME", "of a study with several"),
     ("metric", "NAME", "score in place of CLIP's, as `scores add` named it"),
+    ("distance", "NAME", "to a reference entry, as the study file names it"),
 )
 OPTIONS: tuple[tuple[str, Sequence[str], str | None], ...] = (
     ("score", list(tools.SCORES), None),
@@ -387,6 +399,8 @@ def choice_of(options: argparse.Namespace) -> Choice:
         layout=options.layout,
         scale=options.scale,
         bar=options.bar,
+        distance=options.distance,
+        threshold=options.threshold,
         rows=max(options.rows, 0),
     )
 

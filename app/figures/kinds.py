@@ -19,6 +19,7 @@ from app.figures import (
     similarities,
     tools,
     training,
+    variants,
     words,
 )
 from app.figures.source import Figure, FigureStudy
@@ -58,6 +59,7 @@ NEEDS = {
     "emergence": "concepts whose presence can be judged, in at least 19 prompts that do not name them",
     "two-scored": "two models with finished samples",
     "two-concepts": "two models with finished samples and a bank of concepts",
+    "two-sampled": "two sampled models with a score",
     "training": "a training run of two checkpoints",
     "spectra": "power spectra: spectrum = true under [measures]",
     "paths": "embedding paths: embeddings = true under [measures]",
@@ -111,6 +113,7 @@ KINDS = {
         Kind("emergence", "Emergence ranking", STUDY, concepts.emergence, "emergence", 1, ("concepts", *COMPARED)),
         Kind("paired-differences", "Paired differences", STUDY, comparisons.paired_differences, "two-scored", 1, ("baseline", *COMPARED)),
         Kind("difference-heat-map", "Where two models differ", STUDY, comparisons.difference_heatmap, "two-concepts", 1, ("baseline", "rows", *COMPARED)),
+        Kind("variants", "Speed, memory and quality", STUDY, variants.variant_costs, "two-sampled", 1, ("distance", "threshold", "axis")),
         Kind("training", "Checkpoints of a training run", STUDY, training.checkpoints, "training", 2),
         Kind("spectra", "Power spectra", STUDY, paths.spectra, "spectra", 2, ("steps", "rows")),
         Kind("paths", "Embedding paths", STUDY, paths.paths, "paths"),

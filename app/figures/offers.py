@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.analysis import faithfulness, trust, words
+from app.analysis import faithfulness, parting, trust, words
 from app.figures.kinds import Kind
 from app.figures.source import AXIS_NAMES, BARS, LAYOUTS, SCALES, FigureStudy
 
@@ -25,7 +25,8 @@ def offers(study: FigureStudy, kind: Kind) -> dict[str, list[Any]]:
 
     Returns:
         models: labels; methods, source, score, axis, pairs, layout, scale, bar: as `Choice` has them; steps; prompts:
-        prompt_id and text; concepts: names; baseline: labels; rows: how many at most.
+        prompt_id and text; concepts: names; baseline: labels; rows: how many at most; distance: names; threshold: 0 and the number
+        that it stands for.
     """
     known: dict[str, Callable[[], list[Any]]] = {
         "baseline": lambda: list(study.models["label"]),
@@ -41,6 +42,8 @@ def offers(study: FigureStudy, kind: Kind) -> dict[str, list[Any]]:
         "scale": lambda: list(SCALES),
         "bar": lambda: list(BARS),
         "rows": lambda: list(range(13)),
+        "distance": lambda: [each.measure.metric for each in parting.distances(study)],
+        "threshold": lambda: _thresholds(study),
     }
     out = {name: known[name]() for name in kind.controls}
     if kind.several:
@@ -84,6 +87,12 @@ def _prompts(study: FigureStudy, kind: Kind) -> list[tuple[int, str]]:
     rows = _explained(study, kind) if mapped else study.ask_scope("figure_prompts")
     rows = rows.drop_duplicates("prompt_id").head(MOST_PROMPTS)
     return list(zip(rows["prompt_id"].astype(int), rows["text"].astype(str), strict=True))
+
+
+def _thresholds(study: FigureStudy) -> list[float]:
+    """The one that the figure takes, 0, and the one that it stands for, where entries can be seen to part."""
+    chosen = parting.by_name(study, study.choice.distance)
+    return [0.0, chosen.threshold] if chosen and chosen.of_steps else []
 
 
 def _sources(study: FigureStudy) -> list[str]:

@@ -30,6 +30,7 @@ def _there(study: FigureStudy, parts: Counter[str]) -> dict[str, bool]:
         "concepts-of-one": concepts and bool(parts["trajectory of one"]),
         "emergence": bool(parts["outcome"]),
         "two-scored": several and parts["scored model"] > 1,
+        "two-sampled": parts["sampled model"] > 1,
         "two-concepts": several and concepts and bool(parts["trajectory of one"]),
         "spectra": bool(parts["spectrum"]),
         "paths": bool(parts["path"]),

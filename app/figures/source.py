@@ -74,6 +74,8 @@ class Choice:
         layout: of strips, one of LAYOUTS; '' = the steps across the page.
         scale: of maps, one of SCALES: what one colour scale covers; '' = a row.
         bar: of maps, one of BARS: where the colour bar stands; '' = none.
+        distance: name of a distance to a reference entry; '' = the study's first.
+        threshold: of that distance, from which two images count as different; 0 = that of its kind.
     """
 
     models: tuple[str, ...] = ()
@@ -96,6 +98,8 @@ class Choice:
     layout: str = ""
     scale: str = ""
     bar: str = ""
+    distance: str = ""
+    threshold: float = 0.0
 
     def arguments(self) -> list[str]:
         """The choice as command-line arguments."""

@@ -49,6 +49,7 @@ DEFINED = {
     "changes_prompts": "paired-difference",
     "concept_shares": "conceptattention",
     "concept_trust": "conceptattention",
+    "costs": "what-a-variant-costs",
     "criteria": "paired-difference",
     "curve": "concept-similarity",
     "curves": "concept-similarity",

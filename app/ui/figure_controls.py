@@ -27,6 +27,7 @@ LABELS = {
     "layout": "Steps run",
     "scale": "One colour scale for",
     "bar": "Colour bar",
+    "distance": "Distance",
 }
 KEYS = {name: f"figure_{name}" for name in LABELS} | {
     "concepts": "concept_names",
@@ -54,6 +55,7 @@ WORDS = {
     "all": "All",
 }
 MODEL = "figure_model"
+THRESHOLD = (0.0, 1e6)  # least and greatest
 SEVERAL = ("models", "methods", "steps", "prompts", "concepts")
 
 
@@ -80,6 +82,8 @@ def choose(
                 chosen[name] = _some(name, options)
             elif name == "rows":
                 chosen[name] = _rows()
+            elif name == "threshold":
+                chosen[name] = _threshold(options[-1])
             elif name != "baseline":
                 chosen[name] = _one(name, options, _first(with_baseline, name, options))
     return {name: value for name, value in chosen.items() if value}
@@ -154,3 +158,12 @@ def _rows() -> int:
         help="Rows, panels or prompts; 0 = as many as the figure takes by itself.",
     )  # fmt: skip
     return int(value or 0)
+
+
+def _threshold(usual: float) -> float:
+    """From which distance on two images differ; 0 = that of its kind."""
+    value = st.number_input(
+        "Images differ beyond", *THRESHOLD, 0.0, key="figure_threshold", bind=links.bound("figure_threshold"), width=170,
+        format="%.3f", help=f"In the distance's unit; 0 = that of its kind, here {usual:g}.",
+    )  # fmt: skip
+    return float(value or 0)

@@ -19,6 +19,8 @@ NUMBERS = {
     "most_number": Range(1, 100),
     "changed_number": Range(1, 100),
     "figure_rows": Range(0, 12),
+    "figure_threshold": Range(0, 1e6, whole=False),
+    "parts_at_": Range(0, 1e6, whole=False),
     "altered": Range(0, 1e6, whole=False),
     "margin_": Range(-1e6, 1e6, whole=False),
 }

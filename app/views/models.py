@@ -7,7 +7,15 @@ import streamlit as st
 
 from app.analysis import comparison
 from app.charts.axes import Axis
-from app.ui import cards, choices, comparison_panels, difference_panels, image_set_panel, texts
+from app.ui import (
+    cards,
+    choices,
+    comparison_panels,
+    difference_panels,
+    image_set_panel,
+    texts,
+    variant_panels,
+)
 from app.ui.page import Page, current, header
 
 
@@ -41,8 +49,7 @@ def show(page: Page) -> None:
     tests = tests[tests["model_id"].isin(candidates)]
     comparison_panels.verdicts(page, tests, baseline)
     comparison_panels.measures(page, tests, baseline, axis, named)
-    comparison_panels.ranks(page)
-    image_set_panel.show(page)
+    _each_model(page, axis)
     if page.scorers:
         comparison_panels.scorers_agree(page, baseline, candidates)
     _grid(page, shown, difference_panels.Basis(baseline, axis, named))
@@ -51,6 +58,13 @@ def show(page: Page) -> None:
         difference_panels.per_prompt(page, pairs, shown, baseline)
     with right:
         difference_panels.most_different(page, pairs, shown, baseline)
+
+
+def _each_model(page: Page, axis: Axis) -> None:
+    """What each model is, rather than how it differs from the baseline: rank, cost, measures of all its images."""
+    comparison_panels.ranks(page)
+    variant_panels.show(page, axis)
+    image_set_panel.show(page)
 
 
 def _grid(page: Page, shown: pd.DataFrame, basis: difference_panels.Basis) -> None:

@@ -84,6 +84,8 @@ CREATE TABLE sample (
     error VARCHAR NOT NULL,               -- '' when done
     notice VARCHAR NOT NULL,              -- '' or what was odd: 'prompt truncated to 77 tokens', 'NUL removed', ...
     seconds DOUBLE NOT NULL,              -- share of the batch's wall-clock time
+    peak_memory BIGINT,                   -- bytes, the most since the model was loaded, up to this sample; NULL = not recorded
+    memory_kind VARCHAR,                  -- what that counts: allocator | process | lifetime (docs/methods.md); NULL = not recorded
     clip_score FLOAT,                     -- cosine of the final image and the prompt; NULL when failed
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,

@@ -16,7 +16,7 @@ from pipeline.results.shards import write_whole
 from pipeline.study.settings import show
 
 SQL = Path(__file__).resolve().parent
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 KEPT_SNAPSHOTS = 3
 SNAPSHOT = re.compile(r"[^.].*\.duckdb", re.DOTALL)
 # What an interrupted publisher leaves; that of an older version had names without a random part.

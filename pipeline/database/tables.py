@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from pipeline.errors import StoreError
 from pipeline.metrics import trajectories
+from pipeline.results.rows import MEMORY_KINDS
 from pipeline.study.plan import Plan
 
 FLOAT = pa.float32()
@@ -82,9 +83,20 @@ def sample_rows(chunk: Chunk) -> pa.Table:
             "status": table["status"],
             "error": pc.if_else(done, "", table["error"]),
             **{name: table[name] for name in ("notice", "seconds", "clip_score")},
+            **_memory_columns(table),
             **{name: table[name] for name in ("width", "height", "image")},
         }
     )
+
+
+def _memory_columns(table: pa.Table) -> dict[str, Any]:
+    """Peak memory and what it counts; NULL in shards of older versions, of images that exist, and where a stranger wrote something else."""
+    peak, kind = table["peak_memory"], table["memory_kind"]
+    known = pc.and_(pc.greater(pc.fill_null(peak, 0), 0), pc.is_in(kind, pa.array(MEMORY_KINDS)))
+    return {
+        "peak_memory": pc.if_else(known, peak, None),
+        "memory_kind": pc.if_else(known, kind, None),
+    }
 
 
 def failure_rows(chunk: Chunk, tries: Int[ndarray, " n"]) -> pa.Table:

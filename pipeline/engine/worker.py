@@ -29,6 +29,7 @@ from pipeline.diffusion.phrases import Phrases, encode_phrases
 from pipeline.diffusion.timesteps import apply_schedule
 from pipeline.diffusion.trial import Trial, check_trial, try_model
 from pipeline.diffusion.watch import Batch, Observer, StepView, Watch
+from pipeline.engine.memory import PeakMemory
 from pipeline.explain import make_observers
 from pipeline.explain.information import Information
 from pipeline.explain.switching import Judge, Switching
@@ -62,6 +63,7 @@ class Worker:
         self.study = study
         self.model = model
         self.device = choose_device(device)
+        self._memory = PeakMemory(self.device)
         self.pipeline = loading.open_pipeline(model, self.device)
         self.family = loading.family_of(self.pipeline)
         self._decoder = loading.open_decoder(model, self.pipeline)
@@ -189,6 +191,7 @@ class Worker:
                 prompt,
                 notice=self._notice(prompt),
                 seconds=seconds,
+                **self._memory.columns(),
                 width=images.shape[-1],
                 height=images.shape[-2],
                 clip_score=float(scores[i]),

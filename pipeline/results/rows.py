@@ -16,6 +16,12 @@ from pipeline.errors import StoreError
 from pipeline.study.plan import WorkUnit
 from pipeline.study.prompts import Prompt
 
+# What a sample's peak memory counts, since its model was loaded or since the process began.
+ALLOCATOR = "allocator"  # of CUDA: the tensors of the worker's process on its GPU, since the model was loaded
+PROCESS = "process"  # resident memory of the worker's process, since the model was loaded
+LIFETIME = "lifetime"  # the same since the process began, where the peak cannot be reset
+MEMORY_KINDS = (ALLOCATOR, PROCESS, LIFETIME)
+
 _F32, _F64, _I32 = pa.float32(), pa.float64(), pa.int32()
 _CURVE = pa.list_(_F32)
 
@@ -36,6 +42,8 @@ SCHEMA = pa.schema(
         "notice": pa.string(),
         "stage": pa.string(),
         "seconds": _F64,
+        "peak_memory": pa.int64(),  # bytes, from the loading of the model on; null = not recorded
+        "memory_kind": pa.string(),  # one of MEMORY_KINDS; "" = not recorded
         "width": _I32,
         "height": _I32,
         "clip_score": _F32,
@@ -131,8 +139,15 @@ SCHEMA = pa.schema(
 )
 ROW_HASH = "content_sha256"
 STORED = SCHEMA.append(pa.field(ROW_HASH, pa.string()))
-# Not content: where and how long it ran, the place of the prompt, texts that may hold addresses.
-NOT_CONTENT = ("unit_id", "prompt_position", "seconds", "error")
+# Not content: where, how long and in how much memory it ran, the place of the prompt, texts that may hold addresses.
+NOT_CONTENT = (
+    "unit_id",
+    "prompt_position",
+    "seconds",
+    "peak_memory",
+    "memory_kind",
+    "error",
+)
 CONTENT = tuple(name for name in SCHEMA.names if name not in NOT_CONTENT)
 LATER = (
     "further_scorers",

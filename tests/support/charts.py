@@ -20,6 +20,7 @@ from app.charts.schedules import schedule_ticks
 from app.charts.style import model_scales
 from app.charts.tools import matrix, tool_curves, tool_forest
 from app.charts.training import panel
+from app.charts.variants import trade_off
 from app.charts.words import role_bars, word_lines
 
 MODELS = pd.DataFrame({"model_id": [1, 2, 3], "label": ["UNet", "UNet (quarter)", "DiT"]})
@@ -133,7 +134,13 @@ CHECKPOINTS = pd.DataFrame(
 CHECKPOINT_ROWS = pd.DataFrame(
     {"model": CHECKPOINTS["label"], "training_step": range(0, 2000, 100), "difference": 0.01, "low": -0.5, "high": 0.5, "prompts": 9}
 )  # fmt: skip
+COSTS = pd.DataFrame(
+    {"model": MODELS["label"], "verdict": ["front", "undecided", "dominated"], "dominated_by": ["", "", "UNet"], "memory_gb": [1.0, 3.0, 9.0],
+     "seconds": [0.5, 1.0, 8.0], "seconds_low": [0.4, 0.9, 7.0], "seconds_high": [0.6, 1.1, 9.0],
+     "score": [0.2, 0.3, 0.1], "score_low": [0.1, 0.2, 0.0], "score_high": [0.3, 0.4, 0.2]}
+)  # fmt: skip
 ALL: dict[str, Any] = {
+    "trade_off": lambda look: trade_off(COSTS, MODELS, "CLIP score ↑", memory=True),
     "curves": lambda look: curves(by_step(), MODELS, AXIS, "Similarity ↑", marker=2, look=look),
     "percent": lambda look: curves(
         by_step(), MODELS, AXIS, "Emerged", domain=(0, 1), format=".0%", look=look

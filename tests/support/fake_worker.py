@@ -67,13 +67,23 @@ class FakeWorker:
         return rows
 
     def _row(self, work_unit, prompt):
-        common = {"seconds": 0.5, "notice": "" if prompt.text.strip() else "empty prompt"}
+        common = {**self._cost(prompt), "notice": "" if prompt.text.strip() else "empty prompt"}
         if "fails" in prompt.text:
             return failed_row(work_unit, prompt, "RuntimeError: this one fails", "sample", **common)
         picture = {"width": SIZE, "height": SIZE}
         return sample_row(
             work_unit, prompt, **common, **picture, **self._measured(work_unit, prompt)
         )
+
+    def _cost(self, prompt):
+        """Planted: each image is a batch; the short model takes half again as long, the transformer three times the memory of the first."""
+        slow = 1.5 if "short" in self.model.name else 1.0
+        size = 3 if "dit" in self.model.name else 1
+        return {
+            "seconds": slow * 0.5 + 0.1 * _share(prompt.prompt_key, self.model.name),
+            "peak_memory": size * 2**30 + prompt.position * 2**20,
+            "memory_kind": "process",
+        }
 
     def _measured(self, work_unit, prompt):
         rng = np.random.default_rng(

@@ -17,6 +17,8 @@ SELECT 'score' AS part FROM (SELECT 1 FROM scored_sample($metric) JOIN scoped_pr
     WHERE model_id IN $models AND (seed IS NULL OR seed IN $seeds) LIMIT 1)
 UNION ALL SELECT 'scored model' FROM (SELECT DISTINCT model_id FROM scored_sample($metric) JOIN scoped_prompt($categories, $slice) USING (prompt_id)
     WHERE model_id IN $models AND (seed IS NULL OR seed IN $seeds))
+UNION ALL SELECT 'sampled model' FROM (SELECT DISTINCT model_id FROM scored_sample($metric) JOIN scoped_prompt($categories, $slice) USING (prompt_id)
+    JOIN model USING (model_id) WHERE model_id IN $models AND (seed IS NULL OR seed IN $seeds) AND family <> 'images')
 UNION ALL SELECT 'image' FROM (SELECT 1 FROM kept WHERE status = 'done' LIMIT 1)
 UNION ALL SELECT 'trajectory' FROM (SELECT 1 FROM trajectory JOIN kept USING (sample_id) WHERE concept_id IN $concepts LIMIT 1)
 UNION ALL SELECT 'trajectory of one' FROM (SELECT 1 FROM trajectory AS t JOIN kept USING (sample_id)

@@ -25,6 +25,7 @@ from pipeline.database.findings import findings
 from tests.support.downloads import Downloads
 from tests.support.map_sizes import sizes_and_ranges
 from tests.support.pages import Open
+from tests.support.variants import WITH_DISTANCES
 
 UNET, QUARTER, DIT = "UNet", "UNet (quarter)", "Transformer"
 
@@ -103,11 +104,14 @@ WITH_RUN = "UPDATE model SET run = 'scenes', training_step = 1000 * model_id"
 SLICED = {"seeds": "0", "baseline": QUARTER}
 CHOSEN = {"seeds": (0,), "baseline": QUARTER}
 PAIRS = {
-    "scores": Pair(
-        Figure("scores"), Card("models", "ranks"), ("model",), same("rank", *LIMITS)
-    ),
-    "scores of a seed": Pair(
-        Figure("scores", CHOSEN), Card("models", "ranks", SLICED), ("model",), same("rank", *LIMITS)
+    "scores": Pair(Figure("scores"), Card("models", "ranks"), ("model",), same("rank", *LIMITS)),
+    "scores of a seed": Pair(Figure("scores", CHOSEN), Card("models", "ranks", SLICED), ("model",), same("rank", *LIMITS)),
+    "costs": Pair(
+        Figure("variants", rows="not reference"),
+        Card("models", "costs"),
+        ("model",),
+        same("verdict", "seconds", "memory_gb", "score", "distance", "parts", "parts_low", "parts_high", "rank", "never_share"),
+        WITH_DISTANCES,
     ),
     "differences": Pair(
         Figure("paired-differences"),
@@ -242,9 +246,7 @@ PAIRS = {
         ("model", "family", "step"),
         same("named", "unnamed", *LIMITS),
     ),
-    "roles": Pair(
-        Figure("word-roles"), Card("words", "roles"), ("model", "role", "step"), same(*LIMITS)
-    ),
+    "roles": Pair(Figure("word-roles"), Card("words", "roles"), ("model", "role", "step"), same(*LIMITS)),
     "roles of a seed": Pair(
         Figure("word-roles", {"seeds": (0,)}),
         Card("words", "roles", {"seeds": "0"}),
@@ -269,9 +271,7 @@ PAIRS = {
         ("model", "role", "step"),
         same(*LIMITS),
     ),
-    "spectra": Pair(
-        Figure("spectra"), Card("paths", "spectra"), ("model", "frequency", "step"), same(*LIMITS)
-    ),
+    "spectra": Pair(Figure("spectra"), Card("paths", "spectra"), ("model", "frequency", "step"), same(*LIMITS)),
     "frames": Pair(
         Figure("film-strip"),
         Card("prompts", "strip", {"prompt": FIRST_KEY}),

@@ -19,10 +19,12 @@ from app.charts.grids import difference_heat
 from app.charts.images import data_url
 from app.charts.layers import PICK
 from app.charts.style import COLOURS, DASHES, SHAPES, Look, model_colour, model_scales
+from app.charts.variants import trade_off
 from tests.support.charts import (
     ALL,
     AXIS,
     CHECKPOINTS,
+    COSTS,
     MODELS,
     TOOL_CHARTS,
     by_concept,
@@ -222,3 +224,17 @@ def test_a_second_click_on_the_same_mark_is_another_click() -> None:
 @pytest.mark.parametrize("name", TOOL_CHARTS)
 def test_charts_of_tools_are_valid_vega_lite(name: str) -> None:
     assert TOOL_CHARTS[name]().to_dict()["layer"]
+
+
+@pytest.mark.parametrize(("slowest", "logarithmic"), [(4.9, False), (5.1, True)])
+def test_seconds_are_logarithmic_beyond_a_decade(slowest: float, logarithmic: bool) -> None:
+    spec = trade_off(COSTS.assign(seconds=[0.5, 1.0, slowest]), MODELS, "CLIP score", memory=True).to_dict()  # fmt: skip
+    scales = [each["scale"].get("type") for each in encodings(spec, "x")]
+    assert set(scales) == {"log" if logarithmic else None}
+    titles = {each["title"] for each in encodings(spec, "x")}
+    assert titles == {f"Seconds per image{', log scale' if logarithmic else ''}  ← faster"}
+
+
+def test_memory_is_no_area_where_it_is_not_compared() -> None:
+    spec = trade_off(COSTS, MODELS, "CLIP score", memory=False).to_dict()
+    assert all("field" not in each for each in encodings(spec, "size"))

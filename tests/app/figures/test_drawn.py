@@ -117,7 +117,7 @@ READ: set[str] = set()
 NAMES = {each.name for each in fields(Choice)}
 ALWAYS = {"slice"}
 BUT = {  # read by what figures share, and without effect
-    "paper-7": {"methods"}, "paper-8": {"methods"}, "paper-5": {"rows"}, "causes": {"pairs"},
+    "paper-7": {"methods"}, "paper-8": {"methods"}, "paper-5": {"rows"}, "causes": {"pairs"}, "variants": {"pairs"},
 }  # fmt: skip
 
 

@@ -71,6 +71,7 @@ EVERYTHING: dict[str, Any] = {
     "high": None,
     "top": 0,
     "axis": "log_snr",
+    "distance": "ssim",
 }
 SLOWER = {
     "paired_grid": "paired_grid_seeds"
@@ -92,6 +93,7 @@ def test_every_query_runs_says_what_a_row_is_and_survives_empty_filters(
     assert len(rows) or name in {
         "change_images",
         "change_texts",
+        "distance_steps",
         "failures",
         "image_sets",
         "metrics",
