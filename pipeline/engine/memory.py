@@ -6,6 +6,8 @@ import ctypes
 import gc
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +34,38 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._before = 0  # what was reached before the count began anew
         gc.collect()  # pipelines have cycles, which would count as the next entry's
-        if device.type == "cuda":
-            self.kind = ALLOCATOR
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
+        if device.type != "cuda":
             _give_back()
-            self.kind = PROCESS if _reset_resident() else LIFETIME
+        self.kind = self._begin()
 
     def columns(self) -> dict[str, Any]:
         """The peak up to now in bytes, and its kind, as columns of a sample's row."""
         return {"peak_memory": self._bytes(), "memory_kind": self.kind}
 
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """What is tried inside does not count, such as batches that are too large; it does where the peak cannot be reset."""
+        before = self._bytes()
+        try:
+            yield
+        finally:
+            if self.kind != LIFETIME:
+                self._begin()
+                self._before = before
+
+    def _begin(self) -> str:
+        """Counts anew, where that is possible. Returns the kind."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            return ALLOCATOR
+        return PROCESS if _reset_resident() else LIFETIME
+
     def _bytes(self) -> int:
         if self.kind == ALLOCATOR:
-            return int(torch.cuda.max_memory_allocated(self._device))
-        return _peak_resident()
+            return max(self._before, int(torch.cuda.max_memory_allocated(self._device)))
+        return max(self._before, _peak_resident())
 
 
 def _give_back() -> None:

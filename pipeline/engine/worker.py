@@ -131,7 +131,8 @@ class Worker:
             generate(self.pipeline, replace(self.model, steps=PROBE_STEPS), prompts, 0, {})
             return time.perf_counter() - started
 
-        size = probe_batch(attempt, len(work_unit.prompts))
+        with self._memory.left_out():
+            size = probe_batch(attempt, len(work_unit.prompts))
         LOG.warning("%s: %d images a batch, by a probe", self.model.name, size)
         return size
 

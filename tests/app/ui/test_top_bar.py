@@ -175,10 +175,10 @@ def test_a_pin_that_is_no_number_is_ignored(value: str, open_view: Open, publish
 def test_a_pin_never_leads_out_of_the_folder(
     open_view: Open, published: Path, altered: Callable[..., Path], tmp_path: Path
 ) -> None:
-    other = altered("UPDATE study SET title = 'another'")
+    other = altered("UPDATE study SET title = 'beyond the folder'")
     target = next((other / "snapshots").glob("*.duckdb"))
     (published / "snapshots" / "demo-000009.duckdb").symlink_to(target)
     app = open_view("models", published, snapshot="9")
-    assert number(app) == 2 and "another" not in shown(app)
+    assert number(app) == 2 and "beyond the folder" not in shown(app)
     with duckdb.connect(str(target), read_only=True) as connection:
-        assert connection.execute("SELECT title FROM study").fetchone() == ("another",)
+        assert connection.execute("SELECT title FROM study").fetchone() == ("beyond the folder",)

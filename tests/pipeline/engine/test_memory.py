@@ -52,6 +52,21 @@ def test_the_peak_is_what_was_in_use_at_once_and_begins_anew_with_a_model() -> N
         assert second.columns()["peak_memory"] < high["peak_memory"] - MANY / 2
 
 
+def test_what_a_probe_tries_does_not_count_and_what_was_before_does() -> None:
+    peak = PeakMemory(CPU)
+    block = np.ones(MANY // 8)
+    del block
+    before = peak.columns()["peak_memory"]
+    with peak.left_out():
+        block = np.ones(3 * MANY // 8)
+        del block
+    after = peak.columns()["peak_memory"]
+    if peak.kind == PROCESS:
+        assert before <= after < before + MANY
+    else:
+        assert after > before + MANY
+
+
 def test_where_the_peak_cannot_be_reset_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "RESET", Path("/proc/self/no such file/clear_refs"))
     assert PeakMemory(CPU).kind == LIFETIME
