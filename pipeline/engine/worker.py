@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from pipeline.diffusion.observers import (
     FrameObserver,
     FurtherScorers,
     StepObserver,
-    encode,
+    encode_later,
     final_scores,
     gather,
 )
@@ -111,9 +112,14 @@ class Worker:
         one generator per item, so its size changes an image by float rounding at most.
         """
         rows: list[dict[str, Any]] = []
+        encoded = 0  # rows whose pictures are: those of a batch are encoded beside the next batch
         while len(rows) < len(work_unit.prompts):
-            prompts = work_unit.prompts[len(rows) : len(rows) + self._size(work_unit)]
+            sampled = len(rows)
+            prompts = work_unit.prompts[sampled : sampled + self._size(work_unit)]
             rows += self._rows(work_unit, prompts, on_step)
+            wait_for_pictures(rows[encoded:sampled])
+            encoded = sampled
+        wait_for_pictures(rows[encoded:])
         return rows
 
     def _size(self, work_unit: WorkUnit) -> int:
@@ -178,6 +184,7 @@ class Worker:
             stack.enter_context(Watch(batch, observers))
             images = generate(self.pipeline, self.model, prompts, work_unit.seed, self._schedule)
         scores = final_scores(self.scorer.images(images), texts)
+        pictures = encode_later(images)
         further.score(images)
         switches, windows = self._switches(batch), self._windows(batch)
         for each in information:
@@ -192,7 +199,7 @@ class Worker:
                 width=images.shape[-1],
                 height=images.shape[-2],
                 clip_score=float(scores[i]),
-                image=encode(images[i]),
+                image=pictures[i],
                 **{k: v for observer in observers for k, v in observer.columns(i).items()},
                 **(switches.columns(i) if switches else {}),
                 **(windows.columns(i) if windows else {}),
@@ -302,6 +309,14 @@ def _open_judge(study: Study, device: torch.device) -> tuple[Judge | None, Reade
 
     judge = SceneJudge(Path(folder), device)
     return judge.says, judge.reads
+
+
+def wait_for_pictures(rows: Sequence[dict[str, Any]]) -> None:
+    """Puts the encoded pictures of rows where their futures are."""
+    for row in rows:
+        for record in (row, *row["frames"]):
+            if isinstance(record["image"], Future):
+                record["image"] = record["image"].result()
 
 
 class _Progress:

@@ -169,6 +169,7 @@ def test_nan_from_the_model_is_a_failed_item(workers, monkeypatch):
     monkeypatch.setattr(type(worker.pipeline.scheduler), "step", step_with_nan)
     rows = worker.run(WorkUnit("u", worker.model, prompts_of(["a dog"]), 0))
     assert rows[0]["status"] == "failed" and rows[0]["image"] is None
+    assert "NaN or infinite latents at step 1, items [0]" in rows[0]["error"]
 
 
 def test_progress_is_reported(workers):
