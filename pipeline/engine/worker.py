@@ -38,6 +38,7 @@ from pipeline.models import loading
 from pipeline.models.devices import choose_device, is_out_of_memory, probe_batch
 from pipeline.models.inception import Inception
 from pipeline.models.scorer import Scorer
+from pipeline.models.words import with_vectors
 from pipeline.results.rows import failed_row, sample_row
 from pipeline.study.concepts import ConceptBank
 from pipeline.study.pairs import judge_of
@@ -295,7 +296,8 @@ class Worker:
         tokenizer, limit = prompt_window(self.pipeline, self.family)
         if tokenizer is None or limit is None:
             return ""
-        tokens = len(tokenizer(prompt.text, truncation=False, verbose=False).input_ids)
+        text, _ = with_vectors(self.pipeline, tokenizer, prompt.text)
+        tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         return f"prompt cut from {tokens} to {limit} tokens" if tokens > limit else ""
 
 

@@ -101,7 +101,7 @@ def check_models(plan: Plan, *, hub: bool = True, say: Callable[[str], object] =
     check_listed_concepts(plan)
     texts = [prompt.text for prompt in plan.prompts]
     sampled = [spec for spec in plan.study.models if not spec.imported]
-    folders = [spec for spec in sampled if Path(spec.source).is_dir()]
+    folders = [spec for spec in sampled if Path(spec.folder).is_dir()]
     hosted = [spec for spec in sampled if spec not in folders]
     for line in check_images(plan):
         say(line)
