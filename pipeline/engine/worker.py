@@ -35,6 +35,7 @@ from pipeline.explain.information import Information
 from pipeline.explain.switching import Judge, Switching
 from pipeline.explain.windows import CriticalWindows, Reader
 from pipeline.models import loading
+from pipeline.models.caches import images_at_once, refuse_measures
 from pipeline.models.devices import choose_device, is_out_of_memory, probe_batch
 from pipeline.models.inception import Inception
 from pipeline.models.scorer import Scorer
@@ -76,7 +77,7 @@ class Worker:
         self.scorer, *self.further = (Scorer(spec, self.device) for spec in study.scorers)
         weights = study.measures.inception
         self.inception = Inception(weights, self.device) if weights else None
-        self._batch_size = study.run.batch_size
+        self._batch_size = images_at_once(model) or study.run.batch_size
         self._bank = bank
         self._read: Phrases | None = None
         self._judge, self._reader = _open_judge(study, self.device)
@@ -94,6 +95,7 @@ class Worker:
 
     def _trial(self) -> Trial:
         """What two steps of the model show; refuses one of which wrong numbers would be recorded."""
+        refuse_measures(self.model, self.study.measures.of(self.model.name).tools())
         trial = try_model(self.pipeline, self.model)
         dtype = loading.dtype_of(self.pipeline)
         check_trial(trial, self.model, dtype, self.study.measures.of(self.model.name).tools())

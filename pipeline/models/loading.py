@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from pipeline.models.adapters import add_adapters, check_adapters
+from pipeline.models.caches import DENOISERS, check_cache, enable_cache
 from pipeline.models.decoding import layout_of
 from pipeline.models.devices import choose_dtype, place
 from pipeline.models.families import Family, family_named
@@ -189,7 +190,7 @@ def check_model(spec: ModelSpec) -> list[Component]:
 
 def check_tensors(spec: ModelSpec) -> None:
     """That every component of a model's folder, and its steps_decoder, has exactly the weights that it asks for, and that
-    its adapters and embeddings fit it.
+    its adapters, embeddings and cache fit it.
 
     Raises:
         ModelError: names the component and the tensors that are missing, unexpected or of another shape; or the adapter.
@@ -200,10 +201,12 @@ def check_tensors(spec: ModelSpec) -> None:
             check_weights(component)
     folder = Path(spec.folder)
     where = folder if folder.is_dir() else cached_folder(spec.source, spec.revision)
-    if (spec.adapters or spec.embeddings) and components and where:
-        index = read_index(where, f"model {spec.name}")
-        check_adapters(spec, components, getattr(diffusers, index["_class_name"]))
-        check_embeddings(spec, components, getattr(diffusers, index["_class_name"]))
+    if (spec.adapters or spec.embeddings or spec.cache) and components and where:
+        pipeline = getattr(diffusers, read_index(where, f"model {spec.name}")["_class_name"])
+        check_adapters(spec, components, pipeline)
+        check_embeddings(spec, components, pipeline)
+        kinds = {component.name: component.kind for component in components}
+        check_cache(spec, pipeline, next((kinds[n] for n in DENOISERS if n in kinds), nn.Module))
 
 
 def scheduler_class(name: str) -> type:
@@ -243,7 +246,9 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
-    return place(pipeline, spec, device)
+    pipeline = place(pipeline, spec, device)
+    enable_cache(pipeline, spec)
+    return pipeline
 
 
 def open_decoder(spec: ModelSpec, pipeline: Any) -> Any:

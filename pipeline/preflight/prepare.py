@@ -91,6 +91,7 @@ def check_models(plan: Plan, *, hub: bool = True, say: Callable[[str], object] =
     Raises:
         StepscopeError: a model, a scorer or a measure cannot be run.
     """
+    from pipeline.models.caches import refuse_measures
     from pipeline.models.loading import check_tensors
     from pipeline.models.scorer import check_scorer
     from pipeline.preflight.models import check_compiled
@@ -107,6 +108,7 @@ def check_models(plan: Plan, *, hub: bool = True, say: Callable[[str], object] =
         say(line)
     for spec in sampled:
         check_compiled(spec, plan.study.measures.of(spec.name))
+        refuse_measures(spec, plan.study.measures.of(spec.name).tools())
         check_tensors(spec)  # of a Hub id, what the cache has of it
     for spec in folders + hosted if hub else folders:
         for notice in _notices(plan.study, spec, texts):

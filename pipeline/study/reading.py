@@ -11,6 +11,7 @@ from pipeline.errors import StudyError
 from pipeline.study import checkpoints
 from pipeline.study.adapters import take_adapters
 from pipeline.study.benchmarks import BENCHMARKS
+from pipeline.study.caches import take_cache
 from pipeline.study.distances import take_distances
 from pipeline.study.entries import check_entries
 from pipeline.study.image_entry import of_sampled, take_images
@@ -315,6 +316,7 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         config=config,
         adapters=take_adapters(table, find),
         embeddings=take_embeddings(table, find),
+        cache=take_cache(table),
         run=_name(table, "run", MODEL_NAME, NAME_SIGNS) if table.has("run") else None,
         training_step=table.take_optional_whole("training_step", 0, checkpoints.MAX_STEP),
     )

@@ -218,6 +218,23 @@ class EmbeddingSpec:
 
 
 @dataclass(frozen=True)
+class CacheSpec:
+    """A cache of diffusers in a transformer, with the settings that its method has.
+
+    Attributes:
+        method: "first-block" or "pyramid-attention".
+        threshold: of first-block: relative change of the first block's residual up to which the others are taken over.
+        every: of pyramid-attention: attention is computed at every such step, and taken over between.
+        timesteps: of pyramid-attention: between which it does so.
+    """
+
+    method: str
+    threshold: float | None = None
+    every: int | None = None
+    timesteps: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One model entry: the same model with another scheduler or schedule is another entry.
 
@@ -248,6 +265,7 @@ class ModelSpec:
     config: str | None = None  # of a source that is a single file: a folder in diffusers' layout
     adapters: tuple[AdapterSpec, ...] | None = None
     embeddings: tuple[EmbeddingSpec, ...] | None = None
+    cache: CacheSpec | None = None
     run: str | None = None  # the training run that it is a checkpoint of
     training_step: int | None = None  # of that run
     layout: str | None = None  # how images that exist lie on the disk; None = the model is sampled
@@ -372,6 +390,9 @@ def model_spec(model: ModelSpec) -> dict[str, Any]:
         values["embeddings"] = [
             {"source": each.source, "token": each.token} for each in model.embeddings
         ]
+    if model.cache:
+        cache = asdict(model.cache)
+        values["cache"] = _present(**cache | {"timesteps": _plain(cache["timesteps"])})
     return _present(**values)
 
 
