@@ -39,7 +39,7 @@ from pipeline.models.folders import (
     pipeline_view,
     read_index,
 )
-from pipeline.models.guard import no_bars, no_remote_code, one_line
+from pipeline.models.guard import no_bars, no_remote_code, one_line, quiet
 from pipeline.models.inversions import add_embeddings, check_embeddings
 from pipeline.models.prediction import prediction_type
 from pipeline.models.single_files import SUFFIX, tensors_in
@@ -388,9 +388,10 @@ def _of_single_file(
         title, folder = f"{component.title}: {component.name!r}", view_folder / component.name
         tensors = tensors_in(kind, component.name, folder, stored, title)
         if issubclass(kind, ModelMixin):
-            models[component.name] = kind.from_single_file(
-                tensors, config=str(folder), local_files_only=True, dtype=dtype
-            )
+            with quiet():  # it warns of any number type
+                models[component.name] = kind.from_single_file(
+                    tensors, config=str(folder), local_files_only=True, dtype=dtype
+                )
         else:
             config = kind.config_class.from_pretrained(folder)
             models[component.name] = kind.from_pretrained(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,14 @@ from pipeline.study.plan import find_revisions
 from pipeline.study.reading import parse_study
 from pipeline.study.spec import ModelSpec, model_spec, study_spec
 from tests.support import families
+from tests.support.hostile import watched
 from tests.support.single_file import of_text, of_unet, of_vae, write_single_file
 from tests.support.synthetic import small_study
 from tests.support.tiny_pipelines import build, folder_of
 
 CPU = torch.device("cpu")
+# The view of a folder: made in the place for temporary files, its links removed by name.
+VIEW = re.compile(r"os\.\w+ .*/stepscope-model-|os\.(remove|rmdir) \('[^/']+', \d+\)")
 
 
 @pytest.fixture
@@ -255,3 +259,12 @@ def flux_shapes() -> dict[str, tuple[int, ...]]:
     shapes = {f"{name}.weight": shape for name, shape in linear.items()}
     shapes |= {f"{name}.bias": shape[:1] for name, shape in linear.items()}
     return shapes | {f"{name}.{way}_norm.scale": (128,) for name in norms for way in ("query", "key")}  # fmt: skip
+
+
+def test_nothing_is_printed_fetched_or_run(file, tmp_path, capfd, caplog):
+    (file.parent / "config" / "unet" / "evil.py").write_text("raise SystemExit")
+    capfd.readouterr()
+    with watched(tmp_path) as harm:
+        open_pipeline(spec(file), CPU)
+    assert [line for line in harm if not VIEW.match(line)] == []
+    assert capfd.readouterr() == ("", "") and not caplog.records
