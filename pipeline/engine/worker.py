@@ -120,9 +120,9 @@ class Worker:
             sampled = len(rows)
             prompts = work_unit.prompts[sampled : sampled + self._size(work_unit)]
             rows += self._rows(work_unit, prompts, on_step)
-            wait_for_pictures(rows[encoded:sampled])
+            wait_for_pictures(work_unit, rows, slice(encoded, sampled))
             encoded = sampled
-        wait_for_pictures(rows[encoded:])
+        wait_for_pictures(work_unit, rows, slice(encoded, None))
         return rows
 
     def _size(self, work_unit: WorkUnit) -> int:
@@ -315,12 +315,20 @@ def _open_judge(study: Study, device: torch.device) -> tuple[Judge | None, Reade
     return judge.says, judge.reads
 
 
-def wait_for_pictures(rows: Sequence[dict[str, Any]]) -> None:
-    """Puts the encoded pictures of rows where their futures are."""
-    for row in rows:
+def wait_for_pictures(work_unit: WorkUnit, rows: list[dict[str, Any]], part: slice) -> None:
+    """Puts the encoded pictures of some rows where their futures are; a row with one that cannot be encoded is a failed one."""
+    pairs = zip(work_unit.prompts[part], rows[part], strict=False)
+    rows[part] = [_with_pictures(work_unit, prompt, row) for prompt, row in pairs]
+
+
+def _with_pictures(work_unit: WorkUnit, prompt: Prompt, row: dict[str, Any]) -> dict[str, Any]:
+    try:
         for record in (row, *row["frames"]):
             if isinstance(record["image"], Future):
                 record["image"] = record["image"].result()
+    except Exception as error:
+        return failed_row(work_unit, prompt, _describe_error(error), "sample")
+    return row
 
 
 class _Progress:
