@@ -6,10 +6,11 @@ the file does not hold, come from a folder in diffusers' layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers.loaders.single_file_utils import (
@@ -18,11 +19,12 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.models.files import Shape
 
+T = TypeVar("T")
 SUFFIX = ".safetensors"
 UNET, VAE = "model.diffusion_model.", ("first_stage_model.", "vae.")
 OPEN_CLIP = ("cond_stage_model.model.", "conditioner.embedders.1.model.")
@@ -36,6 +38,7 @@ LAYOUTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("FluxTransformer2DModel", "transformer"): FLUX,
 }
 """How the names of a component's tensors begin in a file that holds it, by class and name."""
+MAX_TENSORS = 5_000  # of one component; SDXL's UNet has 1,680
 TRAINING = (
     "loss.",
     "model_ema.",
@@ -57,10 +60,35 @@ def shapes_in(
     Raises:
         ModelError: as `tensors_in`.
     """
-    with torch.device("meta"):
-        nothing = {n: torch.empty(shape) for n, shape in stored.items()}
+    part = _part_of(kind, name, stored, title)
+    with _translating(title), torch.device("meta"):
+        nothing = {n: torch.empty(shape) for n, shape in part.items()}
     tensors = tensors_in(kind, name, folder, nothing, title)
     return {n: tuple(tensor.shape) for n, tensor in tensors.items()}
+
+
+def _part_of(kind: type, name: str, stored: Mapping[str, T], title: str) -> dict[str, T]:
+    """What a file holds of a component; diffusers takes time for the square of how much that is."""
+    prefix = prefix_of(kind, name, stored)
+    assert prefix is not None
+    scope = prefix.removesuffix("input_blocks.").removesuffix("double_blocks.")
+    training = tuple(scope + other for other in TRAINING)
+    part = {n: v for n, v in stored.items() if n.startswith(scope) and not n.startswith(training)}
+    if len(part) > MAX_TENSORS:
+        raise ModelError(f"{title}: the file holds {len(part):,} tensors of it (at most {MAX_TENSORS:,}). Download the model again, or save it with save_pretrained.")  # fmt: skip
+    return part
+
+
+@contextmanager
+def _translating(title: str) -> Iterator[None]:
+    """Turns what diffusers raises over names and shapes that it does not expect into one ModelError."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OSError) as error:
+        raise ModelError(
+            f"{title}: its tensors are not in the layout of a known checkpoint ({_short(error)}). Stable Diffusion 1 and 2, SDXL and "
+            "FLUX are known; save other models with save_pretrained."
+        ) from error
 
 
 def tensors_in(
@@ -79,21 +107,16 @@ def tensors_in(
         ModelError: the file has tensors of the component that diffusers does not know, or lacks some without which it cannot
             translate the others.
     """
-    prefix = prefix_of(kind, name, stored)
+    part = _part_of(kind, name, stored, title)
+    prefix = prefix_of(kind, name, part)
     assert prefix is not None
-    try:
-        if issubclass(kind, nn.Module) and kind.__name__.startswith("CLIP"):
-            return _of_clip(kind, folder, stored, prefix)
-        return _of_diffusers(kind, folder, stored, prefix, title)
-    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise ModelError(
-            f"{title}: its tensors are not in the layout of a known checkpoint ({_short(error)}). Stable Diffusion 1 and 2, SDXL and "
-            "FLUX are known; save other models with save_pretrained."
-        ) from error
+    with _translating(title):
+        if kind.__name__.startswith("CLIP"):
+            return _of_clip(kind, folder, part, prefix)
+        return _of_diffusers(kind, folder, part, prefix, title)
 
 
-def _of_clip(kind: Any, folder: Path, stored: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:  # fmt: skip
-    part = {n: tensor for n, tensor in stored.items() if n.startswith(prefix)}
+def _of_clip(kind: Any, folder: Path, part: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     if prefix in CLIP:
         return {n.removeprefix(prefix): tensor for n, tensor in part.items()}
     config = kind.config_class.from_pretrained(folder)
@@ -106,24 +129,20 @@ def _of_clip(kind: Any, folder: Path, stored: Mapping[str, Tensor], prefix: str)
 
 
 def _of_diffusers(
-    kind: Any, folder: Path, stored: Mapping[str, Tensor], prefix: str, title: str
+    kind: Any, folder: Path, part: dict[str, Tensor], prefix: str, title: str
 ) -> dict[str, Tensor]:
     tensors: dict[str, Tensor]
     if prefix in FLUX:
-        scope = prefix.removesuffix("double_blocks.")
-        part = {n.removeprefix(scope): t for n, t in stored.items() if n.startswith(scope)}
-        tensors = convert_flux_transformer_checkpoint_to_diffusers(part)  # takes out what it knows
-        _refuse_unknown(list(part), title)
+        left = {n.removeprefix(prefix.removesuffix("double_blocks.")): t for n, t in part.items()}
+        tensors = convert_flux_transformer_checkpoint_to_diffusers(left)  # takes out what it knows
+        _refuse_unknown(list(left), title)
         return tensors
-    config = kind.load_config(folder)
-    scope, convert = (prefix, convert_ldm_vae_checkpoint) if prefix in VAE else (UNET, convert_ldm_unet_checkpoint)  # fmt: skip
-    training = tuple(scope + name for name in TRAINING)
-    part = {n: t for n, t in stored.items() if n.startswith(scope) and not n.startswith(training)}
-    tensors = convert(dict(part), config=config)
+    convert = convert_ldm_vae_checkpoint if prefix in VAE else convert_ldm_unet_checkpoint
+    tensors = convert(dict(part), config=kind.load_config(folder))
     if len(tensors) < len(part):  # each name is translated to one
         known = {id(tensor) for tensor in tensors.values()}
-        left = [n for n, t in part.items() if id(t) not in known and ".attn_1." not in n]
-        _refuse_unknown(left or list(part), title)
+        unknown = [n for n, t in part.items() if id(t) not in known and ".attn_1." not in n]
+        _refuse_unknown(unknown or list(part), title)
     return tensors
 
 

@@ -130,6 +130,33 @@ def test_a_damaged_file_is_refused_before_anything_is_loaded(file, harm, words):
         check_tensors(spec(file))
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "words"),
+    [
+        ("input_blocks.{}.0.x", [1], "'unet': the file holds 6,... tensors of it .at most 5,000"),
+        (
+            "input_blocks.1.0.x",
+            [2**39, 2**39],
+            "'unet': its tensors are not in the layout of a known",
+        ),
+        ("input_blocks.x.0.x", [2], "'unet': the file holds tensors that diffusers does not know"),
+    ],
+)
+def test_names_and_shapes_that_would_take_for_ever_are_refused(file, name, shape, words):
+    """Of the header alone: the tensors have no bytes."""
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header, rest = json.loads(data[8 : 8 + length]), data[8 + length :]
+    for number in range(6_000 if "{}" in name else 1):
+        entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+        header[f"model.diffusion_model.{name.format(number)}"] = entry
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + rest)
+    with pytest.raises(ModelError, match=words) as caught:
+        check_tensors(spec(file))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_configuration_is_checked_as_a_folder_is(file):
     config = file.parent / "config" / "unet" / "config.json"
     values = json.loads(config.read_text())
