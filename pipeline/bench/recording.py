@@ -54,7 +54,7 @@ def timed_parts(worker: Any, clock: Clock) -> Iterator[None]:
         (pipe.vae, "decode", "decoder"),
         (scorer._model, "encode_image", "scorer"),
         (scorer._model, "encode_text", "scorer"),
-        (sampling, "encode", "storage"),
+        (sampling, "wait_for_pictures", "storage"),
         (WordAccumulator, "finish", "attention"),
     ]
     if worker._decoder is not None:

@@ -210,6 +210,12 @@ def fitted_line(what: str, sizes: Sequence[int], times: Sequence[float]) -> Resu
     )
 
 
+def _waits() -> list[Result]:
+    from pipeline.bench.waits import bench_waits
+
+    return bench_waits()
+
+
 def _on_cuda(repeats: int) -> list[Result]:
     import torch
 
@@ -275,9 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench.scale", description=__doc__)
     parser.add_argument("--similarities", type=int, default=50_000_000, metavar="N")
     parser.add_argument("--units", dest="work_units", type=int, default=1_000_000, metavar="N")
-    parser.add_argument(
-        "--prompts", type=int, default=200, metavar="N", help="of the smaller study"
-    )
+    parser.add_argument("--prompts", type=int, default=200, metavar="N", help="of the smaller study")  # fmt: skip
     parser.add_argument("--repeats", type=int, default=5, metavar="N")
     parser.add_argument("--images", type=int, default=4_000, metavar="N", help="of an import")
     parser.add_argument("--ray-units", dest="ray_work_units", type=int, default=16, metavar="N")
@@ -285,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only",
         nargs="+",
         metavar="NAME",
-        help="of: recording publish plan resume memory imports ray lines cuda",
+        help="of: recording waits publish plan resume memory imports ray lines cuda",
     )
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -294,6 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     benches: dict[str, Callable[[], list[Result]]] = {
         "recording": lambda: bench_recording(options.repeats),
+        "waits": _waits,
         "publish": lambda: bench_publish(options.similarities),
         "plan": lambda: bench_plan(options.work_units),
         "resume": lambda: bench_resume(options.work_units),

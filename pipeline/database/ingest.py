@@ -136,8 +136,11 @@ def _number(value: object) -> float | None:
 def _origin(revisions: Mapping[str, str], spec: ModelSpec) -> dict[str, str]:
     """Where a model comes from: its source, then each adapter with its weight."""
     adapters = list(enumerate(spec.adapters or ()))
+    embeddings = list(enumerate(spec.embeddings or ()))
     sources = [spec.source, *(f"{each.source} ({each.weight:g})" for _, each in adapters)]
+    sources += [f"{each.source} ({each.token})" for _, each in embeddings]
     hashes = [revisions[spec.name], *(revisions[f"{spec.name}/adapters/{i}"] for i, _ in adapters)]
+    hashes += [revisions[f"{spec.name}/embeddings/{i}"] for i, _ in embeddings]
     return {"source": " + ".join(sources), "revision": " + ".join(hashes)}
 
 

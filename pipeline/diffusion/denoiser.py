@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipeline.diffusion.noise import NoiseLevel, denoise
+from pipeline.models.transfers import index_of
 
 # Images (counting both guidance halves) in one replayed call. On 2 CPU cores with the bundled UNet, 16 and 32 are 2 to 20 %
 # faster than 64, and 8 is a third slower; a GPU run may raise it.
@@ -108,7 +109,7 @@ class Denoiser:
     halves: int
     guidance: Guidance | None
     scheduler: Any
-    scaled: bool
+    scaled: Callable[[], bool]
     timestep: Any
     level: NoiseLevel
     chunk: int = CHUNK
@@ -147,11 +148,8 @@ class Denoiser:
         if not 0 <= item < self.batch:
             raise IndexError(f"item {item} of a call with {self.batch} items")
         n = latents.shape[0]
-        rows = torch.tensor(
-            [half * self.batch + item for half in range(self.halves) for _ in range(n)],
-            device=self.latents.device,
-        )
-        return self._run(latents, lambda value: value.index_select(0, rows.to(value.device)))
+        rows = tuple(half * self.batch + item for half in range(self.halves) for _ in range(n))
+        return self._run(latents, _picker(rows))
 
     def halves_of_batch(
         self, latents: Float[Tensor, "b c h w"]
@@ -166,9 +164,8 @@ class Denoiser:
         if not all(0 <= item < self.batch for item in items):
             raise IndexError(f"items {list(items)} of a call with {self.batch} items")
         half = 0 if self.swapped else self.halves - 1
-        rows = torch.tensor([half * self.batch + item for item in items])
-        pick = lambda value: value.index_select(0, rows.to(value.device))  # noqa: E731
-        return self._run(latents, pick, halves=1)[1]
+        rows = tuple(half * self.batch + item for item in items)
+        return self._run(latents, _picker(rows), halves=1)[1]
 
     def guide(self, unconditional: Tensor | None, conditional: Tensor) -> Tensor:
         """The pipeline's own combination of the two halves."""
@@ -210,7 +207,7 @@ class Denoiser:
         """Call the module on `latents`, its other batched arguments going through `select`, which picks `halves` halves."""
         halves = halves or self.halves
         model_input = torch.cat([latents] * halves) if halves > 1 else latents
-        if self.scaled:
+        if self.scaled():
             model_input = self.scheduler.scale_model_input(model_input, self.timestep)
         model_input = self.packing.pack(model_input).to(latents_of(self.args, self.kwargs).dtype)
         rows = self.halves * self.batch
@@ -244,6 +241,11 @@ def latents_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
             return kwargs[name]
     # Z-Image hands over a list of "c 1 h w", an item each
     return torch.stack(args[0]) if isinstance(args[0], list) else args[0]
+
+
+def _picker(rows: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    """Picks rows of a batched argument, wherever it is."""
+    return lambda value: value.index_select(0, index_of(rows, value.device))
 
 
 def _with_latents(args: tuple, kwargs: dict, latents: Tensor) -> tuple[tuple, dict]:

@@ -16,6 +16,7 @@ from transformers import CLIPTokenizer
 
 from pipeline.errors import ModelError
 from pipeline.models import loading
+from pipeline.models.caches import reset_cache
 from pipeline.models.families import Family
 from pipeline.study.prompts import Prompt
 from pipeline.study.spec import ModelSpec
@@ -58,6 +59,7 @@ def generate(
         **schedule,
     }
     call = {k: v for k, v in wanted.items() if k in accepted and v is not None}
+    reset_cache(pipeline, model)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
     with torch.no_grad(), _seeded(seed, pipeline._execution_device):
         images = pipeline(**call).images

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
 from pipeline.diffusion.watch import Observer, StepView
 from pipeline.models.scorer import Scorer
+from pipeline.models.transfers import HostCopy, to_host
 from pipeline.study.spec import Frames
 
 # Images in one call of the scorer, over several steps, and pixels of such images that are kept at a time. On 2 CPU cores, 64
@@ -33,6 +33,9 @@ class ImageObserver(ABC):
     @abstractmethod
     def on_step(self, view: StepView) -> None:
         """Called for each step, in order."""
+
+    def finish(self) -> None:  # noqa: B027 - most have nothing to do
+        """Called after the last step."""
 
     @abstractmethod
     def columns(self, item: int) -> dict[str, Any]:
@@ -64,6 +67,8 @@ class Gathered:
         if kind is None:
             with torch.no_grad():
                 self._show()
+                for observer in self._observers:
+                    observer.finish()
 
     def on_step(self, view: StepView) -> None:
         """Keep the step, or show all that are kept."""
@@ -128,7 +133,10 @@ class StepObserver:
 
 
 class Curves:
-    """What one scorer says of a batch, step by step: similarity to every concept and to the item's prompt, in [-1, 1]."""
+    """What one scorer says of a batch, step by step: similarity to every concept and to the item's prompt, in [-1, 1].
+
+    The numbers stay on the scorer's device until they are asked for.
+    """
 
     def __init__(
         self,
@@ -143,11 +151,12 @@ class Curves:
 
     def add(self, embeddings: Float[Tensor, "b d"]) -> None:
         """Add a step, of which these are the images' unit embeddings."""
-        self._concept_similarity.append((embeddings @ self._concepts.T).cpu())
-        self._prompt_similarity.append((embeddings * self.prompts).sum(-1).cpu())
+        self._concept_similarity.append(embeddings @ self._concepts.T)
+        self._prompt_similarity.append((embeddings * self.prompts).sum(-1))
 
     def of(self, item: int) -> dict[str, Any]:
         """`trajectories` and `prompt_similarity` of an item."""
+        self.bring()
         curves = torch.stack(self._concept_similarity)[:, item].T.numpy()
         return {
             "trajectories": [
@@ -156,6 +165,12 @@ class Curves:
             ],
             "prompt_similarity": torch.stack(self._prompt_similarity)[:, item].numpy(),
         }
+
+    def bring(self) -> None:
+        """Bring all numbers to the host, by one copy."""
+        steps = len(self._concept_similarity)
+        host = to_host([*self._concept_similarity, *self._prompt_similarity])
+        self._concept_similarity, self._prompt_similarity = host[:steps], host[steps:]
 
 
 class ConceptObserver(ImageObserver):
@@ -173,19 +188,35 @@ class ConceptObserver(ImageObserver):
     ) -> None:
         self._curves = Curves(names, concepts, prompts)
         self._embeddings: list[Tensor] | None = [] if keep_embeddings else None
+        self._finite: dict[int, Tensor] = {}
 
     def on_step(self, view: StepView) -> None:
-        """Score this step's images; a NaN or infinite value stops the batch, for it would spoil every later step."""
-        if not torch.isfinite(view.denoised).all():
-            bad = [i for i, x in enumerate(view.denoised) if not torch.isfinite(x).all()]
-            raise FloatingPointError(f"NaN or infinite latents at step {view.step}, items {bad}")
+        """Score this step's images."""
+        self._finite[view.step] = torch.isfinite(view.denoised).flatten(1).all(1)
         embeddings = view.embeddings()
         self._curves.add(embeddings)
         if self._embeddings is not None:
-            self._embeddings.append(embeddings.cpu())
+            self._embeddings.append(embeddings)
+
+    def finish(self) -> None:
+        """Bring what was measured to the host.
+
+        Raises:
+            FloatingPointError: a NaN or infinite value, which spoils every later step. It is looked for after the last one,
+                for a look makes the host wait for an accelerator.
+        """
+        finite = to_host(list(self._finite.values()))
+        for step, flags in zip(self._finite, finite, strict=True):
+            if not flags.all():
+                bad = [i for i, flag in enumerate(flags.tolist()) if not flag]
+                raise FloatingPointError(f"NaN or infinite latents at step {step}, items {bad}")
+        self._curves.bring()
+        if self._embeddings is not None:
+            self._embeddings = to_host(self._embeddings)
 
     def columns(self, item: int) -> dict[str, Any]:
         """`trajectories`, `prompt_similarity` and, if asked for, `embedding` of an item."""
+        self.finish()
         embedding: Any = (
             [] if self._embeddings is None else torch.stack(self._embeddings)[:, item].numpy()
         )
@@ -207,6 +238,11 @@ class FurtherScorers(ImageObserver):
         images = view.images()
         for scorer, curves in zip(self._scorers, self._curves, strict=True):
             curves.add(scorer.images(images))
+
+    def finish(self) -> None:
+        """Bring what was measured to the host."""
+        for curves in self._curves:
+            curves.bring()
 
     def score(self, images: Float[Tensor, "b 3 H W"]) -> None:
         """Score the final images.
@@ -243,8 +279,8 @@ def final_scores(
     return scores
 
 
-# Encodes frames while the models go on: that took 2 % of a run.
-_ENCODER = ThreadPoolExecutor(1, thread_name_prefix="frames")
+# Encodes pictures while the models run on: that took 2 % of a run.
+_ENCODER = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
 
 class FrameObserver(ImageObserver):
@@ -258,16 +294,13 @@ class FrameObserver(ImageObserver):
         """Encode this step's pictures if the stride asks for it."""
         if view.step in self._frames.at(view.total_steps):
             size, quality = self._frames.size, self._frames.quality
-            self._images[view.step] = [
-                _ENCODER.submit(_webp, pixels, size, quality) for pixels in _pixels(view.images())
-            ]
+            self._images[view.step] = encode_later(view.images(), size, quality)
 
     def columns(self, item: int) -> dict[str, Any]:
-        """`frames` of an item."""
+        """`frames` of an item, their pictures as futures."""
         return {
             "frames": [
-                {"step": step, "image": images[item].result()}
-                for step, images in self._images.items()
+                {"step": step, "image": images[item]} for step, images in self._images.items()
             ]
         }
 
@@ -276,17 +309,24 @@ def encode(
     image: Float[Tensor, "3 h w"], size: int | None = None, quality: int | None = None
 ) -> bytes:
     """An image with values in [0, 1] as WebP; `size` bounds the longer side in pixels; no quality means lossless."""
-    (pixels,) = _pixels(image[None])
-    return _webp(pixels, size, quality)
+    return _webp(_pixels(image[None]), 0, size, quality)
 
 
-def _pixels(images: Float[Tensor, "n 3 h w"]) -> ndarray:
+def encode_later(
+    images: Float[Tensor, "n 3 h w"], size: int | None = None, quality: int | None = None
+) -> list[Future[bytes]]:
+    """What `encode` gives for each image, by a thread of its own: the caller waits neither for a device nor for the encoder."""
+    pixels = _pixels(images)
+    return [_ENCODER.submit(_webp, pixels, item, size, quality) for item in range(len(images))]
+
+
+def _pixels(images: Float[Tensor, "n 3 h w"]) -> HostCopy:
     """Images as bytes "n h w 3", made so before they leave the device."""
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return HostCopy((images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
 
 
-def _webp(pixels: ndarray, size: int | None, quality: int | None) -> bytes:
-    picture = Image.fromarray(pixels)
+def _webp(pixels: HostCopy, item: int, size: int | None, quality: int | None) -> bytes:
+    picture = Image.fromarray(pixels.values()[item].numpy())
     if size is not None and max(picture.size) > size:
         picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

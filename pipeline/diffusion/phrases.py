@@ -59,7 +59,8 @@ def encode_phrases(pipeline: Any, family: Family, concepts: Sequence[Concept]) -
     tokens = torch.cat(read)
     counts = torch.tensor([len(phrase) for phrase in read])
     phrase = torch.repeat_interleave(torch.arange(len(read)), counts)
-    return Phrases(tuple(concepts), tokens, phrase.to(tokens.device), _average(concepts, counts))
+    average = _average(concepts, counts).to(tokens.device)
+    return Phrases(tuple(concepts), tokens, phrase.to(tokens.device), average)
 
 
 def encode_texts(

@@ -168,13 +168,14 @@ def check_trial(
 class _Views:
     """The views of a run, and how far the replayed calls are."""
 
-    def __init__(self) -> None:
+    def __init__(self, replays: bool) -> None:
+        self._replays = replays
         self.views: list[StepView] = []
         self.replay: float | None = None
 
     def on_step(self, view: StepView) -> None:
         self.views.append(view)
-        if view.batch.family.known:
+        if self._replays and view.batch.family.known:
             again, captured = view.denoiser.replay().float(), view.prediction.float()
             largest = float(captured.abs().max()) or 1.0
             difference = float((again - captured).abs().max()) / largest
@@ -207,7 +208,7 @@ def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
         plain = sample()
     if not family.known and stepped:
         learn(pipeline, stepped[-1][: len(prompts)], handed[-1] if handed else None)
-    keep = _Views()
+    keep = _Views(replays=model.cache is None)  # a cache would be changed by it
     with Watch(batch, [keep]):
         watched = sample()
     if not keep.views:

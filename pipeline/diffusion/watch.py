@@ -25,6 +25,7 @@ from pipeline.models import loading
 from pipeline.models.decoding import layout_of
 from pipeline.models.inception import Inception
 from pipeline.models.scorer import Scorer
+from pipeline.models.transfers import HostTables, entry_of
 from pipeline.study.prompts import Prompt
 
 
@@ -122,6 +123,11 @@ class Watch:
         self.step = 0
         self._call: tuple[tuple, dict] | None = None
         self._silent = False
+        # the same at every step; reading them from an accelerator makes the host wait
+        self._tables = HostTables()
+        self._packing: Packing | None = None
+        self._first: tuple[Any, Tensor, Tensor] | None = None
+        self._scaled: bool | None = None
 
     def __enter__(self) -> Watch:
         self._stage = loading.stage_of(self.batch.pipeline)
@@ -177,19 +183,19 @@ class Watch:
         if self._call is None:
             raise RuntimeError("scheduler.step was called before the denoiser")
         count = len(self.batch.prompts)
-        packing = self._packing()
+        packing = self._packing = self._packing or self._read_packing()
         # some pipelines step both guidance halves, of which one is the image
         x, prediction, following = (
             packing.unpack(value[:count]) for value in (x, prediction, following)
         )
         prediction = prediction[:, : x.shape[1]]  # a learned variance, where there is one, follows
-        level = noise_level(scheduler, timestep)
+        number, level = self._read_level(scheduler, timestep)
         view = StepView(
             batch=self.batch,
             step=self.step,
             total_steps=self.batch.total_steps,
             call=2 if second_call(scheduler) else 1,
-            timestep=float(timestep),
+            timestep=number,
             level=level,
             latents=x,
             next_latents=following,
@@ -202,7 +208,17 @@ class Watch:
             observer.on_step(view)
         self.step += 1
 
-    def _packing(self) -> Packing:
+    def _read_level(self, scheduler: Any, timestep: Any) -> tuple[float, NoiseLevel]:
+        """The timestep as a number, and its noise level, by the host's copies of the scheduler's tables."""
+        tables = self._tables.of(scheduler)
+        timestep = entry_of(
+            timestep, getattr(scheduler, "timesteps", None), tables.get("timesteps")
+        )
+        reader = copy.copy(scheduler)
+        vars(reader).update(tables)
+        return float(timestep), noise_level(reader, timestep)
+
+    def _read_packing(self) -> Packing:
         learnt = layout_of(self.batch.pipeline)
         if learnt is not None:
             return Packing(learnt.side, learnt.rows, learnt.columns)
@@ -220,7 +236,7 @@ class Watch:
         args, kwargs = self._call or ((), {})
         model_input = latents_of(args, kwargs)
         halves = max(1, model_input.shape[0] // x.shape[0])
-        shown = packing.unpack(model_input[: x.shape[0]])
+        self._first = self._first or (scheduler, packing.unpack(model_input[: x.shape[0]]), x)
         return Denoiser(
             module=self._module,
             args=args,
@@ -230,14 +246,22 @@ class Watch:
             halves=halves,
             guidance=self._guidance() if halves == 2 else None,
             scheduler=scheduler,
-            scaled=hasattr(scheduler, "scale_model_input")
-            and not torch.equal(shown, x.to(shown.dtype)),
+            scaled=self._is_scaled,
             timestep=timestep,
             level=level,
             silence=self.silent,
             packing=packing,
             swapped=self.batch.family.guidance == "swapped" and halves == 2,
         )
+
+    def _is_scaled(self) -> bool:
+        """Whether the pipeline scales latents for its denoiser; read when a replay asks, by the noisiest step's latents."""
+        if self._scaled is None:
+            assert self._first is not None
+            scheduler, shown, x = self._first
+            scales = hasattr(scheduler, "scale_model_input")
+            self._scaled = scales and not torch.equal(shown, x.to(shown.dtype))
+        return self._scaled
 
     def _guidance(self) -> Guidance:
         stage, scale = self._stage, self.batch.guidance

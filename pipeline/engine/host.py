@@ -286,6 +286,11 @@ def rooted(study: Study) -> Study:
     def absolute(source: str) -> str:
         return str(Path(source).resolve()) if Path(source).exists() else source
 
-    models = tuple(replace(model, source=absolute(model.source)) for model in study.models)
+    models = tuple(
+        replace(
+            model, source=absolute(model.source), config=model.config and absolute(model.config)
+        )
+        for model in study.models
+    )
     scorer, *further = (replace(each, source=absolute(each.source)) for each in study.scorers)
     return replace(study, models=models, scorer=scorer, further_scorers=tuple(further))

@@ -75,7 +75,7 @@ def calls_per_step(name: str, tool: ToolSpec, plan: Plan, model: ModelSpec) -> i
 def latent_rows(model: ModelSpec) -> int:
     """Rows of the latents, from the model's configuration; 64, as in Stable Diffusion, where it is not here."""
     for component in ("unet", "transformer"):
-        file = Path(model.source) / component / "config.json"
+        file = Path(model.folder) / component / "config.json"
         if file.is_file():
             size = read_object(file, f"model {model.name}").get("sample_size")
             return size if isinstance(size, int) else 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from pipeline.diffusion.observers import (
     FrameObserver,
     FurtherScorers,
     StepObserver,
-    encode,
+    encode_later,
     final_scores,
     gather,
 )
@@ -35,9 +36,11 @@ from pipeline.explain.information import Information
 from pipeline.explain.switching import Judge, Switching
 from pipeline.explain.windows import CriticalWindows, Reader
 from pipeline.models import loading
+from pipeline.models.caches import images_at_once, refuse_measures
 from pipeline.models.devices import choose_device, is_out_of_memory, probe_batch
 from pipeline.models.inception import Inception
 from pipeline.models.scorer import Scorer
+from pipeline.models.words import with_vectors
 from pipeline.results.rows import failed_row, sample_row
 from pipeline.study.concepts import ConceptBank
 from pipeline.study.pairs import judge_of
@@ -76,7 +79,7 @@ class Worker:
         self.scorer, *self.further = (Scorer(spec, self.device) for spec in study.scorers)
         weights = study.measures.inception
         self.inception = Inception(weights, self.device) if weights else None
-        self._batch_size = study.run.batch_size
+        self._batch_size = images_at_once(model) or study.run.batch_size
         self._bank = bank
         self._read: Phrases | None = None
         self._judge, self._reader = _open_judge(study, self.device)
@@ -94,6 +97,7 @@ class Worker:
 
     def _trial(self) -> Trial:
         """What two steps of the model show; refuses one of which wrong numbers would be recorded."""
+        refuse_measures(self.model, self.study.measures.of(self.model.name).tools())
         trial = try_model(self.pipeline, self.model)
         dtype = loading.dtype_of(self.pipeline)
         check_trial(trial, self.model, dtype, self.study.measures.of(self.model.name).tools())
@@ -113,9 +117,14 @@ class Worker:
         one generator per item, so its size changes an image by float rounding at most.
         """
         rows: list[dict[str, Any]] = []
+        encoded = 0  # rows whose pictures are: those of a batch are encoded beside the next batch
         while len(rows) < len(work_unit.prompts):
-            prompts = work_unit.prompts[len(rows) : len(rows) + self._size(work_unit)]
+            sampled = len(rows)
+            prompts = work_unit.prompts[sampled : sampled + self._size(work_unit)]
             rows += self._rows(work_unit, prompts, on_step)
+            wait_for_pictures(work_unit, rows, slice(encoded, sampled))
+            encoded = sampled
+        wait_for_pictures(work_unit, rows, slice(encoded, None))
         return rows
 
     def _size(self, work_unit: WorkUnit) -> int:
@@ -181,6 +190,7 @@ class Worker:
             stack.enter_context(Watch(batch, observers))
             images = generate(self.pipeline, self.model, prompts, work_unit.seed, self._schedule)
         scores = final_scores(self.scorer.images(images), texts)
+        pictures = encode_later(images)
         further.score(images)
         switches, windows = self._switches(batch), self._windows(batch)
         for each in information:
@@ -196,7 +206,7 @@ class Worker:
                 width=images.shape[-1],
                 height=images.shape[-2],
                 clip_score=float(scores[i]),
-                image=encode(images[i]),
+                image=pictures[i],
                 **{k: v for observer in observers for k, v in observer.columns(i).items()},
                 **(switches.columns(i) if switches else {}),
                 **(windows.columns(i) if windows else {}),
@@ -292,7 +302,8 @@ class Worker:
         tokenizer, limit = prompt_window(self.pipeline, self.family)
         if tokenizer is None or limit is None:
             return ""
-        tokens = len(tokenizer(prompt.text, truncation=False, verbose=False).input_ids)
+        text, _ = with_vectors(self.pipeline, tokenizer, prompt.text)
+        tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         return f"prompt cut from {tokens} to {limit} tokens" if tokens > limit else ""
 
 
@@ -306,6 +317,22 @@ def _open_judge(study: Study, device: torch.device) -> tuple[Judge | None, Reade
 
     judge = SceneJudge(Path(folder), device)
     return judge.says, judge.reads
+
+
+def wait_for_pictures(work_unit: WorkUnit, rows: list[dict[str, Any]], part: slice) -> None:
+    """Puts the encoded pictures of some rows where their futures are; a row with one that cannot be encoded is a failed one."""
+    pairs = zip(work_unit.prompts[part], rows[part], strict=False)
+    rows[part] = [_with_pictures(work_unit, prompt, row) for prompt, row in pairs]
+
+
+def _with_pictures(work_unit: WorkUnit, prompt: Prompt, row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        for record in (row, *row["frames"]):
+            if isinstance(record["image"], Future):
+                record["image"] = record["image"].result()
+    except Exception as error:
+        return failed_row(work_unit, prompt, _describe_error(error), "sample")
+    return row
 
 
 class _Progress:

@@ -29,6 +29,7 @@ from pipeline.explain.attention import (
     layer_groups,
     text_layers,
 )
+from pipeline.models.transfers import index_of
 from pipeline.study.spec import ToolSpec
 
 
@@ -78,8 +79,9 @@ def concept_maps(
     layers = text_layers(denoiser.module)
     stream = ConceptStream(phrases, sets, name_of)
     longer = denoiser.with_more_text(phrases.tokens)
+    index = index_of(tuple(items), denoiser.latents.device)
     with AttentionTap(layers, stream.see):
-        longer.conditional_of(denoiser.latents[list(items)], items)
+        longer.conditional_of(denoiser.latents.index_select(0, index), items)
     names = layer_groups(layers)[1:] if name_of is group_of else list(map(name_of, layers))
     return stream.finish(["all", *names], denoiser.latents.shape[-2], denoiser.latents.shape[-1])
 
@@ -137,16 +139,16 @@ class ConceptStream:
         end = call.text_positions().stop
         concepts = slice(end - len(self.phrases.tokens), end)
         image = call.image_positions()
-        others = torch.ones(call.key.shape[2], dtype=torch.bool, device=call.key.device)
-        others[concepts] = False
         output = call.value.new_empty(*call.query.shape[:3], call.value.shape[3])
-        output[:, :, others] = F.scaled_dot_product_attention(
-            call.query[:, :, others],
-            call.key[:, :, others],
-            call.value[:, :, others],
-            _cropped(call.mask, others),
+        of_others = F.scaled_dot_product_attention(
+            without(call.query, concepts, 2),
+            without(call.key, concepts, 2),
+            without(call.value, concepts, 2),
+            _cropped(call.mask, concepts),
             scale=call.scale,
         )
+        output[:, :, : concepts.start] = of_others[:, :, : concepts.start]
+        output[:, :, concepts.stop :] = of_others[:, :, concepts.start :]
         key = torch.cat([call.key[:, :, image], call.key[:, :, concepts]], 2)
         value = torch.cat([call.value[:, :, image], call.value[:, :, concepts]], 2)
         of_concepts = F.scaled_dot_product_attention(
@@ -185,16 +187,27 @@ def shares(
     logits = image @ F.normalize(concepts, dim=-1).transpose(1, 2)
     result = torch.zeros_like(logits)
     for members in sets:
+        # a list as an index would be copied to the device each time
+        index = index_of(tuple(members), logits.device)
         if len(members) == 1:  # of itself it would always have all
-            result[..., members] = logits.softmax(-1)[..., members]
+            values = logits.softmax(-1).index_select(-1, index)
         else:
-            result[..., members] = logits[..., members].softmax(-1)
+            values = logits.index_select(-1, index).softmax(-1)
+        result.index_copy_(-1, index, values)
     return result
 
 
-def _cropped(mask: Tensor | None, others: Bool[Tensor, " key"]) -> Tensor | None:
+def without(values: Tensor, part: slice, axis: int) -> Tensor:
+    """All but a part of an axis; a boolean mask would have to be read by the host."""
+    before = values.narrow(axis, 0, part.start)
+    after = values.narrow(axis, part.stop, values.shape[axis] - part.stop)
+    return torch.cat([before, after], axis)
+
+
+def _cropped(mask: Tensor | None, concepts: slice) -> Tensor | None:
     """A mask without the rows and columns of the concepts."""
     if mask is None:
         return None
-    mask = mask[..., others]
-    return mask[..., others, :] if mask.shape[-2] == len(others) else mask
+    square = mask.shape[-2] == mask.shape[-1]
+    mask = without(mask, concepts, mask.ndim - 1)
+    return without(mask, concepts, mask.ndim - 2) if square else mask

@@ -1,10 +1,13 @@
 """What all saliency maps share: scaling to [0, 1], one grid, and the bytes they are stored as."""
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from pipeline.models.transfers import HostCopy
 
 
 def scale_map(values: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
@@ -26,17 +29,36 @@ def resize_map(values: Float[Tensor, "*b h w"], size: tuple[int, int]) -> Float[
 
 def map_record(step: int, method: str, word: str, values: Float[Tensor, "h w"]) -> dict:
     """A map as a row of the shard's `explanations`: float16, row-major, scaled; its range beside it."""
-    scaled = scale_map(values.float()).cpu().numpy().astype(np.float16)
-    return {
-        "step": step,
-        "method": method,
-        "word": word,
-        "height": values.shape[0],
-        "width": values.shape[1],
-        "low": float(values.min()),
-        "high": float(values.max()),
-        "map": scaled.tobytes(),
-    }
+    (record,) = MapRecords(step, method, (word,), values[None]).rows()
+    return record
+
+
+class MapRecords:
+    """Maps of one step on their way to the host, as bytes; `rows` waits for them."""
+
+    def __init__(
+        self, step: int, method: str, words: Sequence[str], maps: Float[Tensor, "word h w"]
+    ) -> None:
+        self._step, self._method, self._words = step, method, words
+        self._scaled = HostCopy(scale_map(maps.float()).half())
+        self._ranges = HostCopy(torch.stack([maps.amin((1, 2)), maps.amax((1, 2))], 1).double())
+
+    def rows(self) -> list[dict]:
+        """Rows of the shard's `explanations`, as `map_record` has them."""
+        scaled, ranges = self._scaled.values(), self._ranges.values().tolist()
+        return [
+            {
+                "step": self._step,
+                "method": self._method,
+                "word": word,
+                "height": values.shape[0],
+                "width": values.shape[1],
+                "low": low,
+                "high": high,
+                "map": values.numpy().tobytes(),
+            }
+            for word, values, (low, high) in zip(self._words, scaled, ranges, strict=True)
+        ]
 
 
 def random_map(height: int, width: int, seed: int) -> Float[Tensor, "h w"]:

@@ -16,14 +16,15 @@ from pipeline.diffusion.observers import ImageObserver
 from pipeline.diffusion.watch import Batch, StepView
 from pipeline.explain.concept_recorder import ConceptRecorder
 from pipeline.explain.judge import agreement_rows, faithfulness_rows
-from pipeline.explain.maps import map_record, resize_map
+from pipeline.explain.maps import MapRecords, resize_map
 from pipeline.explain.recorders import AttentionRecorder, RelevanceRecorder, StepWords
 from pipeline.explain.tools import TOOLS, random_maps
 from pipeline.metrics.spectra import BAND_EDGES, band_power
+from pipeline.models.transfers import to_host
 from pipeline.models.words import plain
 from pipeline.study.spec import METHODS, Measures, ToolSpec
 
-COLUMNS = ("words", "explanations", "faithfulness", "agreement")
+COLUMNS = ("faithfulness", "agreement")
 SEPARATE = (
     "faithfulness",
     "concept-attention",
@@ -42,6 +43,7 @@ class Explainer:
         self._rows: list[dict[str, list[dict[str, Any]]]] = [
             {column: [] for column in COLUMNS} for _ in batch.prompts
         ]
+        self._maps: list[list[MapRecords]] = [[] for _ in batch.prompts]
         self._attention = AttentionRecorder(batch, self._plan.get("attention", {}))
         self._relevance = RelevanceRecorder(batch, measures.protocol)
         self._concepts = ConceptRecorder(batch, self._spec("concept-attention"))
@@ -67,19 +69,21 @@ class Explainer:
                 maps = tool(view, items, self._spec(method), self._measures.protocol)
                 maps_by_method[method] = maps
                 for item, values in maps.items():
-                    self._rows[item]["explanations"].append(
-                        map_record(view.step, method, "", values)
-                    )
-        for item, rows in self._concepts.take(view, self._items("concept-attention", view.step)):
-            self._rows[item]["explanations"] += rows
+                    self._maps[item].append(MapRecords(view.step, method, ("",), values[None]))
+        for item, records in self._concepts.take(view, self._items("concept-attention", view.step)):
+            self._maps[item].append(records)
         self._judge(view, maps_by_method)
         self._attention.expect(view.step + 1)
 
     def columns(self, item: int) -> dict[str, Any]:
         """All columns of explanations of an item; those that were not asked for are empty."""
         words = self._attention.rows(item) + self._relevance.rows(item)
-        concepts = self._concepts.rows(item)
-        return {**self._rows[item], "words": words, "concept_attention": concepts}
+        return {
+            **self._rows[item],
+            "words": words,
+            "explanations": [row for maps in self._maps[item] for row in maps.rows()],
+            "concept_attention": self._concepts.rows(item),
+        }
 
     def _items(self, method: str, step: int) -> list[int]:
         return self._plan.get(method, {}).get(step, [])
@@ -96,9 +100,8 @@ class Explainer:
         for item, step_words in words.items():
             named = {"": step_words.total()} | (step_words.named(wanted) if stored else {})
             if stored or item in self._items("faithfulness", view.step):
-                self._rows[item]["explanations"] += [
-                    map_record(view.step, method, word, values) for word, values in named.items()
-                ]
+                maps = torch.stack(list(named.values()))
+                self._maps[item].append(MapRecords(view.step, method, tuple(named), maps))
         return {item: step_words.total() for item, step_words in words.items()}
 
     def _judge(self, view: StepView, maps_by_method: Mapping[str, Mapping[int, Tensor]]) -> None:
@@ -131,10 +134,15 @@ class SpectrumObserver(ImageObserver):
 
     def on_step(self, view: StepView) -> None:
         """Measure this step's images."""
-        self._power.append(band_power(view.images()).cpu())
+        self._power.append(band_power(view.images()))
+
+    def finish(self) -> None:
+        """Bring the spectra to the host, by one copy."""
+        self._power = to_host(self._power)
 
     def columns(self, item: int) -> dict[str, Any]:
         """`spectrum` of an item: one record a band."""
+        self.finish()
         powers = torch.stack(self._power)[:, item].T.tolist()
         records = [
             {"band": band, "low": low, "high": high, "power": power}

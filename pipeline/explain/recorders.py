@@ -25,6 +25,7 @@ from pipeline.explain.paper_relevance import paper_relevance
 from pipeline.explain.relevance import token_relevance, word_scores
 from pipeline.explain.tools import conditional_forward
 from pipeline.models.loading import denoiser_of
+from pipeline.models.transfers import index_of, to_host
 from pipeline.models.words import SPECIAL, plain, split_words, word_average, word_roles
 
 
@@ -88,23 +89,54 @@ def text_layout(batch: Batch, text: str, length: int) -> Int[np.ndarray, " lengt
     return np.full(length, SPECIAL) if layout is None else layout(batch.pipeline, text, length)
 
 
+@dataclass(frozen=True)
+class StepValues:
+    """What the words of some items got at a step, on the model's device.
+
+    Attributes:
+        words: of each item: the column of `values` that each word has.
+        values: "item group column", by name.
+    """
+
+    step: int
+    items: tuple[int, ...]
+    groups: tuple[str, ...]
+    words: tuple[Mapping[int, int], ...]
+    values: Mapping[str, Tensor]
+
+
 class WordTable:
-    """Rows of the shard's `words`, gathered step by step."""
+    """Rows of the shard's `words`, gathered step by step; the numbers stay on their device until the rows are asked for."""
 
     def __init__(self, batch: Batch, source: str) -> None:
         self._batch, self._source = batch, source
+        self._steps: list[StepValues] = []
         self._rows: list[dict[tuple[int, str], dict[str, list]]] = [{} for _ in batch.prompts]
 
-    def add(self, item: int, word: int, group: str, step: int, **values: float | None) -> None:
-        """Notes one word's values at one step; None stays out of the row."""
-        empty: dict[str, list] = {"steps": [], **{name: [] for name in values}}
-        row = self._rows[item].setdefault((word, group), empty)
-        row["steps"].append(step)
-        for name, value in values.items():
-            row[name].append(value)
+    def add(self, values: StepValues) -> None:
+        """Notes the words of a step."""
+        self._steps.append(values)
+
+    def _bring(self) -> None:
+        """Brings the numbers of all steps to the host, by one copy, and sorts them by item and word."""
+        steps, self._steps = self._steps, []
+        host = iter(to_host([tensor for step in steps for tensor in step.values.values()]))
+        for step in steps:
+            self._sort(step, {name: next(host).tolist() for name in step.values})
+
+    def _sort(self, step: StepValues, values: Mapping[str, list]) -> None:
+        for position, (item, words) in enumerate(zip(step.items, step.words, strict=True)):
+            for number, group in enumerate(step.groups):
+                for word, column in words.items():
+                    empty: dict[str, list] = {"steps": [], **{name: [] for name in values}}
+                    row = self._rows[item].setdefault((word, group), empty)
+                    row["steps"].append(step.step)
+                    for name, of_items in values.items():
+                        row[name].append(of_items[position][number][column])
 
     def rows(self, item: int) -> list[dict[str, Any]]:
         """The item's rows, by word, the special tokens (index -1) last."""
+        self._bring()
         prompt = self._batch.prompts[item]
         words, roles = split_words(prompt.text), word_roles(prompt.text, prompt.roles)
         return [
@@ -146,6 +178,7 @@ class AttentionRecorder:
         self._table = WordTable(batch, "attention")
         self._tap: AttentionTap | None = None
         self._layout: Layout | None = None
+        self._averages: dict[tuple[int, ...], Tensor] = {}
         self._sums: WordAccumulator | None = None
         self._step = 0
 
@@ -178,13 +211,20 @@ class AttentionRecorder:
             length = call.key.shape[2] if call.layer.kind == "cross" else call.text
             self._layout = batch_layout(self._batch, length)
         if self._sums is None:
-            self._sums = WordAccumulator(self._layout.average[list(items)].to(call.query.device))
+            self._sums = WordAccumulator(self._average_of(tuple(items), call.query.device))
         first = call.query.shape[0] - batch  # the conditional half comes last
         rows: slice | Tensor = slice(first, None)
         if len(items) < batch:
-            rows = torch.tensor([first + item for item in items], device=call.query.device)
+            rows = index_of(tuple(first + item for item in items), call.query.device)
         self._sums.add(call, rows)
         return output
+
+    def _average_of(self, items: tuple[int, ...], device: torch.device) -> Tensor:
+        """The part of the layout that is of some items; copied to the device once."""
+        assert self._layout is not None
+        if items not in self._averages:
+            self._averages[items] = self._layout.average[list(items)].to(device)
+        return self._averages[items]
 
     def take(self, view: StepView) -> dict[int, StepWords]:
         """What was seen at this step, by item; until `expect`, calls are not looked at."""
@@ -194,24 +234,21 @@ class AttentionRecorder:
         if self._sums is None or self._layout is None:
             return {}
         sums = self._sums.finish(self._groups, view.latents.shape[-2], view.latents.shape[-1])
-        mass, entropy = sums.mass.tolist(), sums.entropy.tolist()
-        taken = {}
-        for row, item in enumerate(self._plan[view.step]):
-            present = self._layout.present[item]
-            for index, group in enumerate(sums.groups):
-                for word in (*present, SPECIAL):
-                    self._table.add(
-                        item,
-                        word,
-                        group,
-                        view.step,
-                        mass=mass[row][index][word],
-                        entropy=entropy[row][index][word],
-                    )
-            words = split_words(self._batch.prompts[item].text)
-            named = tuple(words[word] for word in present)
-            taken[item] = StepWords(named, sums.maps[row, list(present)])
-        return taken
+        items = tuple(self._plan[view.step])
+        words = [(*self._layout.present[item], SPECIAL) for item in items]
+        columns = tuple({word: word for word in of_item} for of_item in words)
+        values = {"mass": sums.mass, "entropy": sums.entropy}
+        self._table.add(StepValues(view.step, items, sums.groups, columns, values))
+        return {
+            item: self._words_of(item, maps) for item, maps in zip(items, sums.maps, strict=True)
+        }
+
+    def _words_of(self, item: int, maps: Float[Tensor, "column h w"]) -> StepWords:
+        """The maps of an item's words; picked one by one, for a list as an index is copied to the device."""
+        assert self._layout is not None
+        words, present = split_words(self._batch.prompts[item].text), self._layout.present[item]
+        picked = torch.stack([maps[word] for word in present]) if present else maps[:0]
+        return StepWords(tuple(words[word] for word in present), picked)
 
     def rows(self, item: int) -> list[dict[str, Any]]:
         """The shard's `words` rows of an item."""
@@ -254,9 +291,9 @@ class RelevanceRecorder:
             average = (average > 0).to(tokens)
         maps = torch.einsum("thw,tk->khw", tokens, average)
         raw, scaled = word_scores(maps, [True] * len(present))
-        for row, word in enumerate(present):
-            values = {"mass": float(raw[row]), "scaled": float(scaled[row])}
-            self._table.add(item, word, "all", step, **values)
+        columns = ({word: column for column, word in enumerate(present)},)
+        values = {"mass": raw[None, None], "scaled": scaled[None, None]}
+        self._table.add(StepValues(step, (item,), ("all",), columns, values))
         words = split_words(self._batch.prompts[item].text)
         return StepWords(tuple(words[word] for word in present), maps)
 

@@ -1,5 +1,6 @@
 """How much of each spatial frequency a predicted clean image holds, step by step."""
 
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -28,11 +29,11 @@ def band_power(
     Returns: log10 power, at least -12 (a flat image; a band that so small an image does not have).
     """
     height, width = images.shape[-2:]
-    luma = torch.einsum("bchw,c->bhw", images.float(), images.new_tensor(_LUMA).float())
+    luma = torch.einsum("bchw,c->bhw", images.float(), _luma(images.dtype, images.device).float())
     window = _hann(height, images)[:, None] * _hann(width, images)[None]
     mean = (luma * window).sum((1, 2), keepdim=True) / window.sum()
     power = torch.fft.fft2((luma - mean) * window).abs().square() / window.square().sum()
-    rings = _rings(height, width, edges).to(power)
+    rings = _rings(height, width, edges, power.dtype, power.device)
     total = torch.einsum("bhw,khw->bk", power, rings)
     return (total / rings.sum((1, 2)).clamp(min=1)).clamp(min=FLOOR).log10()
 
@@ -41,8 +42,19 @@ def _hann(length: int, like: Tensor) -> Float[Tensor, " length"]:
     return torch.hann_window(length + 2, periodic=False, device=like.device)[1:-1]
 
 
-def _rings(height: int, width: int, edges: tuple[float, ...]) -> Float[Tensor, "band h w"]:
-    """Which frequencies belong to which band; the mean (frequency 0) belongs to none."""
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _luma(dtype: torch.dtype, device: torch.device) -> Float[Tensor, " c"]:
+    """The weights of the channels; copied to a device once."""
+    return torch.tensor(_LUMA, dtype=dtype).to(device)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _rings(
+    height: int, width: int, edges: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "band h w"]:
+    """Which frequencies belong to which band; the mean (frequency 0) belongs to none. Copied to a device once."""
     radius = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None])
     bands = [(radius >= low) & (radius < high) for low, high in pairwise(edges)]
-    return (torch.stack(bands) & (radius > 0)).float()
+    return (torch.stack(bands) & (radius > 0)).float().to(device, dtype)

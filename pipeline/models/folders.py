@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from pipeline.models.files import (
     weight_files,
 )
 from pipeline.models.guard import one_line
+from pipeline.models.single_files import prefix_of
 from pipeline.study.settings import show
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
@@ -63,6 +64,7 @@ class Component:
         folder: where its files are.
         title: the model, as messages begin.
         variant: of its weights, where it has that.
+        checkpoint: the single file that holds its weights in another layout; None = they are in its folder.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Component:
     folder: Path
     title: str
     variant: str | None = None
+    checkpoint: Path | None = None
 
     @property
     def stem(self) -> str:
@@ -96,6 +99,8 @@ class Component:
             ModelError: its weights are not to be found.
         """
         files = {file.name: file for file in self.settings()}
+        if self.checkpoint is not None:
+            return files
         if self.stem:
             return files | weight_files(self.folder, self.stem, self.title, self.variant)
         if issubclass(self.kind, PreTrainedTokenizerBase):
@@ -193,13 +198,16 @@ def library_class(library: str, name: str) -> object:
         return None
 
 
-def check_pipeline_folder(folder: Path, title: str, variant: str | None = None) -> list[Component]:
+def check_pipeline_folder(
+    folder: Path, title: str, variant: str | None = None, checkpoint: Path | None = None
+) -> list[Component]:
     """Everything about a pipeline's folder that can be known without building a model.
 
     Args:
         folder: with a model_index.json.
         title: the model, as messages begin.
         variant: of the weights, such as fp16; components without it have their plain weights loaded.
+        checkpoint: a single file; the components that it holds need no weights in the folder.
 
     Returns: its components, those of pipelines within it too.
 
@@ -210,9 +218,26 @@ def check_pipeline_folder(folder: Path, title: str, variant: str | None = None) 
     check_index(index, folder, title)
     refuse_links_out(folder, title)
     components = _check_components(folder, index, title, 0, variant)
+    if checkpoint is not None:
+        components = _from_checkpoint(components, checkpoint, title)
+    for component in components:
+        if component.stem and component.checkpoint is None:
+            _check_weight_files(component.folder, title)
     if variant and not any(c.stem and has_variant(c.folder, c.stem, variant) for c in components):
         raise ModelError(f"{title}: variant = {variant!r}, and no component of {folder} has weights of it. Leave it out.")  # fmt: skip
     return components
+
+
+def _from_checkpoint(components: list[Component], file: Path, title: str) -> list[Component]:
+    """The components, those that a single file holds with it; it must hold the one that denoises."""
+    names = read_shapes(file, title)
+    taken = [replace(c, checkpoint=file) if prefix_of(c.kind, c.name, names) else c for c in components]  # fmt: skip
+    if not any(c.checkpoint and c.name in ("unet", "transformer") for c in taken):
+        raise ModelError(
+            f"{title}: {file} holds no UNet or transformer in a layout that is known (Stable Diffusion 1 and 2, SDXL, FLUX) and that "
+            "the configuration asks for. Give the folder of a model of the same kind as config, or a folder in diffusers' layout as source."
+        )
+    return taken
 
 
 def _check_components(
@@ -264,7 +289,7 @@ def _check_component_folder(folder: Path, name: str, title: str) -> None:
 
 
 def _check_component(component: Component) -> None:
-    """The configurations of a component, and that its weights are whole safetensors."""
+    """The configurations of a component."""
     folder, title = component.folder, component.title
     if component.stem and not (folder / "config.json").is_file():
         raise ModelError(f"{title}: {folder} has no config.json. Download or save the model again.")
@@ -274,8 +299,6 @@ def _check_component(component: Component) -> None:
         check_tokenizer_files(folder, title)
     if issubclass(component.kind, SchedulerMixin):
         _check_scheduler(component)
-    if component.stem:
-        _check_weight_files(folder, title)
 
 
 def _check_scheduler(component: Component) -> None:
@@ -356,6 +379,7 @@ def check_decoder_folder(folder: Path, kind: type, title: str) -> Component:
     component = Component("steps_decoder", kind, folder, title)
     refuse_links_out(folder, title)
     _check_component(component)
+    _check_weight_files(component.folder, title)
     return component
 
 

@@ -57,15 +57,17 @@ def no_bars() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences what transformers prints while it loads: reports of gaps, which are errors here, and bars."""
-    log: Any = transformers.logging
-    level = log.get_verbosity()
-    log.set_verbosity(log.CRITICAL)
+    """Silences what diffusers and transformers print while they load: reports of gaps, which are errors here, and bars."""
+    logs: list[Any] = [diffusers.utils.logging, transformers.logging]
+    levels = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity(log.CRITICAL)
     try:
         with no_bars():
             yield
     finally:
-        log.set_verbosity(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.set_verbosity(level)
 
 
 @contextmanager

@@ -14,13 +14,15 @@ from typing import Any, cast
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, ModelMixin
 from huggingface_hub import snapshot_download
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from pipeline.models.adapters import add_adapters, check_adapters
+from pipeline.models.caches import DENOISERS, check_cache, enable_cache
 from pipeline.models.decoding import layout_of
 from pipeline.models.devices import choose_dtype, place
 from pipeline.models.families import Family, family_named
@@ -37,8 +39,10 @@ from pipeline.models.folders import (
     pipeline_view,
     read_index,
 )
-from pipeline.models.guard import no_bars, no_remote_code, one_line
+from pipeline.models.guard import no_bars, no_remote_code, one_line, quiet
+from pipeline.models.inversions import add_embeddings, check_embeddings
 from pipeline.models.prediction import prediction_type
+from pipeline.models.single_files import SUFFIX, tensors_in
 from pipeline.models.weights import check_weights
 from pipeline.study.spec import ModelSpec
 
@@ -164,16 +168,18 @@ def check_model(spec: ModelSpec) -> list[Component]:
     """
     if spec.scheduler is not None:
         scheduler_class(spec.scheduler)
-    folder = Path(spec.source)
-    if not folder.is_dir() and _looks_like_folder(spec.source):
+    folder = Path(spec.folder)
+    if not folder.is_dir() and _looks_like_folder(spec.folder):
         raise ModelError(
-            f"model {spec.name}: no folder {spec.source!r}. Give the path of a diffusers pipeline folder "
+            f"model {spec.name}: no folder {spec.folder!r}. Give the path of a diffusers pipeline folder "
             "(with model_index.json), or a Hub id such as 'owner/name'."
         )
     components = []
     where = folder if folder.is_dir() else cached_folder(spec.source, spec.revision)
     if where and (folder.is_dir() or is_whole(where)):
-        components = check_pipeline_folder(where, f"model {spec.name}", spec.variant)
+        components = check_pipeline_folder(
+            where, f"model {spec.name}", spec.variant, _single_file(spec)
+        )
     if spec.steps_decoder:
         decoder = Path(spec.steps_decoder)
         decoder_folder = decoder if decoder.is_dir() else cached_folder(spec.steps_decoder)
@@ -184,7 +190,7 @@ def check_model(spec: ModelSpec) -> list[Component]:
 
 def check_tensors(spec: ModelSpec) -> None:
     """That every component of a model's folder, and its steps_decoder, has exactly the weights that it asks for, and that
-    its adapters fit it.
+    its adapters, embeddings and cache fit it.
 
     Raises:
         ModelError: names the component and the tensors that are missing, unexpected or of another shape; or the adapter.
@@ -193,11 +199,14 @@ def check_tensors(spec: ModelSpec) -> None:
     for component in components:
         if component.stem:
             check_weights(component)
-    folder = Path(spec.source)
+    folder = Path(spec.folder)
     where = folder if folder.is_dir() else cached_folder(spec.source, spec.revision)
-    if spec.adapters and components and where:
-        index = read_index(where, f"model {spec.name}")
-        check_adapters(spec, components, getattr(diffusers, index["_class_name"]))
+    if (spec.adapters or spec.embeddings or spec.cache) and components and where:
+        pipeline = getattr(diffusers, read_index(where, f"model {spec.name}")["_class_name"])
+        check_adapters(spec, components, pipeline)
+        check_embeddings(spec, components, pipeline)
+        kinds = {component.name: component.kind for component in components}
+        check_cache(spec, pipeline, next((kinds[n] for n in DENOISERS if n in kinds), nn.Module))
 
 
 def scheduler_class(name: str) -> type:
@@ -229,6 +238,7 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     with one_line(problem, advice), no_remote_code(), no_bars():
         pipeline = _from_pretrained(spec, choose_dtype(spec.dtype, device))
     add_adapters(pipeline, spec)
+    add_embeddings(pipeline, spec)
     if spec.scheduler is not None:
         chosen = scheduler_class(spec.scheduler)
         use_scheduler(pipeline, adopt_scheduler(chosen, pipeline.scheduler.config))
@@ -236,7 +246,9 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
-    return place(pipeline, spec, device)
+    pipeline = place(pipeline, spec, device)
+    enable_cache(pipeline, spec)
+    return pipeline
 
 
 def open_decoder(spec: ModelSpec, pipeline: Any) -> Any:
@@ -303,8 +315,8 @@ def check_reachable(spec: ModelSpec) -> dict[str, Any]:
     Raises:
         ModelError: the id does not exist, is gated, or the Hub cannot be reached; or as `check_index`.
     """
-    if Path(spec.source).is_dir():
-        return read_index(Path(spec.source), f"model {spec.name}")
+    if Path(spec.folder).is_dir():
+        return read_index(Path(spec.folder), f"model {spec.name}")
     try:
         index = DiffusionPipeline.load_config(spec.source, revision=spec.revision)
     except Exception as error:
@@ -318,7 +330,7 @@ def check_reachable(spec: ModelSpec) -> dict[str, Any]:
 
 def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:
     """Loads a view of the checked files: the folder's, or those that the Hub's cache has of an id."""
-    folder, title = Path(spec.source), f"model {spec.name}"
+    folder, title = Path(spec.folder), f"model {spec.name}"
     if not folder.is_dir():
         folder = Path(
             DiffusionPipeline.download(
@@ -329,7 +341,7 @@ def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:
                 trust_remote_code=False,
             )
         )
-    components = check_pipeline_folder(folder, title, spec.variant)
+    components = check_pipeline_folder(folder, title, spec.variant, _single_file(spec))
     for component in components:
         if component.stem:
             check_weights(component)
@@ -346,7 +358,46 @@ def _from_pretrained(spec: ModelSpec, dtype: torch.dtype) -> Any:
             trust_remote_code=False,
             **absent,
             **options,
+            **_of_single_file(components, dtype, view_folder),
         )
+
+
+def _single_file(spec: ModelSpec) -> Path | None:
+    """The file that a model's weights are in, where they are in one.
+
+    Raises:
+        ModelError: there is no such file, or it is no safetensors file.
+    """
+    if spec.config is None:
+        return None
+    file = Path(spec.source)
+    if file.suffix != SUFFIX or not file.is_file():
+        raise ModelError(f"model {spec.name}: {spec.source!r} is no safetensors file. With config, source is a single file of weights; pickles are never loaded.")  # fmt: skip
+    return file
+
+
+def _of_single_file(
+    components: list[Component], dtype: torch.dtype, view_folder: Path
+) -> dict[str, Any]:
+    """The components that a single file holds, loaded as those of a folder are."""
+    taken = [component for component in components if component.checkpoint]
+    stored = load_file(taken[0].checkpoint) if taken and taken[0].checkpoint else {}
+    models = {}
+    for component in taken:
+        kind: Any = component.kind
+        title, folder = f"{component.title}: {component.name!r}", view_folder / component.name
+        tensors = tensors_in(kind, component.name, folder, stored, title)
+        if issubclass(kind, ModelMixin):
+            with quiet():  # it warns of any number type
+                models[component.name] = kind.from_single_file(
+                    tensors, config=str(folder), local_files_only=True, dtype=dtype
+                )
+        else:
+            config = kind.config_class.from_pretrained(folder)
+            models[component.name] = kind.from_pretrained(
+                None, config=config, state_dict=tensors, dtype=dtype
+            )
+    return models
 
 
 def dtype_of(pipeline: Any) -> torch.dtype:

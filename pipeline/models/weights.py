@@ -28,6 +28,7 @@ from pipeline.errors import ModelError
 from pipeline.models.files import Shape, read_shapes
 from pipeline.models.folders import Component
 from pipeline.models.guard import no_remote_code, one_line, quiet
+from pipeline.models.single_files import shapes_in
 
 SHOWN = 3
 ADVICE = "Download or save the model again."
@@ -88,17 +89,26 @@ def check_weights(component: Component, unused: str | None = None) -> None:
     Raises:
         ModelError: names the component, how many tensors are missing, unexpected or of another shape, and the first ones.
     """
-    files = component.files()
-    shapes: dict[str, Shape] = {}
-    for name, file in files.items():
-        if name.endswith(".safetensors"):
-            shapes |= read_shapes(file, component.title)
-    sharded = any(name.endswith(".index.json") for name in files)
     title = f"{component.title}: {component.name!r}"
+    shapes, sharded = _stored(component, title)
     problem = f"{title} cannot be built from its configuration"
     with one_line(problem, ADVICE), no_remote_code(), quiet(), building(title, len(shapes)):
         differences = _differences(component, shapes, sharded)
     refuse_differences(differences.without(unused) if unused else differences, title)
+
+
+def _stored(component: Component, title: str) -> tuple[dict[str, Shape], bool]:
+    """(the names and shapes of the tensors that are stored, whether in several files), of the headers alone."""
+    file = component.checkpoint
+    if file is not None:
+        stored = read_shapes(file, component.title)
+        return shapes_in(component.kind, component.name, component.folder, stored, title), False
+    files = component.files()
+    shapes: dict[str, Shape] = {}
+    for name, part in files.items():
+        if name.endswith(".safetensors"):
+            shapes |= read_shapes(part, component.title)
+    return shapes, any(name.endswith(".index.json") for name in files)
 
 
 def refuse_differences(differences: Differences, title: str) -> None:

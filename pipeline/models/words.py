@@ -122,7 +122,26 @@ def clip_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " leng
     if tokenizer is None:
         return np.full(length, SPECIAL)
     window = min(length, getattr(tokenizer, "model_max_length", length))
-    return _fit(token_words(tokenizer, text, window), length)
+    if not getattr(tokenizer, "is_fast", False):
+        return _fit(token_words(tokenizer, text, window), length)
+    return _fit(_by_spans(tokenizer, *with_vectors(pipeline, tokenizer, text), window), length)
+
+
+def with_vectors(pipeline: Any, tokenizer: Any, text: str) -> tuple[str, list[tuple[int, int]]]:
+    """A prompt as its pipeline reads it, and where each word stands in that.
+
+    A token of textual inversion with several vectors becomes as many tokens: "<cat>" is read as "<cat> <cat>_1".
+    """
+    convert = getattr(pipeline, "maybe_convert_prompt", None)
+    if convert is None or not getattr(tokenizer, "added_tokens_encoder", None):
+        return text, word_spans(text)
+    parts, spans, end = [], [], 0
+    for start, stop in word_spans(text):
+        parts += [text[end:start], convert(text[start:stop], tokenizer)]
+        begin = sum(map(len, parts[:-1]))
+        spans.append((begin, begin + len(parts[-1])))
+        end = stop
+    return "".join(parts), spans
 
 
 def sd3_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:

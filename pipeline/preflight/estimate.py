@@ -55,7 +55,7 @@ def _cost(plan: Plan, model: ModelSpec, device: str) -> Cost:
     if model.imported:
         note = "images that exist: scored, not sampled"
         return Cost(model.name, work_units, images, calls, None, None, note)
-    if not Path(model.source).is_dir():
+    if not Path(model.folder).is_dir():
         return Cost(
             model.name, work_units, images, calls, None, None, "weights not here: counts only"
         )

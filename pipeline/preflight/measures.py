@@ -195,7 +195,7 @@ def read_facts(
 
     A Hub id's facts are unknown until `facts_of` has been given what the Hub says.
     """
-    if not Path(spec.source).is_dir() and denoiser is None:
+    if not Path(spec.folder).is_dir() and denoiser is None:
         return ModelFacts(spec.name, spec.steps, prompts=tuple(prompts))
     return facts_of(inspect_model(spec), prompts, denoiser)
 

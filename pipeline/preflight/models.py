@@ -60,7 +60,7 @@ def inspect_model(spec: ModelSpec) -> Inspected:
     Raises:
         ModelError: it is not available, or is not allowed to run.
     """
-    folder = Path(spec.source)
+    folder = Path(spec.folder)
     if folder.is_dir():
         index = read_index(folder, f"model {spec.name}")
         check_index(index, folder, f"model {spec.name}")
@@ -83,10 +83,10 @@ def _config(spec: ModelSpec, component: str, kind: str) -> Mapping[str, Any] | N
     if known is None:
         return None
     where: dict[str, Any] = {"subfolder": component}
-    if not Path(spec.source).is_dir():
+    if not Path(spec.folder).is_dir():
         where["revision"] = spec.revision
     try:
-        config = known.load_config(spec.source, **where)
+        config = known.load_config(spec.folder, **where)
     except (OSError, EntryNotFoundError, ValueError) as error:
         raise ModelError(
             f"model {spec.name}: the configuration of {component!r} cannot be read: {' '.join(str(error).split())[:200]}. "
@@ -251,7 +251,7 @@ def check_scheduler(model: Inspected) -> Any:
         reads = "flow" if is_flow(scheduler) else "noise"
         raise ModelError(
             f"{model.name}: scheduler = {name!r} reads the denoiser's output as {reads}, but it was trained for {trained}. "
-            f"`python -m pipeline schedulers {spec.source}` lists those that fit."
+            f"`python -m pipeline schedulers {spec.folder}` lists those that fit."
         )
     if not model.family.scales and needs_scaling(scheduler):
         raise ModelError(

@@ -91,6 +91,7 @@ def check_models(plan: Plan, *, hub: bool = True, say: Callable[[str], object] =
     Raises:
         StepscopeError: a model, a scorer or a measure cannot be run.
     """
+    from pipeline.models.caches import refuse_measures
     from pipeline.models.loading import check_tensors
     from pipeline.models.scorer import check_scorer
     from pipeline.preflight.models import check_compiled
@@ -101,12 +102,13 @@ def check_models(plan: Plan, *, hub: bool = True, say: Callable[[str], object] =
     check_listed_concepts(plan)
     texts = [prompt.text for prompt in plan.prompts]
     sampled = [spec for spec in plan.study.models if not spec.imported]
-    folders = [spec for spec in sampled if Path(spec.source).is_dir()]
+    folders = [spec for spec in sampled if Path(spec.folder).is_dir()]
     hosted = [spec for spec in sampled if spec not in folders]
     for line in check_images(plan):
         say(line)
     for spec in sampled:
         check_compiled(spec, plan.study.measures.of(spec.name))
+        refuse_measures(spec, plan.study.measures.of(spec.name).tools())
         check_tensors(spec)  # of a Hub id, what the cache has of it
     for spec in folders + hosted if hub else folders:
         for notice in _notices(plan.study, spec, texts):

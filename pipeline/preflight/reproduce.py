@@ -152,7 +152,12 @@ def here(study: Study, results: Results) -> Study:
 
     decoders = [m.steps_decoder and found(m.steps_decoder) for m in study.models]
     models = tuple(
-        replace(model, source=found(model.source), steps_decoder=decoder)
+        replace(
+            model,
+            source=found(model.source),
+            config=model.config and found(model.config),
+            steps_decoder=decoder,
+        )
         for model, decoder in zip(study.models, decoders, strict=True)
     )
     first, *further = (replace(each, source=found(each.source)) for each in study.scorers)

@@ -205,6 +205,10 @@ def _refuse_unknown(study: Study, revisions: Revisions) -> Study:
         revisions.models[model.name]
         if model.steps_decoder:
             revisions.models[f"{model.name}/steps_decoder"]
+        if model.config:
+            revisions.models[f"{model.name}/config"]
+        for index, _ in enumerate(model.embeddings or ()):
+            revisions.models[f"{model.name}/embeddings/{index}"]
     if study.measures.inception:
         revisions.models[INCEPTION]
     if judge_of(study.measures):

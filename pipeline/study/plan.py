@@ -17,6 +17,7 @@ from pipeline.study.adapters import adapter_hash
 from pipeline.study.concepts import ConceptBank, read_concepts
 from pipeline.study.definitions import current_definitions, limits_of
 from pipeline.study.image_index import images_hash
+from pipeline.study.inversions import embedding_file
 from pipeline.study.pairs import bases_spec, judge_of
 from pipeline.study.prompts import Prompt, read_prompts
 from pipeline.study.spec import (
@@ -89,6 +90,7 @@ def find_revisions(study: Study) -> Revisions:
         for m in study.models
         if m.steps_decoder
     }
+    models |= _of_single_files(study) | _of_embeddings(study)
     models |= {
         f"{m.name}/adapters/{index}": FOLDER + adapter_hash(adapter.source)
         for m in study.models
@@ -104,6 +106,24 @@ def find_revisions(study: Study) -> Revisions:
     }
     first, *further = (revision(s.source, s.pretrained) for s in study.scorers)
     return Revisions(models, first, tuple(further))
+
+
+def _of_single_files(study: Study) -> dict[str, str]:
+    """Those of models whose weights are one file: of the file, and of the folder with its configuration."""
+    revisions = {}
+    for model in study.models:
+        if model.config:
+            revisions[model.name] = FOLDER + file_hash(Path(model.source))
+            revisions[f"{model.name}/config"] = FOLDER + folder_hash(Path(model.config))
+    return revisions
+
+
+def _of_embeddings(study: Study) -> dict[str, str]:
+    return {
+        f"{model.name}/embeddings/{index}": FOLDER + file_hash(embedding_file(Path(each.source)))
+        for model in study.models
+        for index, each in enumerate(model.embeddings or ())
+    }
 
 
 def folder_hash(folder: Path) -> str:
@@ -321,6 +341,13 @@ class Plan(Sequence[WorkUnit]):
         if model.steps_decoder:
             decoder = self.revisions.models[f"{model.name}/steps_decoder"]
             spec["steps_decoder"] = [decoder, *_hub(model.steps_decoder, decoder)]
+        if model.config:
+            spec["config"] = self.revisions.models[f"{model.name}/config"]
+        if model.embeddings:
+            spec["embeddings"] = [
+                [self.revisions.models[f"{model.name}/embeddings/{index}"], embedding.token]
+                for index, embedding in enumerate(model.embeddings)
+            ]
         if model.adapters:
             spec["adapters"] = [
                 [self.revisions.models[f"{model.name}/adapters/{index}"], adapter.weight]

@@ -11,11 +11,14 @@ from pipeline.errors import StudyError
 from pipeline.study import checkpoints
 from pipeline.study.adapters import take_adapters
 from pipeline.study.benchmarks import BENCHMARKS
+from pipeline.study.caches import take_cache
 from pipeline.study.distances import take_distances
 from pipeline.study.entries import check_entries
 from pipeline.study.image_entry import of_sampled, take_images
+from pipeline.study.inversions import take_embeddings
 from pipeline.study.prompt_source import resolve, take_file, take_prompts
 from pipeline.study.settings import Table, read_toml, show
+from pipeline.study.single_file import SUFFIX, take_single_file
 from pipeline.study.spec import (
     JUDGED,
     MAX_SCORERS,
@@ -174,6 +177,8 @@ def _source(table: Table, study: Path, check: bool) -> str:
     looks_like_folder = source.count("/") > 1 or source.startswith((".", "/", "~", "data/"))
     if (path.exists() or looks_like_folder) and ":" not in source:
         problem = "is a file" if path.exists() else "does not exist"
+        if path.is_file() and path.suffix == SUFFIX:
+            problem += ', so config = "FOLDER" must name the folder of its configuration'
         raise table.fail(
             "source", f"= {show(source)} {problem}. Give the folder of a model, or its Hub id."
         )
@@ -289,11 +294,8 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
     table.name = f"model {name!r}"
     if table.has("images"):
         return take_images(table, name, (lambda name: resolve(name, study)) if check else None)
-    source = _source(table, study, check)
-    if check and not Path(source).is_dir() and not HUB_ID.fullmatch(source):
-        raise table.fail(
-            "source", f"= {show(source)} is neither a folder nor a Hub id (owner/name)."
-        )
+    find = (lambda name: resolve(name, study)) if check else None
+    source, config = _weights(table, study, check)
     schedule = table.take_choice("schedule", SCHEDULES, "default")
     spec = ModelSpec(
         name=name,
@@ -311,7 +313,10 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         width=table.take_optional_whole("width", 8, 8192),
         steps_decoder=_steps_decoder(table, study, check),
         **_loading(table),
-        adapters=take_adapters(table, (lambda name: resolve(name, study)) if check else None),
+        config=config,
+        adapters=take_adapters(table, find),
+        embeddings=take_embeddings(table, find),
+        cache=take_cache(table),
         run=_name(table, "run", MODEL_NAME, NAME_SIGNS) if table.has("run") else None,
         training_step=table.take_optional_whole("training_step", 0, checkpoints.MAX_STEP),
     )
@@ -320,6 +325,18 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         raise table.fail(missing, "is missing: a checkpoint has both run and training_step.")
     table.finish()
     return spec
+
+
+def _weights(table: Table, study: Path, check: bool) -> tuple[str, str | None]:
+    """(a folder or a Hub id, None), or (a single file, the folder of its configuration)."""
+    if table.has("config"):
+        return take_single_file(table, (lambda name: resolve(name, study)) if check else None)
+    source = _source(table, study, check)
+    if check and not Path(source).is_dir() and not HUB_ID.fullmatch(source):
+        raise table.fail(
+            "source", f"= {show(source)} is neither a folder nor a Hub id (owner/name)."
+        )
+    return source, None
 
 
 def _loading(table: Table) -> dict[str, Any]:

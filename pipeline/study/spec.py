@@ -210,6 +210,31 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True)
+class EmbeddingSpec:
+    """An embedding of textual inversion: a safetensors file or a folder with one, and the token that stands for it in prompts."""
+
+    source: str
+    token: str
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """A cache of diffusers in a transformer, with the settings that its method has.
+
+    Attributes:
+        method: "first-block" or "pyramid-attention".
+        threshold: of first-block: relative change of the first block's residual up to which the others are taken over.
+        every: of pyramid-attention: attention is computed at every such step, and taken over between.
+        timesteps: of pyramid-attention: between which it does so.
+    """
+
+    method: str
+    threshold: float | None = None
+    every: int | None = None
+    timesteps: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One model entry: the same model with another scheduler or schedule is another entry.
 
@@ -237,12 +262,20 @@ class ModelSpec:
     compile: bool | None = None
     variant: str | None = None  # of the weights' files, such as fp16
     attention_backend: str | None = None  # of diffusers; None = its own choice
+    config: str | None = None  # of a source that is a single file: a folder in diffusers' layout
     adapters: tuple[AdapterSpec, ...] | None = None
+    embeddings: tuple[EmbeddingSpec, ...] | None = None
+    cache: CacheSpec | None = None
     run: str | None = None  # the training run that it is a checkpoint of
     training_step: int | None = None  # of that run
     layout: str | None = None  # how images that exist lie on the disk; None = the model is sampled
     tiles: int | None = None  # images in each file of such a layout; None = as the layout says
     checkpoint: int | None = None  # of samples of a training: their step or epoch; None = the last
+
+    @property
+    def folder(self) -> str:
+        """Where its configuration is: a folder, or a Hub id."""
+        return self.config or self.source
 
     @property
     def imported(self) -> bool:
@@ -353,6 +386,13 @@ def model_spec(model: ModelSpec) -> dict[str, Any]:
         values["adapters"] = [
             {"source": each.source, "weight": each.weight} for each in model.adapters
         ]
+    if model.embeddings:
+        values["embeddings"] = [
+            {"source": each.source, "token": each.token} for each in model.embeddings
+        ]
+    if model.cache:
+        cache = asdict(model.cache)
+        values["cache"] = _present(**cache | {"timesteps": _plain(cache["timesteps"])})
     return _present(**values)
 
 

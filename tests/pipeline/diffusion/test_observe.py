@@ -208,7 +208,7 @@ def test_frames_follow_the_stride_and_keep_first_and_last(pipelines, scorer):
     watched(pipelines["scenes-unet"], scorer, spec("scenes-unet", steps=6), [frames])
     rows = frames.columns(1)["frames"]
     assert [row["step"] for row in rows] == [0, 3, 5]
-    assert Image.open(io.BytesIO(rows[0]["image"])).size == (32, 32)
+    assert Image.open(io.BytesIO(rows[0]["image"].result())).size == (32, 32)
 
 
 def test_lossless_encoding_gives_the_pixels_back():

@@ -9,6 +9,8 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
+from pipeline.diffusion import observers
+from pipeline.engine import worker as sampling
 from pipeline.engine.worker import Worker
 from pipeline.models import loading
 from pipeline.results.rows import SCHEMA, table_of
@@ -169,6 +171,46 @@ def test_nan_from_the_model_is_a_failed_item(workers, monkeypatch):
     monkeypatch.setattr(type(worker.pipeline.scheduler), "step", step_with_nan)
     rows = worker.run(WorkUnit("u", worker.model, prompts_of(["a dog"]), 0))
     assert rows[0]["status"] == "failed" and rows[0]["image"] is None
+    assert "NaN or infinite latents at step 1, items [0]" in rows[0]["error"]
+
+
+def test_pictures_of_a_batch_are_encoded_beside_the_next(workers, monkeypatch):
+    worker, events = workers["scenes-unet"], []
+    sample, wait = worker._sample, sampling.wait_for_pictures
+
+    def sampled(work_unit, prompts, on_step):
+        events.append(("sample", len(prompts)))
+        return sample(work_unit, prompts, on_step)
+
+    def waited(work_unit, rows, part):
+        events.append(("wait", len(rows[part])))
+        wait(work_unit, rows, part)
+
+    monkeypatch.setattr(worker, "_sample", sampled)
+    monkeypatch.setattr(worker, "_batch_size", 2)
+    monkeypatch.setattr(sampling, "wait_for_pictures", waited)
+    rows = worker.run(WorkUnit("u", worker.model, prompts_of(["a dog", "a cat", "red"]), 0))
+    assert events == [("sample", 2), ("wait", 0), ("sample", 1), ("wait", 2), ("wait", 1)]
+    assert all(isinstance(frame["image"], bytes) for row in rows for frame in row["frames"])
+    assert all(isinstance(row["image"], bytes) for row in rows)
+
+
+def test_a_picture_that_cannot_be_encoded_fails_its_row_alone(workers, monkeypatch):
+    encoded, original = [], observers._webp
+
+    def broken(pixels, item, size, quality):
+        encoded.append(item)
+        if size is None and item == 1:
+            raise OSError("no space in the encoder")
+        return original(pixels, item, size, quality)
+
+    monkeypatch.setattr(observers, "_webp", broken)
+    rows = workers["scenes-unet"].run(
+        WorkUnit("u", workers["scenes-unet"].model, prompts_of(["a dog", "a cat"]), 0)
+    )
+    assert [row["status"] for row in rows] == ["done", "failed"]
+    assert "no space in the encoder" in rows[1]["error"]
+    assert table_of(rows).num_rows == 2
 
 
 def test_progress_is_reported(workers):
