@@ -192,7 +192,7 @@ class Worker:
         scores = final_scores(self.scorer.images(images), texts)
         pictures = encode_later(images)
         further.score(images)
-        switches, windows = self._switches(batch), self._windows(batch)
+        afterwards = [each for each in (self._switches(batch), self._windows(batch)) if each]
         for each in information:
             each.measure(images)
         seconds = (time.perf_counter() - started) / len(prompts)
@@ -207,9 +207,7 @@ class Worker:
                 height=images.shape[-2],
                 clip_score=float(scores[i]),
                 image=pictures[i],
-                **{k: v for observer in observers for k, v in observer.columns(i).items()},
-                **(switches.columns(i) if switches else {}),
-                **(windows.columns(i) if windows else {}),
+                **{k: v for e in (*observers, *afterwards) for k, v in e.columns(i).items()},
             )
             for i, prompt in enumerate(prompts)
         ]
