@@ -12,6 +12,7 @@ LONGEST = (
     "browser/test_browser.py",
     "app/views/test_faults.py",
     "pipeline/explain/test_games.py",
+    "pipeline/bench/test_bench_waits.py",
     "pipeline/engine/test_watchdog.py",
     "app/views/test_views.py",
     "pipeline/explain/test_explain.py",
