@@ -22,6 +22,8 @@ from tests.support.downloads import Downloads
 from tests.support.pages import Open
 from tests.support.variants import WITH_DISTANCES
 
+FIGURE = f"{KINDS['variants'].group}: {KINDS['variants'].title}"
+
 
 def verdicts(
     seconds: list[float],
@@ -248,3 +250,18 @@ def test_fewer_prompts_than_six_dominate_nothing(results: Path) -> None:
     study: FigureStudy = open_study(str(results), Choice())
     few = replace(study, scope=replace(study.scope, prompts=(1, 2, 3, 4, 5)))
     assert DOMINATED not in set(variants.costs(few)["verdict"])
+
+
+@pytest.mark.parametrize(("threshold", "said"), [("0.995", "from the start"), ("inf", "parts")])
+def test_the_page_of_figures_takes_a_threshold(
+    altered: Callable[..., Path],
+    open_view: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    threshold: str,
+    said: str,
+) -> None:
+    """One that no number can be is that of the distance's kind."""
+    folder, downloads = altered(*WITH_DISTANCES), Downloads(monkeypatch)
+    app = open_view("figures", folder, figure=FIGURE, figure_threshold=threshold)
+    assert not app.exception
+    assert downloads.table("numbers")["said"].tolist()[1:] == [said, said]
