@@ -11,6 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from pipeline.__main__ import main
+from pipeline.engine import memory
 from tests.attacks.model_folders import (  # fmt: skip
     LOADS,
     REFUSED,
@@ -58,6 +59,8 @@ def attack(good, tmp_path, capsys, monkeypatch):
         constants, "HF_HUB_OFFLINE", False
     )  # so that a wish for the network is seen
     monkeypatch.setattr(builtins, "input", lambda *_: pytest.fail("asked a question"))
+    # `limited` counts the memory of all of it: a worker must not begin that count anew, nor write outside the folder.
+    monkeypatch.setattr(memory, "RESET", tmp_path / "clear_refs")
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 100))
     (tmp_path / "prompts.txt").write_text("cat\n")
 
