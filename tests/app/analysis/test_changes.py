@@ -241,7 +241,7 @@ def test_measures_that_are_defined_differently_are_named_and_not_compared(twice,
         )
     app = open_view("changes", twice)
     text = shown(app).replace("\\", "")
-    assert "object: apple**: other phrasings" in text and "Emergence step, scenes-unet: " in text
+    assert "object: apple**: other phrasings" in text and "Emergence step, UNet: " in text
     table = tables(app)["What changed by concept"]
     assert "object: cat" in set(table["concept"]) and "object: apple" not in set(table["concept"])
     emergence = table[table["measure"].str.startswith("Emergence")]
