@@ -25,7 +25,7 @@ if not (HERE.parent / "__main__.py").exists() and str(HERE.parent) not in sys.pa
 
 from app import hosts  # noqa: E402
 from app.database import console  # noqa: E402
-from app.ui import cards, links, queries, step_component, timings, watch_panel  # noqa: E402
+from app.ui import cards, links, queries, step_bar, step_component, timings, watch_panel  # noqa: E402
 from app.ui.page import set_up  # noqa: E402
 from app.ui.queries import SnapshotError  # noqa: E402
 
@@ -172,6 +172,7 @@ def main() -> None:
             chosen.run()
         except SnapshotError as error:
             cards.trouble(error)
+        step_bar.finished()
     settle()
 
 

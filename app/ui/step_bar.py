@@ -14,6 +14,7 @@ from app.ui import links, step_component
 
 STEP = "step"  # in the link and among the session's values
 LINKED = "_step_linked"  # what the link said when it was last read or written
+BEFORE = "_step_before"  # what the link said since a run ended last: the browser may not know yet what runs wrote
 MOVES = "_step_moves"  # number of the browser's newest move that the server has heard of
 BAR = "step_bar"
 ROW = "_step_row"  # among the session's values: the row in which the bar stands
@@ -50,15 +51,23 @@ def beside() -> Any:
     return st.session_state.get(ROW, st.bottom)
 
 
+def finished() -> None:
+    """The page is drawn, and the browser knows its link."""
+    st.session_state.pop(BEFORE, None)
+
+
 def go_to_step(step: int) -> None:
     """Choose a step; only from a callback, before the page is drawn."""
     st.session_state[STEP] = int(step)
 
 
 def _read_link() -> None:
-    """Take the step from a link that the reader has come by: of the address, or of the browser's back button."""
+    """Take the step from a link that the reader has come by: of the address, or of the browser's back button.
+
+    Not from one that the browser sent along before it heard what an interrupted run had written: it is older than the step.
+    """
     asked = st.query_params.get(STEP)
-    if asked is None or asked == st.session_state.get(LINKED):
+    if asked is None or asked in {st.session_state.get(LINKED), *st.session_state.get(BEFORE, ())}:
         return
     st.session_state[LINKED] = asked
     step = links.NUMBERS[STEP].parse(asked)
@@ -70,6 +79,8 @@ def _write_link(step: int, default: int) -> None:
     """Say the step in the link, unless it is the default."""
     wanted = None if step == default else str(step)
     if wanted != st.query_params.get(STEP):
+        older = st.query_params.get(STEP), st.session_state.get(LINKED)
+        st.session_state[BEFORE] = {*st.session_state.get(BEFORE, ()), *older}
         if wanted is None:
             del st.query_params[STEP]
         else:

@@ -21,3 +21,19 @@ def test_a_link_says_the_step_unless_it_is_the_default(open_view: Open, results:
     assert open_view("timesteps", results, step="12").session_state["step"] == default
     app.switch_page("views/words.py").run()
     assert app.session_state["step"] == default
+
+
+def test_an_older_link_sent_beside_a_newer_step_changes_nothing(
+    open_view: Open, results: Path
+) -> None:
+    """A reader moves the step twice: the second message interrupts the answer to the first, and has the link from before it."""
+    app = open_view("timesteps", results, step="2")
+    app.session_state["step"], app.session_state["_step_linked"] = 11, "8"
+    app.session_state["_step_before"] = {"2"}
+    app.query_params["step"] = "2"
+    app.run()
+    assert app.session_state["step"] == 11
+    assert app.query_params["step"] == "11"
+    app.query_params["step"] = "2"  # once the page is drawn, it is the reader who went back
+    app.run()
+    assert app.session_state["step"] == 2
