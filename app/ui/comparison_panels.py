@@ -101,7 +101,7 @@ NAMES: dict[str, Any] = {
 MEASURE_COLUMNS: dict[str, Any] = {
     **NAMES,
     "said": st.column_config.TextColumn("Verdict", width=112),
-    "interval": st.column_config.TextColumn("Difference, 95 %", width=176),
+    "interval": st.column_config.TextColumn("Difference, 95 %", width=204),
     "q": st.column_config.TextColumn("p (Holm)", width=64),
     "win_rate": st.column_config.NumberColumn("Wins", format="percent", width=58),
     "prompts": st.column_config.NumberColumn("Prompts", width=60),
