@@ -15,6 +15,9 @@ from app.ui import links, step_component
 STEP = "step"  # in the link and among the session's values
 LINKED = "_step_linked"  # what the link said when it was last read or written
 BEFORE = "_step_before"  # what the link said since a run ended last: the browser may not know yet what runs wrote
+HEARD = (
+    "_step_heard"  # whether this run began with a move, whose message has the link from before it
+)
 MOVES = "_step_moves"  # number of the browser's newest move that the server has heard of
 BAR = "step_bar"
 ROW = "_step_row"  # among the session's values: the row in which the bar stands
@@ -64,10 +67,15 @@ def go_to_step(step: int) -> None:
 def _read_link() -> None:
     """Take the step from a link that the reader has come by: of the address, or of the browser's back button.
 
-    Not from one that the browser sent along before it heard what an interrupted run had written: it is older than the step.
+    Not from one that is older than the step: that of a message which tells a move, or which the browser sent before it heard
+    what an interrupted run had written.
     """
-    asked = st.query_params.get(STEP)
-    if asked is None or asked in {st.session_state.get(LINKED), *st.session_state.get(BEFORE, ())}:
+    asked, heard = st.query_params.get(STEP), st.session_state.pop(HEARD, False)
+    if (
+        asked is None
+        or heard
+        or asked in {st.session_state.get(LINKED), *st.session_state.get(BEFORE, ())}
+    ):
         return
     st.session_state[LINKED] = asked
     step = links.NUMBERS[STEP].parse(asked)
@@ -78,11 +86,11 @@ def _read_link() -> None:
 def _write_link(step: int, default: int) -> None:
     """Say the step in the link, unless it is the default."""
     wanted = None if step == default else str(step)
-    if wanted != st.query_params.get(STEP):
+    if {wanted} != {st.query_params.get(STEP), st.session_state.get(LINKED)}:
         older = st.query_params.get(STEP), st.session_state.get(LINKED)
         st.session_state[BEFORE] = {*st.session_state.get(BEFORE, ()), *older}
         if wanted is None:
-            del st.query_params[STEP]
+            st.query_params.pop(STEP, None)
         else:
             st.query_params[STEP] = wanted
     st.session_state[LINKED] = wanted
@@ -93,6 +101,7 @@ def _moved() -> None:
     message = st.session_state[BAR].get("moved")
     if heard := checked(message):
         st.session_state[STEP], st.session_state[MOVES] = heard
+        st.session_state[HEARD] = True
 
 
 def checked(message: Any) -> tuple[int, int] | None:

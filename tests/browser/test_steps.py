@@ -73,6 +73,26 @@ def test_the_step_moves_without_the_server_and_the_link_shows_the_same(reader: R
     assert reader.text() == words
 
 
+def test_a_move_told_before_the_answer_to_another_came_is_not_taken_back(reader: Reader) -> None:
+    """Its message has the link from before both moves: a browser that is slow to read an answer sends such ones."""
+    reader.open("/timesteps?step=2")
+    painted(reader)
+    reader.driver.execute_script(LINE, True)
+    for number, step in enumerate((8, 11), start=1):
+        reader.driver.execute_async_script(MOVE, step)
+        wait(lambda number=number: reader.driver.execute_script("return moves") == number)
+    reader.driver.execute_script(
+        "window.down = false; for (const send of held.slice(0, -1)) send()"
+    )
+    wait(lambda: "step=8" in reader.url(), reader.url)
+    reader.settle()
+    reader.driver.execute_script("held.at(-1)()")
+    wait(lambda: "step=11" in reader.url(), reader.url)
+    reader.settle()
+    assert chosen(reader) == 11
+    assert "Step 11 of 0 to 11" in reader.text()
+
+
 def test_keys_move_the_step_but_not_while_one_writes(reader: Reader) -> None:
     reader.open("/timesteps?step=4")
     painted(reader)
