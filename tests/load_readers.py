@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
 from tests.bench_app import VIEWS, Server, served
-from tests.support.visitor import Visitor, memory_gb
+from tests.support.visitor import Visitor, memory_gb, said
 
 READERS, THINKS, PAGE_EVERY = 30, 10.0, 10
 P95, MEMORY = 1.5, 1.0  # seconds, GB
@@ -51,17 +49,6 @@ def read(server: Server, number: int, end: float, waits: dict[str, list[float]])
             values = chance.sample(options, chance.randint(1, len(options) - 1))
             waits["change"].append(visitor.choose(page, "", label, values))
         visitor.leave()
-
-
-def said(what: str, seconds: Sequence[float]) -> float:
-    """Prints a row; returns the 95th percentile."""
-    ordered = sorted(seconds)
-    high = ordered[int(0.95 * (len(ordered) - 1))]
-    print(
-        f"| {what} | {len(ordered)} | {statistics.median(ordered):.2f} s | {high:.2f} s | {ordered[-1]:.2f} s |",
-        flush=True,
-    )
-    return high
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT)]
 
 from tests.attacks.statements import HEAVY
 from tests.bench_app import VIEWS, Server, served
-from tests.support.visitor import Visitor, memory_gb
+from tests.support.visitor import Visitor, memory_gb, said
 
 READERS = 20
 MEDIAN, MEMORY = 1.0, 1.2  # seconds, GB: the issue's targets
@@ -55,16 +55,6 @@ def look_around(server: Server, seconds: float) -> list[float]:
         visitor.leave()
         time.sleep(0.1)
     return waits
-
-
-def said(what: str, seconds: list[float]) -> None:
-    """Print median, 95th percentile and most of the waits."""
-    ordered = sorted(seconds)
-    high = ordered[int(0.95 * (len(ordered) - 1))]
-    print(
-        f"| {what} | {len(ordered)} | {statistics.median(ordered):.2f} s | {high:.2f} s | {ordered[-1]:.2f} s |",
-        flush=True,
-    )
 
 
 def main() -> int:

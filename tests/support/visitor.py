@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -92,3 +93,14 @@ def memory_gb(pid: int, field: str) -> float:
     """Of a process: VmRSS now, VmHWM at most so far."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split(f"{field}:")[1].split()[0]) / 2**20
+
+
+def said(what: str, seconds: Sequence[float]) -> float:
+    """Prints median, 95th percentile and most of some waits as a row; returns the 95th percentile."""
+    ordered = sorted(seconds)
+    high = ordered[int(0.95 * (len(ordered) - 1))]
+    print(
+        f"| {what} | {len(ordered)} | {statistics.median(ordered):.2f} s | {high:.2f} s | {ordered[-1]:.2f} s |",
+        flush=True,
+    )
+    return high
