@@ -66,7 +66,7 @@ class OnDevice(Tensor):
         return tensor
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
+    def __torch_dispatch__(  # type: ignore[override] # torch's own annotation has neither cls nor func
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Outside of the stand-in's mode, nothing is counted."""

@@ -32,9 +32,7 @@ def take_adapters(table: Table, resolve: Callable[[str], Path] | None) -> tuple[
     """
     if not table.has("adapters"):
         return None
-    tables = table.take_tables("adapters")
-    if len(tables) > MAX_ADAPTERS:
-        raise table.fail("adapters", f"holds {len(tables)}. Allowed: 1 to {MAX_ADAPTERS}.")
+    tables = table.take_tables("adapters", MAX_ADAPTERS)
     adapters = tuple(_take(each, resolve) for each in tables)
     table.refuse_twice("adapters", [each.source for each in adapters])
     return adapters

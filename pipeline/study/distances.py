@@ -40,9 +40,7 @@ def take_distances(
     """
     if not top.has("distance"):
         return ()
-    tables = top.take_tables("distance")
-    if len(tables) > MAX_DISTANCES:
-        raise top.fail("distance", f"holds {len(tables)} tables. Allowed: 1 to {MAX_DISTANCES}.")
+    tables = top.take_tables("distance", MAX_DISTANCES)
     names = [model.name for model in models]
     specs = tuple(_distance(table, names, resolve) for table in tables)
     if not frames and (stepped := next((spec for spec in specs if spec.steps), None)):

@@ -30,9 +30,7 @@ def take_embeddings(table: Table, resolve: Callable[[str], Path] | None) -> tupl
     """
     if not table.has("embeddings"):
         return None
-    tables = table.take_tables("embeddings")
-    if len(tables) > MAX_EMBEDDINGS:
-        raise table.fail("embeddings", f"holds {len(tables)}. Allowed: 1 to {MAX_EMBEDDINGS}.")
+    tables = table.take_tables("embeddings", MAX_EMBEDDINGS)
     embeddings = tuple(_take(each, resolve) for each in tables)
     table.refuse_twice("embeddings", [each.token for each in embeddings])
     return embeddings

@@ -189,9 +189,7 @@ def _scorers(top: Table, study: Path, check: bool) -> tuple[ScorerSpec, ...]:
     """One [scorer], or a list of [[scorer]] that all have a name: the one given, or one made of the source."""
     if not isinstance(top.raw("scorer"), list | tuple):
         return (_scorer(top.take_table("scorer"), study, check),)
-    tables = top.take_tables("scorer")
-    if len(tables) > MAX_SCORERS:
-        raise top.fail("scorer", f"holds {len(tables)} tables. Allowed: 1 to {MAX_SCORERS}.")
+    tables = top.take_tables("scorer", MAX_SCORERS)
     scorers = tuple(_scorer(table, study, check) for table in tables)
     if len(scorers) == 1:
         return scorers

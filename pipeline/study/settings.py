@@ -191,11 +191,13 @@ class Table:
         value = self.raw(key) if default is None or self.has(key) else default
         return Table(value, self.file, self.key_name(key), self.error)
 
-    def take_tables(self, key: str) -> list["Table"]:
-        """A non-empty list of tables, written [[key]]."""
+    def take_tables(self, key: str, most: int | None = None) -> list["Table"]:
+        """A non-empty list of tables, written [[key]]; of at most so many."""
         values = self.take_list(key)
         if not values:
             raise self.fail(key, f"is empty. Add at least one [[{key}]].")
+        if most is not None and len(values) > most:
+            raise self.fail(key, f"holds {len(values)} tables. Allowed: 1 to {most}.")
         return [
             Table(value, self.file, f"{self.key_name(key)}[{index}]", self.error)
             for index, value in enumerate(values)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -17,7 +18,7 @@ from app.analysis import uncertainty, variants
 from app.analysis.variants import DOMINATED, FRONT, NOT_JUDGED, SAME_MEMORY, UNDECIDED
 from app.figures import export
 from app.figures.kinds import KINDS
-from app.figures.source import Choice, FigureError, FigureStudy, open_study
+from app.figures.source import Choice, Figure, FigureError, FigureStudy, open_study
 from tests.support.downloads import Downloads
 from tests.support.pages import Open
 from tests.support.variants import WITH_DISTANCES
@@ -70,9 +71,9 @@ def test_one_entry_is_its_own_front() -> None:
     assert verdicts([1], [1]) == [FRONT] and variants.pareto({}, np.zeros((0, 0), bool)) == ([], [])
 
 
-def costs(folder: Path, choice: Choice | None = None, **arguments: object) -> pd.DataFrame:
+def costs(folder: Path, choice: Choice | None = None, **arguments: Any) -> pd.DataFrame:
     study = open_study(str(folder), choice or Choice())
-    return variants.costs(study, **arguments).set_index("model_id")  # type: ignore[arg-type]
+    return variants.costs(study, **arguments).set_index("model_id")
 
 
 def by_hand(folder: Path, statement: str) -> dict[int, float]:
@@ -218,8 +219,8 @@ def test_a_threshold_of_the_link_is_the_figures(
     assert "stays below 0.995" in figure.caption
 
 
-def figure_of(folder: Path, **choice: object):
-    return KINDS["variants"].build(open_study(str(folder), Choice(**choice)))  # type: ignore[arg-type]
+def figure_of(folder: Path, **choice: Any) -> Figure:
+    return KINDS["variants"].build(open_study(str(folder), Choice(**choice)))
 
 
 def test_a_figures_caption_names_what_is_drawn(altered: Callable[..., Path]) -> None:
