@@ -39,9 +39,8 @@ def show(page: Page) -> None:
         "setting": st.column_config.TextColumn("Setting", pinned=True, width=NAME)
     }
     width = min(MOST, max(LEAST, WIDE // max(1, len(page.models))))
-    for model_id, label in page.labels.items():
-        if model_id in set(page.models["model_id"]):
-            columns[f"model_{model_id}"] = st.column_config.TextColumn(label, width=width)
+    for model_id, label in zip(page.models["model_id"], page.models["label"], strict=True):
+        columns[f"model_{model_id}"] = st.column_config.TextColumn(label, width=width)
     tables.show(
         settings(page.models),
         height="content",

@@ -10,6 +10,7 @@ import streamlit as st
 from app.analysis import uncertainty
 
 DASH = "–"
+NONE = f"[{DASH}]"  # in place of an interval
 ENDS = ("low", "high", "from", "to", "interval")
 INTERVAL = "no interval: it needs at least two prompts (or scenes, or maps)"
 OTHER = "not measured, or not defined for this row"
@@ -32,17 +33,20 @@ def show(data: pd.DataFrame, *, why: str = "", **options: Any) -> Any:
 
 
 def intervals(data: pd.DataFrame, measure: str, *, signed: bool = True) -> list[str | None]:
-    """Estimates with their intervals in one narrow column: '+0.0134 [0.0100, 0.0168]'; None where there is no estimate.
+    """Estimates with their intervals in one narrow column: '+0.0134 [0.0100, 0.0168]', '+0.013 [–]'; None where there is no estimate.
 
     Args:
         data: columns measure, low, high.
         measure: the column of the estimates.
         signed: whether a positive number has its sign, as a difference should.
     """
-    return [
-        uncertainty.interval_text(*each, signed=signed) if pd.notna(each[0]) else None
-        for each in data[[measure, "low", "high"]].to_numpy(dtype=float)
-    ]
+    rows = data[[measure, "low", "high"]].to_numpy(dtype=float)
+    return [_interval(*row, signed=signed) if pd.notna(row[0]) else None for row in rows]
+
+
+def _interval(estimate: float, low: float, high: float, *, signed: bool) -> str:
+    text = uncertainty.interval_text(estimate, low, high, signed=signed)
+    return text if pd.notna(high - low) else f"{text} {NONE}"
 
 
 def missing(data: pd.DataFrame, shown: Any = None) -> list[str]:
@@ -56,7 +60,11 @@ def missing(data: pd.DataFrame, shown: Any = None) -> list[str]:
     gaps = [
         each
         for each in columns
-        if (pd.api.types.is_numeric_dtype(data[each]) or each in ENDS) and data[each].isna().any()
+        if (pd.api.types.is_numeric_dtype(data[each]) or each in ENDS) and _has_gap(data[each])
     ]
     ends = [each for each in gaps if each.rpartition("_")[2] in ENDS]
     return [INTERVAL] * bool(ends) + [OTHER] * (len(gaps) > len(ends))
+
+
+def _has_gap(column: pd.Series) -> bool:
+    return any(pd.isna(each) or str(each).endswith(NONE) for each in column)

@@ -23,6 +23,8 @@ from tests.support.pages import Open
         ({"kept": [np.nan], "low": [1.0]}, None, [tables.OTHER]),
         ({"kept": [np.nan], "low": [1.0]}, ["low"], []),
         ({"interval": ["0 to 1", None]}, None, [tables.INTERVAL]),
+        ({"interval": ["0.1 [0.0, 0.2]", "0.100 [–]"]}, None, [tables.INTERVAL]),
+        ({"interval": ["0.1 [0.0, 0.2]"]}, None, []),
         ({"model": ["a", None]}, None, []),
     ],
 )

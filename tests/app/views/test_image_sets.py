@@ -28,7 +28,7 @@ def test_the_card_and_the_api_show_each_entry_with_its_interval_and_direction(
     assert table["better"].tolist() == ["higher", "lower"]
     assert table["reference"].tolist() == ["", "UNet, 48 images"]
     assert table["outdated"].tolist() == [False, True]
-    assert table["interval"].tolist() == ["9.500", "0.25 [0.20, 0.30]"]
+    assert table["interval"].tolist() == ["9.500 [–]", "0.25 [0.20, 0.30]"]
     assert table["model"].tolist() == ["UNet", "UNet (quarter)"]
     assert "no paired test" in shown(app) and "95 % by jackknife" in shown(app)
     with stepscope.open(folder) as study:
