@@ -70,7 +70,7 @@ PICTURES ?= 32
 REFERENCE ?= data/results/reference
 reference: $(RUN)
 	$(BIN)/python -m pipeline run data/studies/reference.toml --limit $(PROMPTS) --out $(REFERENCE) --workers $(WORKERS) --threads 1
-	$(BIN)/python -m pipeline compact $(REFERENCE) --out data/reference --prompts $(PICTURES) --command "make reference PROMPTS=$(PROMPTS)"
+	$(BIN)/python -m pipeline compact $(REFERENCE) --out data/reference --prompts $(PICTURES) --decimals 4 --quality 90 --command "make reference PROMPTS=$(PROMPTS)"
 
 # How far the tools can be trusted: a quick look that the demo's snapshot takes in; `make trust` is the thorough one.
 $(TRUST): | $(RUN)

@@ -31,7 +31,16 @@ def left_out(environment: str) -> str:
     prompts = pictured(environment)
     if prompts is None:
         return ""
-    return f"Not shipped: frames and maps of prompts after the first {prompts}, and the shards."
+    parts = [f"Not shipped: frames and maps of prompts after the first {prompts}, and the shards."]
+    decimals, quality = (
+        record(environment).get("decimals_of_curves"),
+        record(environment).get("quality_of_images"),
+    )
+    if isinstance(decimals, int):
+        parts.append(f"Similarities per step are rounded to {decimals} decimals.")
+    if isinstance(quality, int):
+        parts.append(f"Their final images are WebP of quality {quality}.")
+    return " ".join(parts)
 
 
 def pictured(environment: str) -> int | None:

@@ -109,7 +109,8 @@ def _add_compact(commands: argparse._SubParsersAction) -> None:
         "compact",
         help="write a small copy of a published study, to be shipped",
         description="Writes the current snapshot without most of its frames and maps, its pointer and a README.md that says what "
-        "was left out. Every number is kept. The dashboard reads the folder like any results folder.",
+        "was left out. Every number is kept, rounded only where --decimals asks for it. The dashboard reads the folder like any "
+        "results folder.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument(
@@ -118,14 +119,29 @@ def _add_compact(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--prompts", type=int, default=32, metavar="N", help="that keep frames and maps (32)"
     )
+    parser.add_argument(
+        "--decimals",
+        type=int,
+        choices=range(2, 8),
+        metavar="N",
+        help="round the similarities per step to 2 to 7 decimals (as they are)",
+    )
+    parser.add_argument(
+        "--quality",
+        type=int,
+        choices=range(1, 101),
+        metavar="Q",
+        help="of the WebP that the final images of further prompts become, 1 to 100 (as they are)",
+    )
     parser.add_argument("--command", default="", help="what makes the copy, for its record")
     parser.set_defaults(handler=_compact)
 
 
 def _compact(options: argparse.Namespace) -> int:
-    from pipeline.database.compact import LIMIT, compact
+    from pipeline.database.compact import LIMIT, Cuts, compact
 
-    copy = compact(options.folder, options.out, options.prompts, options.command)
+    cuts = Cuts(options.prompts, options.decimals, options.quality)
+    copy = compact(options.folder, options.out, cuts, options.command)
     for table, (copied, total) in copy.rows.items():
         say(f"{table}: {copied:,} of {total:,} rows kept")
     say(f"{copy.path}: {copy.size / 1e6:.1f} MB, content hash {copy.content_hash}")

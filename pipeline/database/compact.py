@@ -6,6 +6,7 @@ results folder.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from PIL import Image
+from tqdm import tqdm
 
 from pipeline.database.build import first_line, of_scorer
 from pipeline.database.snapshots import open_snapshot, point_to, read_pointer, sql_text, sync
@@ -25,7 +28,23 @@ from pipeline.results.storage import explain_os_error
 from pipeline.tables import markdown_table
 
 LIMIT = 25_000_000  # bytes of a copy that is kept in git
+BLOCK = 16_384  # bytes, the least that DuckDB has: a small table takes two blocks a column
 CUT = ("frame", "explanation")  # tables of which only the first prompts' rows are kept
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """What a copy does without.
+
+    Attributes:
+        prompts: how many of the first prompts keep their frames, maps and lossless final images.
+        decimals: to which the per-step similarities are rounded; None = as they are.
+        quality: of the WebP that the final images of further prompts become, 1 to 100; None = as they are.
+    """
+
+    prompts: int
+    decimals: int | None = None
+    quality: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,13 +57,13 @@ class Compacted:
     rows: Mapping[str, tuple[int, int]]
 
 
-def compact(folder: Path, out: Path, prompts: int, command: str = "") -> Compacted:
+def compact(folder: Path, out: Path, cuts: Cuts, command: str = "") -> Compacted:
     """Writes the current snapshot of a results folder without most of its frames and maps.
 
     Args:
         folder: a published results folder.
         out: the folder to write; what an earlier call wrote there is replaced.
-        prompts: how many of the first prompts keep their frames and maps.
+        cuts: what the copy does without.
         command: what makes it, for the record.
 
     Raises:
@@ -60,7 +79,7 @@ def compact(folder: Path, out: Path, prompts: int, command: str = "") -> Compact
     try:
         staged, temp = build / "staged.duckdb", build / snapshot.name
         _copy(snapshot, staged)
-        rows, facts = _cut(staged, prompts, command)
+        rows, facts = _cut(staged, cuts, command)
         _copy(staged, temp)
         path = target.snapshots / snapshot.name
         sha256, size = sync(temp), temp.stat().st_size
@@ -84,21 +103,25 @@ def _copy(source: Path, target: Path) -> None:
     open_snapshot(source).close()  # refuses what is no snapshot
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as db:
         db.execute("ATTACH $path AS source (READ_ONLY)", {"path": str(source)})
-        db.execute("ATTACH $path AS target", {"path": str(target)})
+        db.execute(
+            "ATTACH $path AS target (BLOCK_SIZE $size)", {"path": str(target), "size": BLOCK}
+        )
         db.execute("COPY FROM DATABASE source TO target")
         db.execute("CHECKPOINT target")
 
 
-def _cut(path: Path, prompts: int, command: str) -> tuple[dict[str, tuple[int, int]], dict]:
+def _cut(path: Path, cuts: Cuts, command: str) -> tuple[dict[str, tuple[int, int]], dict]:
     with duckdb.connect(str(path)) as db:
         before = _counts(db)
-        db.execute("SET VARIABLE kept_prompts = $prompts", {"prompts": prompts})
+        db.execute("SET VARIABLE kept_prompts = $prompts", {"prompts": cuts.prompts})
         db.execute(sql_text("compact.sql"))
+        if cuts.quality is not None:
+            _shrink_images(db, cuts.quality)
         after = _counts(db)
         rows = {table: (after[table], before[table]) for table in CUT}
         cursor = db.execute(sql_text("export_study.sql"))
         facts = dict(zip([c[0] for c in cursor.description], cursor.fetchone() or (), strict=True))
-        facts["shipped"] = _record(facts, rows, prompts, command)
+        facts["shipped"] = _record(facts, rows, cuts, command)
         environment = json.dumps(
             json.loads(str(facts["environment"])) | {"shipped": facts["shipped"]}
         )
@@ -106,8 +129,22 @@ def _cut(path: Path, prompts: int, command: str) -> tuple[dict[str, tuple[int, i
         for scorer in range(1, count + 1):
             with of_scorer(db, scorer):
                 db.execute("UPDATE study SET environment = $text", {"text": environment})
+                if cuts.decimals is not None:
+                    db.execute("SET VARIABLE decimals = $decimals", {"decimals": cuts.decimals})
+                    db.execute(sql_text("compact_curves.sql"))
         db.execute("CHECKPOINT")
     return rows, facts
+
+
+def _shrink_images(db: duckdb.DuckDBPyConnection, quality: int) -> None:
+    """Encodes the final images of the prompts without pictures anew, as WebP with losses, where that is smaller."""
+    images = db.execute(sql_text("compact_images.sql")).fetchall()
+    for sample, image in tqdm(images, desc="images", disable=None):
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(image)) as picture:
+            picture.convert("RGB").save(buffer, "WEBP", quality=quality, method=6)
+        smaller = min(image, buffer.getvalue(), key=len)
+        db.execute(sql_text("compact_image.sql"), {"image": smaller, "sample_id": sample})
 
 
 def _counts(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -115,7 +152,7 @@ def _counts(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 
 def _record(
-    facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], prompts: int, command: str
+    facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], cuts: Cuts, command: str
 ) -> dict[str, Any]:
     """What the snapshot says of its making: no paths and no names of hosts."""
     environment = json.loads(str(facts["environment"]))
@@ -125,7 +162,9 @@ def _record(
         "machine": f"{environment.get('processor') or environment.get('machine', '?')}, "
         f"{threads} thread{'' if threads == 1 else 's'} a worker, device {environment.get('device') or 'cpu'}",
         "command": command,
-        "prompts_with_pictures": prompts,
+        "prompts_with_pictures": cuts.prompts,
+        "decimals_of_curves": cuts.decimals,
+        "quality_of_images": cuts.quality,
         "left_out": {table: total - copied for table, (copied, total) in rows.items()},
     }
 
@@ -146,9 +185,22 @@ def note(facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], size: in
         f"- by `{shipped['command'] or 'python -m pipeline compact'}`",
         f"- size: {size / 1e6:.1f} MB (at most {LIMIT / 1e6:.0f} MB)",
         "",
-        f"Not shipped: the shards, and the frames and maps of prompts after the first {shipped['prompts_with_pictures']}. Every number is there; the",
-        "final images are all there.",
+        f"Not shipped: the shards, and the frames and maps of prompts after the first {shipped['prompts_with_pictures']}.",
+        *_losses(shipped),
         "",
         markdown_table(["table", "rows here", "rows made"], cut),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _losses(shipped: Mapping[str, Any]) -> list[str]:
+    """What became less exact, a line each."""
+    decimals, quality = shipped["decimals_of_curves"], shipped["quality_of_images"]
+    return [
+        f"Similarities per step are rounded to {decimals} decimals; every other number is as it was computed."
+        if decimals is not None
+        else "Every number is there, as it was computed.",
+        f"Every final image is there, those of the further prompts as WebP of quality {quality} instead of lossless."
+        if quality is not None
+        else "Every final image is there, as it was stored.",
+    ]

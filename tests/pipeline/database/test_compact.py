@@ -1,13 +1,17 @@
 """The small copy of a study: every number as it was, fewer pictures, and what it says of itself."""
 
+import io
 import json
 import shutil
 
 import duckdb
+import numpy as np
 import pytest
+from PIL import Image
 
+from app.analysis import shipped
 from pipeline.__main__ import main
-from pipeline.database.compact import compact
+from pipeline.database.compact import Cuts, compact
 from pipeline.errors import StoreError
 
 KEPT = 3  # prompts
@@ -22,7 +26,7 @@ def held(results, tmp_path_factory):
 @pytest.fixture(scope="module")
 def copied(held, tmp_path_factory):
     out = tmp_path_factory.mktemp("copy") / "reference"
-    return out, compact(held, out, KEPT, "make reference")
+    return out, compact(held, out, Cuts(KEPT), "make reference")
 
 
 def snapshot_of(folder):
@@ -85,7 +89,7 @@ def test_making_it_again_replaces_it_and_leaves_nothing_beside(held, copied, cap
 
 def test_a_further_scorers_tables_are_copied(two_scorers, tmp_path):
     copy_of_study = shutil.copytree(two_scorers, tmp_path / "own")
-    compact(copy_of_study, tmp_path / "out", KEPT)
+    compact(copy_of_study, tmp_path / "out", Cuts(KEPT))
     for name in ("trajectory", "clip_score", "sample"):
         sql = f"SELECT count(*) FROM scorer_2.{name}"
         assert rows(snapshot_of(tmp_path / "out"), sql) == rows(snapshot_of(copy_of_study), sql)
@@ -93,7 +97,56 @@ def test_a_further_scorers_tables_are_copied(two_scorers, tmp_path):
     assert json.loads(text)["shipped"]["prompts_with_pictures"] == KEPT
 
 
+def test_curves_are_rounded_and_images_smaller_where_that_is_asked_for_and_it_is_said(
+    held, tmp_path
+):
+    held = shutil.copytree(held, tmp_path / "held")
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
+    # The other images are flat, and so smaller without losses.
+    with duckdb.connect(str(snapshot_of(held))) as db:
+        db.execute(
+            "UPDATE sample SET image = ? WHERE sample_id = (SELECT max(sample_id) FROM sample WHERE image IS NOT NULL)",
+            [buffer.getvalue()],
+        )
+    out = tmp_path / "out"
+    arguments = ["--out", str(out), "--prompts", str(KEPT), "--decimals", "4", "--quality", "90"]
+    assert main(["compact", str(held), *arguments]) == 0
+    exact, rounded = snapshot_of(held), snapshot_of(out)
+    for table in ("trajectory", "rollup_prompt"):
+        sql = f"SELECT similarity FROM {table} ORDER BY model_id, concept_id, prompt_id, {'seed' if table == 'trajectory' else 'seeds'}"
+        before, after = (
+            np.array([row[0] for row in rows(path, sql)], float) for path in (exact, rounded)
+        )
+        assert 0 < np.abs(before - after).max() < 0.5001e-4
+        np.testing.assert_allclose(after, after.round(4), atol=1e-7)
+        others = f"SELECT * EXCLUDE similarity FROM {table} ORDER BY ALL"
+        assert rows(exact, others) == rows(rounded, others)
+    smaller = 0
+    sql = "SELECT prompt_id, image FROM sample WHERE image IS NOT NULL ORDER BY sample_id"
+    for (prompt, before), (_, after) in zip(rows(exact, sql), rows(rounded, sql), strict=True):
+        if prompt <= KEPT:
+            assert before == after
+        else:
+            old, new = (
+                np.array(Image.open(io.BytesIO(data)).convert("RGB"), float)
+                for data in (before, after)
+            )
+            assert len(after) <= len(before)
+            if len(after) == len(before):
+                assert before == after
+            else:
+                smaller += 1
+                assert np.abs(old - new).mean() < 60  # noise, which a lossy code smooths
+    assert smaller == 1
+    note = (out / "README.md").read_text()
+    assert "rounded to 4 decimals" in note and "quality 90" in note
+    environment = rows(rounded, "SELECT environment FROM study")[0][0]
+    assert "rounded to 4 decimals" in shipped.left_out(environment)
+
+
 def test_a_folder_that_was_not_published_is_refused(tmp_path):
     with pytest.raises(StoreError, match="not published yet"):
-        compact(tmp_path, tmp_path / "out", KEPT)
+        compact(tmp_path, tmp_path / "out", Cuts(KEPT))
     assert not (tmp_path / "out").exists()
