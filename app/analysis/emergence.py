@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from app.analysis.reading import StudyView
 
 CONCEPT, FAMILY = "concept", "family"
 KEYS = {CONCEPT: "concept_id", FAMILY: "family"}
+DROPPED: dict[str, list[str]] = {CONCEPT: [], FAMILY: ["concept_id", "concept"]}
+"""Columns of the question that say nothing of a row of that kind."""
 RESTRICTED = (
     "Kaplan-Meier restricted mean: from the start counts at the first step, never at the last"
 )
@@ -57,8 +60,8 @@ def table(
         prompts, t interval; start_share, emerges_share, never_share: of the outcomes, prompts the unit; median, q1, q3: over
         samples, never = the last step.
     """
-    name, ids = _question(row, view, concepts)
-    rows = view.ask_scope(name, named=named, axis=axis, concepts=ids)
+    filters = _filters(row, view, concepts)
+    rows = view.ask_scope("emergence", named=named, axis=axis, **filters).drop(columns=DROPPED[row])
     low, high = uncertainty.t_limits(rows["mean"], rows["sd"], rows["n"])
     out = view.labelled(rows.assign(low=low, high=high))
     order = out.groupby(row)["mean"].mean().sort_values(ascending=axis != "timestep").index
@@ -76,14 +79,16 @@ def ranked(
 ) -> pd.DataFrame:
     """What `table` gives, with each row's rank within its model, by the tests of all pairs of its rows."""
     out = table(view, row, named=named, axis=axis, concepts=concepts)
-    name, ids = _question(row, view, concepts)
-    shared = view.ask_scope(f"{name}_pairs", named=named, axis=axis, concepts=ids)
-    return out.assign(rank=_ranks(out, shared, KEYS[row], lower=axis != "timestep"))
+    filters = _filters(row, view, concepts)
+    shared = view.ask_scope("emergence_pairs", named=named, axis=axis, **filters)
+    key = KEYS[row]
+    shared = shared.rename(columns={f"first_{key}": "first", f"second_{key}": "second"})
+    return out.assign(rank=_ranks(out, shared, key, lower=axis != "timestep"))
 
 
-def _question(row: str, view: StudyView, concepts: Sequence[int] | None) -> tuple[str, list[int]]:
+def _filters(row: str, view: StudyView, concepts: Sequence[int] | None) -> dict[str, Any]:
     ids = view.scope.concepts if concepts is None else concepts
-    return "emergence" if row == CONCEPT else "emergence_family", list(ids)
+    return {"concepts": list(ids), "by_family": row == FAMILY}
 
 
 def unknown_concepts(view: StudyView, rows: pd.DataFrame) -> int:

@@ -71,6 +71,7 @@ EVERYTHING: dict[str, Any] = {
     "high": None,
     "top": 0,
     "axis": "log_snr",
+    "by_family": False,
     "distance": "ssim",
 }
 SLOWER = {
@@ -251,7 +252,9 @@ def test_a_prompt_is_found_by_several_words_and_phrases(snapshot: Snapshot, scop
 @pytest.mark.parametrize("named", [False, True])
 def test_emergence_by_hand(snapshot: Snapshot, scope: Scope, direct: Any, named: bool) -> None:
     """Prompt by prompt: the mean of min(emergence, last step), and the share of each outcome."""
-    rows = queries.ask_scope(snapshot, "emergence", scope, named=named, axis="step")
+    rows = queries.ask_scope(
+        snapshot, "emergence", scope, named=named, axis="step", by_family=False
+    )
     known = direct.execute(
         "SELECT concept_id, prompt_id, outcome, emergence_step FROM trajectory LEFT JOIN mention USING "
         "(prompt_id, concept_id) WHERE model_id = 1 AND outcome IS NOT NULL AND (NOT $named OR mention.prompt_id IS NOT NULL)",
@@ -271,6 +274,27 @@ def test_emergence_by_hand(snapshot: Snapshot, scope: Scope, direct: Any, named:
         for outcome in ("start", "emerges", "never"):
             share = (emerged["outcome"] == outcome).groupby(emerged["prompt_id"]).mean().mean()
             assert getattr(row, f"{outcome}_share") == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_emergence_of_families_by_hand(
+    snapshot: Snapshot, scope: Scope, direct: Any, named: bool
+) -> None:
+    """A family is a row: its concepts and the seeds are averaged within a prompt, and prompts are the unit."""
+    rows = queries.ask_scope(snapshot, "emergence", scope, named=named, axis="step", by_family=True)
+    known = direct.execute(
+        "SELECT model_id, family, prompt_id, coalesce(emergence_step, last) AS x FROM trajectory JOIN concept USING (concept_id) "
+        "JOIN (SELECT model_id, max(step) AS last FROM step GROUP BY ALL) USING (model_id) LEFT JOIN mention USING (prompt_id, concept_id) "
+        "WHERE outcome IS NOT NULL AND (NOT $named OR mention.prompt_id IS NOT NULL)",
+        {"named": named},
+    ).df()
+    by_hand = known.groupby(["model_id", "family", "prompt_id"])["x"].mean()
+    for row in rows.itertuples():
+        prompts = by_hand.loc[row.model_id, row.family]
+        assert row.concept_id == 0
+        assert (row.mean, row.n) == (pytest.approx(prompts.mean()), len(prompts))
+        assert row.sd == pytest.approx(prompts.std(), nan_ok=True)
+    assert len(rows) == len(known.groupby(["model_id", "family"]))
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -359,7 +383,7 @@ def test_named_prompts_are_those_whose_words_are_the_concepts(
 ) -> None:
     concepts = queries.ask(snapshot, "concepts")
     texts = queries.ask_scope(snapshot, "prompt_options", scope)
-    rows = queries.ask_scope(snapshot, "emergence", scope, named=True, axis="step")
+    rows = queries.ask_scope(snapshot, "emergence", scope, named=True, axis="step", by_family=False)
     for row in rows.head(6).itertuples():
         name = concepts.set_index("concept_id")["name"][row.concept_id]
         pattern = rf"\b{re.escape(name)}\b"
