@@ -144,10 +144,11 @@ def _compact(options: argparse.Namespace) -> int:
     copy = compact(options.folder, options.out, cuts, options.command)
     for table, (copied, total) in copy.rows.items():
         say(f"{table}: {copied:,} of {total:,} rows kept")
-    say(f"{copy.path}: {copy.size / 1e6:.1f} MB, content hash {copy.content_hash}")
-    if copy.size > LIMIT:
+    size = f"{copy.size / 1e6:.1f} MB, {copy.deflated / 1e6:.1f} MB in git"
+    say(f"{copy.path}: {size}, content hash {copy.content_hash}")
+    if copy.deflated > LIMIT:
         complain(f"larger than {LIMIT / 1e6:.0f} MB: give fewer prompts with --prompts")
-    return int(copy.size > LIMIT)
+    return int(copy.deflated > LIMIT)
 
 
 def _add_migrate(commands: argparse._SubParsersAction) -> None:

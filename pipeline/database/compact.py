@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,8 +28,8 @@ from pipeline.results.folder import Results
 from pipeline.results.storage import explain_os_error
 from pipeline.tables import markdown_table
 
-LIMIT = 25_000_000  # bytes of a copy that is kept in git
-BLOCK = 16_384  # bytes, the least that DuckDB has: a small table takes two blocks a column
+LIMIT = 25_000_000  # bytes that a copy may take in git, which keeps files deflated
+BLOCK = 65_536  # bytes; of 16, 64 and 256 KB the one whose files are the smallest
 CUT = ("frame", "explanation")  # tables of which only the first prompts' rows are kept
 
 
@@ -49,10 +50,11 @@ class Cuts:
 
 @dataclass(frozen=True)
 class Compacted:
-    """The copy: where it is, its bytes, and per cut table the rows kept and the rows there were."""
+    """The copy: where it is, its bytes, those that git takes for it, and per cut table the rows kept and the rows there were."""
 
     path: Path
     size: int
+    deflated: int
     content_hash: str
     rows: Mapping[str, tuple[int, int]]
 
@@ -88,14 +90,24 @@ def compact(folder: Path, out: Path, cuts: Cuts, command: str = "") -> Compacted
         for old in target.snapshots.glob("*.duckdb"):
             if old != path:
                 safe_files.remove(old)
-        (out / "README.md").write_text(note(facts, rows, size), encoding="utf-8")
+        deflated = _deflated(path)
+        (out / "README.md").write_text(note(facts, rows, size, deflated), encoding="utf-8")
     except duckdb.Error as error:
         raise StoreError(f"{snapshot}: cannot be copied: {first_line(error)}") from error
     except OSError as error:
         raise StoreError(explain_os_error(out, error)) from error
     finally:
         shutil.rmtree(build, ignore_errors=True)
-    return Compacted(path, size, str(facts["content_hash"]), rows)
+    return Compacted(path, size, deflated, str(facts["content_hash"]), rows)
+
+
+def _deflated(path: Path) -> int:
+    """Bytes of a file as git keeps it."""
+    packer, total = zlib.compressobj(), 0
+    with path.open("rb") as stream:
+        while piece := stream.read(2**20):
+            total += len(packer.compress(piece))
+    return total + len(packer.flush())
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -169,7 +181,9 @@ def _record(
     }
 
 
-def note(facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], size: int) -> str:
+def note(
+    facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], size: int, deflated: int
+) -> str:
     """The README.md of the copy: what it is, what made it, what it has not."""
     shipped = facts["shipped"]
     cut = [(table, f"{copied:,}", f"{total:,}") for table, (copied, total) in rows.items()]
@@ -183,7 +197,7 @@ def note(facts: Mapping[str, Any], rows: Mapping[str, tuple[int, int]], size: in
         f"- content hash: `{facts['content_hash']}`",
         f"- made on {shipped['made_on']} on {shipped['machine']}",
         f"- by `{shipped['command'] or 'python -m pipeline compact'}`",
-        f"- size: {size / 1e6:.1f} MB (at most {LIMIT / 1e6:.0f} MB)",
+        f"- size: {size / 1e6:.1f} MB, {deflated / 1e6:.1f} MB in git (at most {LIMIT / 1e6:.0f} MB)",
         "",
         f"Not shipped: the shards, and the frames and maps of prompts after the first {shipped['prompts_with_pictures']}.",
         *_losses(shipped),

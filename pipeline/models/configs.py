@@ -44,7 +44,7 @@ REFUSED: Mapping[str, str] = {
     "experts_implementation": _KERNEL,
     "_experts_implementation": _KERNEL,
     "attn_backend": _KERNEL,
-    "quantization_config": "asks for quantised weights, which are not supported",
+    "quantization_config": "asks for weights that were stored quantised, which are not read: give the original folder, and `quantization` in the study",
     "transformers_weights": _ELSEWHERE,
     "gguf_file": _ELSEWHERE,
     "dduf_file": _ELSEWHERE,

@@ -42,6 +42,7 @@ from pipeline.models.folders import (
 from pipeline.models.guard import no_bars, no_remote_code, one_line, quiet
 from pipeline.models.inversions import add_embeddings, check_embeddings
 from pipeline.models.prediction import prediction_type
+from pipeline.models.quantizing import check_quantization, quantize
 from pipeline.models.single_files import SUFFIX, tensors_in
 from pipeline.models.weights import check_weights
 from pipeline.study.spec import ModelSpec
@@ -199,6 +200,7 @@ def check_tensors(spec: ModelSpec) -> None:
     for component in components:
         if component.stem:
             check_weights(component)
+    check_quantization(spec)
     folder = Path(spec.folder)
     where = folder if folder.is_dir() else cached_folder(spec.source, spec.revision)
     if (spec.adapters or spec.embeddings or spec.cache) and components and where:
@@ -246,6 +248,7 @@ def open_pipeline(spec: ModelSpec, device: torch.device) -> Any:
     for component in pipeline.components.values():
         if isinstance(component, nn.Module):
             component.eval().requires_grad_(False)
+    quantize(pipeline, spec)
     pipeline = place(pipeline, spec, device)
     enable_cache(pipeline, spec)
     return pipeline

@@ -17,6 +17,7 @@ from pipeline.study.entries import check_entries
 from pipeline.study.image_entry import of_sampled, take_images
 from pipeline.study.inversions import take_embeddings
 from pipeline.study.prompt_source import resolve, take_file, take_prompts
+from pipeline.study.quantization import take_quantization
 from pipeline.study.settings import Table, read_toml, show
 from pipeline.study.single_file import SUFFIX, take_single_file
 from pipeline.study.spec import (
@@ -315,6 +316,7 @@ def _model(table: Table, study: Path, check: bool) -> ModelSpec:
         adapters=take_adapters(table, find),
         embeddings=take_embeddings(table, find),
         cache=take_cache(table),
+        quantization=take_quantization(table),
         run=_name(table, "run", MODEL_NAME, NAME_SIGNS) if table.has("run") else None,
         training_step=table.take_optional_whole("training_step", 0, checkpoints.MAX_STEP),
     )

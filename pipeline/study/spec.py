@@ -235,6 +235,19 @@ class CacheSpec:
 
 
 @dataclass(frozen=True)
+class QuantizationSpec:
+    """How a denoiser's weights are quantised when it is loaded.
+
+    Attributes:
+        backend: the package that does it.
+        bits: of each weight: 4 or 8.
+    """
+
+    backend: str
+    bits: int
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One model entry: the same model with another scheduler or schedule is another entry.
 
@@ -266,6 +279,7 @@ class ModelSpec:
     adapters: tuple[AdapterSpec, ...] | None = None
     embeddings: tuple[EmbeddingSpec, ...] | None = None
     cache: CacheSpec | None = None
+    quantization: QuantizationSpec | None = None
     run: str | None = None  # the training run that it is a checkpoint of
     training_step: int | None = None  # of that run
     layout: str | None = None  # how images that exist lie on the disk; None = the model is sampled
@@ -393,6 +407,8 @@ def model_spec(model: ModelSpec) -> dict[str, Any]:
     if model.cache:
         cache = asdict(model.cache)
         values["cache"] = _present(**cache | {"timesteps": _plain(cache["timesteps"])})
+    if model.quantization:
+        values["quantization"] = asdict(model.quantization)
     return _present(**values)
 
 

@@ -81,7 +81,7 @@ def test_making_it_again_replaces_it_and_leaves_nothing_beside(held, copied, cap
     old = out / "snapshots" / "demo-000000.duckdb"
     old.write_bytes(b"an older copy")
     assert main(["compact", str(held), "--out", str(out), "--prompts", str(KEPT)]) == 0
-    assert "MB, content hash " + copy.content_hash in capsys.readouterr().out
+    assert "MB in git, content hash " + copy.content_hash in capsys.readouterr().out
     assert {path.name for path in out.rglob("*") if path.is_file()} == {
         *("README.md", "current.json", snapshot_of(held).name)
     }
