@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import gc
 import importlib
+import inspect
 import pkgutil
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,21 +90,15 @@ def signed_in() -> bool:
     return False
 
 
-@st.cache_resource(show_spinner=False)
-def settle() -> None:
-    """Leave what is imported by now out of later garbage collections, once a server.
-
-    One of its 180,000 objects took 0.1 s, in every twentieth rerun; of the rest it takes 0.02 s.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 def warm_up() -> None:
-    """Import what the views use while the first reader's browser still loads the frame: 0.6 of the first page's 1.2 s (CPU time)."""
+    """Import what the views use before the server listens, so that its first reader does not wait for it."""
     for package in ("analysis", "charts", "database", "figures", "ui"):
         for module in pkgutil.iter_modules([str(HERE / package)]):
             importlib.import_module(f"{PACKAGE}.{package}.{module.name}")
+    inspect.stack()  # Streamlit asks it at the first element; what it looks up of each module took 0.3 s of the first page
+    # Out of later garbage collections: one of its 180,000 objects took 0.1 s, in every twentieth rerun; of the rest 0.02 s.
+    gc.collect()
+    gc.freeze()
 
 
 def page_of(view: View) -> st.Page:
@@ -173,11 +167,10 @@ def main() -> None:
         except SnapshotError as error:
             cards.trouble(error)
         step_bar.finished()
-    settle()
 
 
 if __name__ == "__main__":
     main()
 else:
-    threading.Thread(target=warm_up, daemon=True, name="warm-up").start()
+    warm_up()
     server = st.App(Path(__file__).resolve(), middleware=[hosts.GUARD])
