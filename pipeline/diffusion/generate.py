@@ -59,6 +59,8 @@ def generate(
         **schedule,
     }
     call = {k: v for k, v in wanted.items() if k in accepted and v is not None}
+    if not family.known:
+        call |= {k: v for k, v in as_asked(model).items() if k in accepted}
     reset_cache(pipeline, model)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
     with torch.no_grad(), _seeded(seed, pipeline._execution_device):
@@ -93,6 +95,14 @@ def fixed_arguments(pipeline: Any, family: Family) -> dict[str, Any]:
     if family.bins and config.get("sample_size") not in family.bins:
         fixed["use_resolution_binning"] = False
     return fixed
+
+
+def as_asked(model: ModelSpec) -> dict[str, Any]:
+    """Arguments without which a class without an entry may take another size, or another guidance, than is asked for."""
+    arguments: dict[str, Any] = {"use_resolution_binning": False, "guidance_schedule": None}
+    if model.height and model.width:
+        arguments["max_area"] = model.height * model.width
+    return arguments
 
 
 @contextmanager

@@ -11,8 +11,10 @@ what they carry, never by their class name:
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -84,10 +86,17 @@ def denoise(
     x0 = unclipped(scheduler, level, latents, prediction)
     if getattr(scheduler.config, "thresholding", False):
         return scheduler._threshold_sample(x0)
-    if getattr(scheduler.config, "clip_sample", False):
+    if getattr(scheduler.config, "clip_sample", False) and _clips(type(scheduler)):
         limit = getattr(scheduler.config, "clip_sample_range", 1.0)
         return x0.clamp(-limit, limit)
     return x0
+
+
+@cache
+def _clips(kind: type) -> bool:
+    """Whether a scheduler's step reads `clip_sample`; some only keep it in their configuration (TCD, CogVideoX)."""
+    steps = (inspect.unwrap(vars(each)["step"]) for each in kind.__mro__ if "step" in vars(each))
+    return any("clip_sample" in step.__code__.co_names for step in steps)
 
 
 def unclipped(

@@ -207,10 +207,15 @@ def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
     with listen(decoder, loading.stage_of(pipeline).scheduler) as (handed, stepped):
         plain = sample()
     if not family.known and stepped:
-        learn(pipeline, stepped[-1][: len(prompts)], handed[-1] if handed else None)
+        learn(pipeline, stepped[-1][: len(prompts)], *(handed[-1] if handed else (None,)))
     keep = _Views(replays=model.cache is None)  # a cache would be changed by it
     with Watch(batch, [keep]):
         watched = sample()
+    if not bool(torch.isfinite(plain).all()):
+        raise ModelError(
+            f"model {model.name}: its image holds values that are no numbers (NaN or infinity). Use another dtype, such as "
+            "float32, or check its weights."
+        )
     if not keep.views:
         raise ModelError(
             f"model {model.name}: {type(pipeline).__name__} never calls its scheduler's step, so no step can be watched."

@@ -17,7 +17,7 @@ from typing import Any
 
 import diffusers
 from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from pipeline.errors import ModelError
 from pipeline.study.settings import show
@@ -127,6 +127,10 @@ TOKENIZER_KEYS = frozenset(
     ]
 )
 """Keys of tokenizers that hold lists or objects; all others are plain."""
+PICTURE_KEYS = frozenset({"size", "crop_size", "pad_size", "patch_size", "image_mean", "image_std"})
+"""Keys of image processors that hold lists or objects; all others are plain."""
+PICTURE_PARTS = ("image_processor", "video_processor")
+"""What a processor of texts and images holds beside its tokenizer."""
 SENTENCEPIECE_KEYS = frozenset({"enable_sampling", "nbest_size", "alpha", "add_bos", "add_eos"})
 
 
@@ -252,12 +256,14 @@ def known_keys(kind: type) -> frozenset[str]:
         return TOKENIZER_KEYS | _arguments(kind)
     if issubclass(kind, ConfigMixin | DiffusionPipeline):
         return _arguments(kind)
-    return frozenset({"size", "crop_size", "image_mean", "image_std"})  # image processors
+    return PICTURE_KEYS | frozenset(PICTURE_PARTS if issubclass(kind, ProcessorMixin) else ())
 
 
 @cache
 def parts_of(kind: type) -> Mapping[str, Collection[str]]:
-    """The parts of a composed configuration (a text and a vision tower) and the keys of each."""
+    """The parts of a composed configuration (a text and a vision tower, an image processor) and the keys of each."""
+    if issubclass(kind, ProcessorMixin):
+        return dict.fromkeys(PICTURE_PARTS, PICTURE_KEYS)
     specs = getattr(getattr(kind, "config_class", None), "sub_configs_defaults", {})
     return {key: LEGACY | _fields(spec.config_class) for key, spec in specs.items()}
 

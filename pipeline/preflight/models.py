@@ -138,6 +138,8 @@ def class_problem(kind: type) -> str:
             f"{PARTS[kind.__name__]}, into one folder with save_pretrained."
         )
     parameters = inspect.signature(kind.__call__).parameters.values()
+    if any(p.name == "num_frames" for p in parameters):
+        return f"{kind.__name__} makes videos, not images. Choose a text-to-image pipeline."
     standard = {"self", "prompt", "class_labels", "args", "kwargs"}
     needed = [p.name for p in parameters if p.default is p.empty and p.name not in standard]
     inputs = [p.name for p in parameters if p.name in ("image", "mask_image", "control_image")]

@@ -1,0 +1,25 @@
+"""Every tiny pipeline of a class that the table of families lacks, saved as a user's folder would be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tests.support.tiny_pipelines import spread
+from tests.support.unlisted_more import MORE
+from tests.support.unlisted_older import OLDER
+from tests.support.unlisted_pipelines import FIRST
+
+BUILDERS = FIRST | MORE | OLDER
+UNLISTED = {name: kind for name, (_, kind) in BUILDERS.items()}
+"""Builder -> the class of diffusers that it builds."""
+
+
+def unlisted_folder(name: str, root: Path) -> Path:
+    """The pipeline, saved under `root` as a user's folder; built once."""
+    folder = root / f"unlisted-{name}"
+    if not folder.is_dir():
+        torch.manual_seed(0)
+        spread(BUILDERS[name][0]()).save_pretrained(folder, safe_serialization=True)
+    return folder
