@@ -29,7 +29,8 @@ from pipeline.models.prediction import is_flow, prediction_type
 class NoiseLevel:
     """The noise level of one denoiser call: x = alpha x0 + sigma eps.
 
-    `kind` is "vp" (alpha^2 + sigma^2 = 1), "sigma" (alpha = 1), "edm" (alpha = 1, preconditioned) or "flow" (alpha + sigma = 1).
+    `kind` is "vp" (alpha^2 + sigma^2 = 1), "sigma" (alpha = 1), "edm" (alpha = 1, preconditioned), "flow" (alpha + sigma = 1) or
+    "image flow" (the same, predicting the way to the image and not to the noise).
     """
 
     alpha: float
@@ -61,6 +62,10 @@ def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
             kind = "flow" if is_flow(scheduler) else "vp"
             return NoiseLevel(float(alpha), float(sigma_t), kind)
         if is_flow(scheduler):
+            if getattr(
+                scheduler.config, "invert_sigmas", False
+            ):  # its table holds the signal's scale
+                return NoiseLevel(sigma, 1 - sigma, "image flow")
             return NoiseLevel(1 - sigma, sigma, "flow")
         return NoiseLevel(1.0, sigma, "sigma")
     if hasattr(scheduler, "alphas_cumprod"):
@@ -115,7 +120,7 @@ def _clean(scheduler: Any, level: NoiseLevel, x: Tensor, v: Tensor, meaning: str
     if level.kind == "edm":
         return scheduler.precondition_outputs(x, v, torch.as_tensor(sigma))
     if meaning == "flow":
-        return x - sigma * v
+        return x + sigma * v if level.kind == "image flow" else x - sigma * v
     if meaning == "sample":
         return v
     if meaning == "epsilon":

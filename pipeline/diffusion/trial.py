@@ -261,7 +261,7 @@ def _ends_clean(scheduler: Any) -> bool:
     """Whether the scheduler's last step leaves no noise, so that its result is x0."""
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is not None:
-        return float(sigmas[-1]) == 0
+        return float(sigmas[-1]) == bool(getattr(scheduler.config, "invert_sigmas", False))
     final = getattr(scheduler, "final_alpha_cumprod", None)
     return final is None or float(final) == 1
 

@@ -274,7 +274,8 @@ class Watch:
     def _is_scaled(self) -> bool:
         """Whether the pipeline scales latents for its denoiser; read when a replay asks, by the noisiest step's latents."""
         if self._scaled is None:
-            assert self._first is not None
+            if self._first is None:
+                return False
             scheduler, shown, x = self._first
             scales = hasattr(scheduler, "scale_model_input")
             self._scaled = scales and not torch.equal(shown, x.to(shown.dtype))

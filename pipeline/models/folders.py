@@ -52,7 +52,11 @@ KINDS = (ModelMixin, SchedulerMixin, PreTrainedModel, PreTrainedTokenizerBase, I
 MAX_NESTING = 3  # pipelines in pipelines
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "chat_template.jinja")  # fmt: skip
-PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,11 @@ from typing import Any
 
 import diffusers as d
 from transformers import (
+    GlmImageConfig,
+    GlmImageForConditionalGeneration,
+    GlmImageImageProcessor,
+    GlmImageProcessor,
+    Mistral3Model,
     Qwen3Config,
     Qwen3Model,
     Qwen3VLModel,
@@ -16,9 +21,22 @@ from transformers import (
 )
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
-from tests.support.tiny_parts import clip_text, clip_tokenizer, gemma, gemma_tokenizer, t5, t5_tokenizer
+from tests.support.tiny_parts import gemma, gemma_tokenizer, t5, t5_tokenizer, vae
 from tests.support.tiny_pipelines import build
-from tests.support.unlisted_parts import QWEN3, ae, chat_tokenizer, flow, flux2_vae, mistral3, pixtral_processor, qwen3_vl, qwen3_vl_processor, qwen_vae
+from tests.support.unlisted_parts import (
+    QWEN3,
+    TEMPLATE,
+    ae,
+    chat_tokenizer,
+    flow,
+    flux2_vae,
+    mistral3,
+    pixtral_processor,
+    qwen3_vl,
+    qwen3_vl_processor,
+    qwen_vae,
+    vae8,
+)
 
 
 def flux_kontext() -> Any:
@@ -168,7 +186,65 @@ def z_image_omni() -> Any:
     )  # fmt: skip
 
 
+def glm_image() -> Any:
+    """A language model that writes tokens of the image first."""
+    tokens = {"image_token": "<|image|>", "grid_bos_token": "<sop>", "grid_eos_token": "<eop>"}
+    tokenizer = chat_tokenizer(extra_special_tokens=tokens, bos_token="<bos>")
+    sizes = {"hidden_size": 16, "intermediate_size": 16}
+    text = {"vocab_size": 1200, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "vision_vocab_size": 128, "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1]},
+            "max_position_embeddings": 512, "pad_token_id": 0, "eos_token_id": 1}  # fmt: skip
+    vision = {"depth": 1, "num_heads": 2, "image_size": 32, "patch_size": 8}
+    config = GlmImageConfig(
+        text_config=sizes | text, vision_config=sizes | vision,
+        vq_config={"embed_dim": 16, "num_embeddings": 128, "latent_channels": 16},
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image|>"), image_start_token_id=126, image_end_token_id=127,
+    )  # fmt: skip
+    return d.GlmImagePipeline(
+        tokenizer=t5_tokenizer(),
+        processor=GlmImageProcessor(GlmImageImageProcessor(), tokenizer, chat_template=TEMPLATE),
+        text_encoder=t5(),
+        vision_language_encoder=GlmImageForConditionalGeneration(config),
+        vae=vae8(latents_mean=[0.1] * 4, latents_std=[1.2] * 4),
+        transformer=d.GlmImageTransformer2DModel(
+            patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2,
+            text_embed_dim=16, time_embed_dim=16, condition_dim=8, prior_vq_quantizer_codebook_size=128,
+        ),
+        scheduler=flow(),
+    )  # fmt: skip
+
+
+def ernie() -> Any:
+    """Squares of latents as channels; a mean and a deviation of each."""
+    return d.ErnieImagePipeline(
+        transformer=d.ErnieImageTransformer2DModel(
+            hidden_size=32, num_attention_heads=2, num_layers=1, ffn_hidden_size=32, in_channels=16, out_channels=16,
+            text_in_dim=16, rope_axes_dim=(4, 6, 6),
+        ),
+        vae=flux2_vae(),
+        text_encoder=mistral3(Mistral3Model, layers=2),
+        tokenizer=t5_tokenizer(),
+        scheduler=flow(),
+    )  # fmt: skip
+
+
+def omnigen() -> Any:
+    """A flow that predicts the way to the image."""
+    return d.OmniGenPipeline(
+        transformer=d.OmniGenTransformer2DModel(
+            hidden_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=32, num_layers=1,
+            in_channels=4, time_step_dim=4, rope_scaling={"long_factor": [1, 2], "short_factor": [1, 2]},
+        ),
+        vae=vae(),
+        tokenizer=t5_tokenizer(),
+        scheduler=flow(invert_sigmas=True, num_train_timesteps=1),
+    )  # fmt: skip
+
+
 MORE = {
+    "glm_image": (glm_image, "GlmImagePipeline"),
+    "ernie": (ernie, "ErnieImagePipeline"),
+    "omnigen": (omnigen, "OmniGenPipeline"),
     "flux2": (flux2, "Flux2Pipeline"),
     "nucleus": (nucleus, "NucleusMoEImagePipeline"),
     "qwen_image21": (qwen_image21, "QwenImage21Pipeline"),

@@ -13,7 +13,16 @@ from diffusers.pipelines.deprecated.wuerstchen.modeling_wuerstchen_prior import 
 from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
 from transformers import CLIPTextModelWithProjection
 
-from tests.support.tiny_parts import BETAS, clip_text, clip_tokenizer, ddim, t5, t5_tokenizer, unet, vae
+from tests.support.tiny_parts import (
+    BETAS,
+    clip_text,
+    clip_tokenizer,
+    ddim,
+    t5,
+    t5_tokenizer,
+    unet,
+    vae,
+)
 from tests.support.tiny_pipelines import build
 from tests.support.unlisted_parts import bert, bert_tokenizer, movq, vae8, xlm_tokenizer
 
@@ -94,7 +103,9 @@ def mclip() -> MultilingualCLIP:
 
 def kandinsky21() -> Any:
     """A loop in a part of the pipeline; a text encoder of the pipeline's own module."""
-    prior = {name: part for name, part in build("kandinsky22").components.items() if "prior" in name}
+    prior = {
+        name: part for name, part in build("kandinsky22").components.items() if "prior" in name
+    }
     return d.KandinskyCombinedPipeline(
         **prior,
         unet=unet(

@@ -54,11 +54,11 @@ def xlm_tokenizer() -> XLMRobertaTokenizer:
     return XLMRobertaTokenizer(vocab=vocab, model_max_length=77)
 
 
-def mistral3() -> Mistral3ForConditionalGeneration:
+def mistral3(kind: Any = Mistral3ForConditionalGeneration, layers: int = 31) -> Any:
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
-    text = {"model_type": "mistral", "vocab_size": 1200, "num_hidden_layers": 31, "num_key_value_heads": 1, "head_dim": 8}  # fmt: skip
+    text = {"model_type": "mistral", "vocab_size": 1200, "num_hidden_layers": layers, "num_key_value_heads": 1, "head_dim": 8}  # fmt: skip
     vision = {"model_type": "pixtral", "num_hidden_layers": 1, "image_size": 32, "patch_size": 8, "head_dim": 8}  # fmt: skip
-    return Mistral3ForConditionalGeneration(
+    return kind(
         Mistral3Config(text_config=sizes | text, vision_config=sizes | vision, image_token_index=1)
     )
 

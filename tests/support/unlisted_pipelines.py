@@ -21,6 +21,7 @@ from tests.support.tiny_parts import t5, t5_tokenizer, vae
 from tests.support.tiny_pipelines import build
 from tests.support.unlisted_parts import AE, QWEN3, chat_tokenizer, flux2_vae, qwen_vae
 
+
 def sdxl_pag() -> Any:
     """A mean and a deviation of each channel."""
     return d.StableDiffusionXLPAGPipeline(**build("sdxl").components, pag_applied_layers="mid")
