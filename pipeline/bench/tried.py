@@ -10,27 +10,40 @@ from collections.abc import Mapping
 
 WORKS = ""
 """The last x0 is the final image, recording changes no bit, and the steps meet the next noise level."""
+ABSENT = "which is no model, scheduler, tokenizer or processor of this version of diffusers. Install the version it was saved with, or save it again."
 TRIED: Mapping[str, str] = {
+    "StableDiffusionPAGPipeline": WORKS,
     "StableDiffusionXLPAGPipeline": WORKS,
     "StableDiffusion3PAGPipeline": WORKS,
-    "StableDiffusionPAGPipeline": WORKS,
     "SanaPAGPipeline": WORKS,
     "PixArtSigmaPAGPipeline": WORKS,
     "HunyuanDiTPipeline": WORKS,
     "HunyuanDiTPAGPipeline": WORKS,
+    "IFPipeline": WORKS,
+    "KandinskyCombinedPipeline": WORKS,
     "Kandinsky3Pipeline": WORKS,
     "CogView3PlusPipeline": WORKS,
     "CogView4Pipeline": WORKS,
     "ChromaPipeline": WORKS,
-    "QwenImagePipeline": WORKS,
-    "ZImagePipeline": WORKS,
-    "IFPipeline": WORKS,
+    "Flux2Pipeline": WORKS,
     "Flux2KleinPipeline": WORKS,
     "FluxKontextPipeline": WORKS,
+    "GlmImagePipeline": WORKS,
     "Ideogram4Pipeline": WORKS,
     "Krea2Pipeline": WORKS,
+    "LuminaPipeline": WORKS,
     "Lumina2Pipeline": WORKS,
+    "NucleusMoEImagePipeline": WORKS,
     "OvisImagePipeline": WORKS,
+    "PRXPipeline": WORKS,
+    "QwenImagePipeline": WORKS,
+    "QwenImage21Pipeline": WORKS,
+    "ZImagePipeline": WORKS,
+    "ZImageOmniPipeline": WORKS,
+    "ErnieImagePipeline": WORKS,
+    "OmniGenPipeline": WORKS,
+    "StableCascadeCombinedPipeline": f"component 'vqgan' of model_index.json asks for 'PaellaVQModel', {ABSENT}",
+    "WuerstchenCombinedPipeline": f"component 'decoder' of model_index.json asks for 'WuerstchenDiffNeXt', {ABSENT}",
 }
 """Class -> WORKS, or the line with which the trial refuses it before a run, without the model's name."""
 UNBUILT: Mapping[str, str] = {

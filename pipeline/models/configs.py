@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
@@ -294,7 +295,25 @@ def check_component_config(values: Mapping[str, Any], title: str, kind: type) ->
     """
     if issubclass(kind, PreTrainedTokenizerBase):
         return check_tokenizer_config(values, title, kind)
+    if issubclass(kind, ProcessorMixin):
+        values = _sides(values) | {
+            key: _sides(values[key]) for key in PICTURE_PARTS if isinstance(values.get(key), dict)
+        }
     return check_config(values, title, known_keys(kind), parts_of(kind))
+
+
+def _sides(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An image processor's settings with the sides of its sizes; those of language models give them as numbers of pixels."""
+    size = values.get("size")
+    if not isinstance(size, dict):
+        return dict(values)
+    sides = {
+        key: math.isqrt(value)
+        if key.endswith("_edge") and type(value) is int and value > 0
+        else value
+        for key, value in size.items()
+    }
+    return {**values, "size": sides}
 
 
 def check_tokenizer_config(

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
-from tests.support.tiny_parts import gemma, gemma_tokenizer, t5, t5_tokenizer, vae
+from tests.support.tiny_parts import gemma, gemma_tokenizer, t5, t5_tokenizer
 from tests.support.tiny_pipelines import build
 from tests.support.unlisted_parts import (
     QWEN3,
@@ -193,7 +193,7 @@ def glm_image() -> Any:
     sizes = {"hidden_size": 16, "intermediate_size": 16}
     text = {"vocab_size": 1200, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
             "vision_vocab_size": 128, "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1]},
-            "max_position_embeddings": 512, "pad_token_id": 0, "eos_token_id": 1}  # fmt: skip
+            "max_position_embeddings": 512, "pad_token_id": 0, "eos_token_id": 1000}  # fmt: skip
     vision = {"depth": 1, "num_heads": 2, "image_size": 32, "patch_size": 8}
     config = GlmImageConfig(
         text_config=sizes | text, vision_config=sizes | vision,
@@ -235,7 +235,7 @@ def omnigen() -> Any:
             hidden_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=32, num_layers=1,
             in_channels=4, time_step_dim=4, rope_scaling={"long_factor": [1, 2], "short_factor": [1, 2]},
         ),
-        vae=vae(),
+        vae=vae8(),
         tokenizer=t5_tokenizer(),
         scheduler=flow(invert_sigmas=True, num_train_timesteps=1),
     )  # fmt: skip

@@ -154,7 +154,8 @@ def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, n
         trial = try_model(pipeline, model)
         check_trial(trial, model, torch.float32)
     except ModelError as error:
-        assert str(error).removeprefix("model sd: ") == said
+        line = str(error).removeprefix("model sd: ")
+        assert line.replace(f"{unlisted_folder(name, root)}/", "") == said
         return
     assert said == WORKS
     assert trial.x0_levels < EXACT and trial.clean and trial.same_bits
