@@ -91,7 +91,7 @@ def denoise(
     x0 = unclipped(scheduler, level, latents, prediction)
     if getattr(scheduler.config, "thresholding", False):
         return scheduler._threshold_sample(x0)
-    if getattr(scheduler.config, "clip_sample", False) and _clips(type(scheduler)):
+    if getattr(scheduler.config, "clip_sample", False) and _clips(scheduler.__class__):
         limit = getattr(scheduler.config, "clip_sample_range", 1.0)
         return x0.clamp(-limit, limit)
     return x0

@@ -142,7 +142,7 @@ def flux2() -> Any:
 def nucleus() -> Any:
     return d.NucleusMoEImagePipeline(
         transformer=d.NucleusMoEImageTransformer2DModel(
-            patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2,
+            patch_size=2, in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=4,
             joint_attention_dim=16, axes_dims_rope=(8, 4, 4), moe_enabled=False, capacity_factors=[8.0],
         ),
         vae=qwen_vae(),

@@ -95,7 +95,7 @@ def qwen3_vl(kind: Any = Qwen3VLForConditionalGeneration, layers: int = 2) -> An
     config = Qwen3VLConfig(
         text_config=QWEN3 | {"num_hidden_layers": layers, "rope_parameters": rope},
         vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16,
-                       "deepstack_visual_indexes": []},
+                       "deepstack_visual_indexes": [0]},
     )  # fmt: skip
     return kind(config)
 

@@ -144,6 +144,7 @@ def opened(name, root):
 
 
 @pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")  # Chroma's import
+@pytest.mark.filterwarnings("ignore:`LoraLoaderMixin` is deprecated:FutureWarning")  # PRX
 @pytest.mark.parametrize("name", [name for name in UNLISTED if UNLISTED[name] not in FAMILIES])
 def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, name, monkeypatch):
     """Without what was learnt of its own call, x0 would be wrong without a word, or no picture."""
