@@ -1,10 +1,11 @@
 """Where a denoising step stands on the noise schedule, and the clean image its prediction implies.
 
-Notation: x = alpha x0 + sigma eps. Schedulers of diffusers keep their noise level in three ways, told apart by
+Notation: x = alpha x0 + sigma eps. Schedulers of diffusers keep their noise level in four ways, told apart by
 what they carry, never by their class name:
 
 * variance-preserving, indexed by timestep (DDIM, DDPM, PNDM, LCM, TCD): `alphas_cumprod[timestep]`;
 * variance-preserving, indexed by `step_index` (DPM-Solver++, DEIS, UniPC, SA-Solver): `_sigma_to_alpha_sigma_t`;
+* variance-preserving, whose timestep is an angle (sCM): its cosine and sine;
 * sigma-space (LMS, Euler, Heun, KDPM2, EDM), alpha = 1, or flow matching, alpha = 1 - sigma: `sigmas[step_index]`.
 """
 
@@ -71,6 +72,9 @@ def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
     if hasattr(scheduler, "alphas_cumprod"):
         signal = float(scheduler.alphas_cumprod[int(timestep)])
         return NoiseLevel(math.sqrt(signal), math.sqrt(1 - signal), "vp")
+    if getattr(scheduler.config, "prediction_type", "") == "trigflow":
+        angle = float(timestep)
+        return NoiseLevel(math.cos(angle), math.sin(angle), "vp")
     raise ModelError(
         f"scheduler {type(scheduler).__name__} keeps neither sigmas nor alphas_cumprod, so the clean image of a step "
         "cannot be derived. Choose another scheduler for this model."

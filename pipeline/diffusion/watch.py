@@ -225,6 +225,8 @@ class Watch:
 
     def _read_level(self, scheduler: Any, timestep: Any) -> tuple[float, NoiseLevel]:
         """The timestep as a number, and its noise level, by the host's copies of the scheduler's tables."""
+        if isinstance(timestep, Tensor) and timestep.ndim:
+            timestep = timestep[0]  # one for each item, all the same
         tables = self._tables.of(scheduler)
         timestep = entry_of(
             timestep, getattr(scheduler, "timesteps", None), tables.get("timesteps")

@@ -16,6 +16,7 @@ from typing import Any
 
 import diffusers
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.guiders import BaseGuidance
 from diffusers.pipelines.pipeline_loading_utils import simple_get_class_obj
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
@@ -47,7 +48,7 @@ from pipeline.study.settings import show
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
 UNWANTED = ("safety_checker",)  # would replace images by black ones and so spoil a study
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
-KINDS = (ModelMixin, SchedulerMixin, PreTrainedModel, PreTrainedTokenizerBase, ImageProcessingMixin, FeatureExtractionMixin, ProcessorMixin, DiffusionPipeline)  # fmt: skip
+KINDS = (ModelMixin, SchedulerMixin, PreTrainedModel, PreTrainedTokenizerBase, ImageProcessingMixin, FeatureExtractionMixin, ProcessorMixin, DiffusionPipeline, BaseGuidance)  # fmt: skip
 """What a component may be: classes whose files and configurations are known here."""
 MAX_NESTING = 3  # pipelines in pipelines
 
@@ -95,6 +96,8 @@ class Component:
             names = ("tokenizer_config.json",)
         elif issubclass(self.kind, SchedulerMixin):
             names = ("scheduler_config.json",)
+        elif issubclass(self.kind, BaseGuidance):
+            names = ("guider_config.json",)
         return [file for name in names if (file := self.folder / name).is_file()]
 
     def files(self) -> dict[str, Path]:

@@ -211,7 +211,10 @@ def size_step(model: Inspected) -> int:
     decoder = model.configs.get(model.family.decoder, {})
     blocks = decoder.get("block_out_channels") or decoder.get("encoder_block_out_channels") or [1]
     patch = model.configs.get(model.family.denoiser, {}).get("patch_size") or 1
-    return 2 ** (len(blocks) - 1) * int(patch) * model.family.packed
+    side = (
+        patch[-1] if isinstance(patch, list) and patch else patch
+    )  # of a frame's, where frames count too
+    return 2 ** (len(blocks) - 1) * (side if type(side) is int else 1) * model.family.packed
 
 
 def _check_labels(model: Inspected, texts: Sequence[str]) -> None:

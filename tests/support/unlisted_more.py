@@ -10,7 +10,6 @@ from transformers import (
     GlmImageForConditionalGeneration,
     GlmImageImageProcessor,
     GlmImageProcessor,
-    Mistral3Model,
     Qwen3Config,
     Qwen3Model,
     Qwen3VLModel,
@@ -24,6 +23,7 @@ from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 from tests.support.tiny_parts import gemma, gemma_tokenizer, t5, t5_tokenizer
 from tests.support.tiny_pipelines import build
 from tests.support.unlisted_parts import (
+    AE,
     QWEN3,
     TEMPLATE,
     ae,
@@ -118,7 +118,7 @@ def lumina() -> Any:
             sample_size=16, patch_size=2, in_channels=4, hidden_size=8, num_layers=1, num_attention_heads=1,
             num_kv_heads=1, multiple_of=16, cross_attention_dim=16,
         ),
-        vae=ae(),
+        vae=vae8(**AE),
         text_encoder=gemma(),
         tokenizer=t5_tokenizer(),
         scheduler=flow(),
@@ -214,37 +214,8 @@ def glm_image() -> Any:
     )  # fmt: skip
 
 
-def ernie() -> Any:
-    """Squares of latents as channels; a mean and a deviation of each."""
-    return d.ErnieImagePipeline(
-        transformer=d.ErnieImageTransformer2DModel(
-            hidden_size=32, num_attention_heads=2, num_layers=1, ffn_hidden_size=32, in_channels=16, out_channels=16,
-            text_in_dim=16, rope_axes_dim=(4, 6, 6),
-        ),
-        vae=flux2_vae(),
-        text_encoder=mistral3(Mistral3Model, layers=2),
-        tokenizer=t5_tokenizer(),
-        scheduler=flow(),
-    )  # fmt: skip
-
-
-def omnigen() -> Any:
-    """A flow that predicts the way to the image."""
-    return d.OmniGenPipeline(
-        transformer=d.OmniGenTransformer2DModel(
-            hidden_size=16, num_attention_heads=4, num_key_value_heads=4, intermediate_size=32, num_layers=1,
-            in_channels=4, time_step_dim=4, rope_scaling={"long_factor": [1, 2], "short_factor": [1, 2]},
-        ),
-        vae=vae8(),
-        tokenizer=t5_tokenizer(),
-        scheduler=flow(invert_sigmas=True, num_train_timesteps=1),
-    )  # fmt: skip
-
-
 MORE = {
     "glm_image": (glm_image, "GlmImagePipeline"),
-    "ernie": (ernie, "ErnieImagePipeline"),
-    "omnigen": (omnigen, "OmniGenPipeline"),
     "flux2": (flux2, "Flux2Pipeline"),
     "nucleus": (nucleus, "NucleusMoEImagePipeline"),
     "qwen_image21": (qwen_image21, "QwenImage21Pipeline"),

@@ -72,7 +72,7 @@ def kandinsky3() -> Any:
             in_channels=4, time_embedding_dim=4, groups=2, attention_head_dim=4, layers_per_block=3,
             block_out_channels=(32, 64), cross_attention_dim=4, encoder_hid_dim=16,
         ),
-        movq=movq(),
+        movq=movq(levels=4),
         text_encoder=t5(),
         tokenizer=t5_tokenizer(),
         scheduler=d.DDPMScheduler(**BETAS | {"beta_schedule": "squaredcos_cap_v2"}, clip_sample=True),

@@ -14,6 +14,8 @@ from transformers import (
     Mistral3ForConditionalGeneration,
     PixtralImageProcessor,
     PixtralProcessor,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
@@ -90,6 +92,18 @@ def bert(width: int = 16) -> BertModel:
     return BertModel(config)
 
 
+def qwen25_vl(layers: int = 2) -> Qwen2_5_VLForConditionalGeneration:
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2,
+            "num_key_value_heads": 2, "rope_theta": 1e6, "vocab_size": 1200,
+            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"}}  # fmt: skip
+    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}  # fmt: skip
+    config = Qwen2_5_VLConfig(
+        text_config=text, vision_config=vision, hidden_size=16, vocab_size=1200,
+        vision_end_token_id=3, vision_start_token_id=2, vision_token_id=4,
+    )  # fmt: skip
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
 def qwen3_vl(kind: Any = Qwen3VLForConditionalGeneration, layers: int = 2) -> Any:
     rope = {"mrope_section": [2, 1, 1], "rope_type": "default", "rope_theta": 1e6}
     config = Qwen3VLConfig(
@@ -134,9 +148,10 @@ def vae8(**options: Any) -> Any:
     )  # fmt: skip
 
 
-def movq() -> Any:
+def movq(levels: int = 2) -> Any:
+    plain = levels - 1
     return d.VQModel(
-        block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
-        up_block_types=("AttnUpDecoderBlock2D", "UpDecoderBlock2D"), latent_channels=4, norm_num_groups=8,
+        block_out_channels=(32,) * levels, down_block_types=("DownEncoderBlock2D",) * plain + ("AttnDownEncoderBlock2D",),
+        up_block_types=("AttnUpDecoderBlock2D",) + ("UpDecoderBlock2D",) * plain, latent_channels=4, norm_num_groups=8,
         norm_type="spatial", num_vq_embeddings=12, vq_embed_dim=4,
     )  # fmt: skip

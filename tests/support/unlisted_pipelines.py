@@ -10,8 +10,6 @@ from transformers import (
     Gemma2Model,
     GlmConfig,
     GlmModel,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -19,7 +17,15 @@ from transformers import (
 
 from tests.support.tiny_parts import t5, t5_tokenizer, vae
 from tests.support.tiny_pipelines import build
-from tests.support.unlisted_parts import AE, QWEN3, chat_tokenizer, flux2_vae, qwen_vae
+from tests.support.unlisted_parts import (
+    AE,
+    QWEN3,
+    chat_tokenizer,
+    flux2_vae,
+    qwen25_vl,
+    qwen_vae,
+    vae8,
+)
 
 
 def sdxl_pag() -> Any:
@@ -51,21 +57,13 @@ def chroma() -> Any:
 
 def qwen_image() -> Any:
     """Tokens, and the decoder of a video model."""
-    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "num_key_value_heads": 2, "rope_theta": 1e6, "vocab_size": 1200,
-            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"}}  # fmt: skip
-    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}  # fmt: skip
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, hidden_size=16, vocab_size=1200,
-        vision_end_token_id=3, vision_start_token_id=2, vision_token_id=4,
-    )  # fmt: skip
     return d.QwenImagePipeline(
         transformer=d.QwenImageTransformer2DModel(
             patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
             joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
         ),
         vae=qwen_vae(),
-        text_encoder=Qwen2_5_VLForConditionalGeneration(config),
+        text_encoder=qwen25_vl(),
         tokenizer=t5_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
     )  # fmt: skip
@@ -111,7 +109,7 @@ def lumina2() -> Any:
             num_attention_heads=2, num_kv_heads=1, multiple_of=16, axes_dim_rope=(4, 4, 4), axes_lens=(512, 512, 512),
             cap_feat_dim=24,
         ),
-        vae=vae(4, **AE),
+        vae=vae8(**AE),
         text_encoder=Gemma2Model(encoder),
         tokenizer=t5_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),

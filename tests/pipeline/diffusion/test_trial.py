@@ -8,15 +8,17 @@ import torch
 
 from pipeline.bench.tried import TRIED, WORKS
 from pipeline.diffusion import trial as trials
+from pipeline.diffusion.generate import count_calls, generate
 from pipeline.diffusion.trial import MOST_LEVELS_HALF, check_trial, most_levels, try_model
 from pipeline.errors import ModelError
 from pipeline.models import decoding, loading
 from pipeline.models.families import FAMILIES
 from pipeline.preflight.models import check_call, inspect_model
+from pipeline.study.prompts import Prompt
 from pipeline.study.spec import ModelSpec
 from tests.support.families import KNOWN, pipeline_of, spec
 from tests.support.tiny_pipelines import build
-from tests.support.unlisted import UNLISTED, unlisted_folder
+from tests.support.unlisted import SIZES, UNLISTED, unlisted_folder
 
 FEW = ("sd-epsilon", "sdxl", "lcm", "flux-dev", "kandinsky22", "dit", "ddpm", "unknown")
 EXACT = most_levels(torch.float32)
@@ -60,6 +62,7 @@ def test_every_scheduler_passes(sd, kind):
     assert trial.problems(EXACT) == [], trial
 
 
+PROMPT = Prompt("trial", "a cat", "", "", {}, 0)
 SMALL = ModelSpec("sd", "sd", "sd", steps=3, guidance=3.0, height=32, width=32)
 
 
@@ -138,7 +141,8 @@ def test_a_pipeline_that_raises_is_one_line(sd):
 
 def opened(name, root):
     """A class that the table of families lacks, loaded as a user's folder."""
-    model = replace(SMALL, source=str(unlisted_folder(name, root)))
+    side = SIZES.get(name, 32)
+    model = replace(SMALL, source=str(unlisted_folder(name, root)), height=side, width=side)
     check_call(inspect_model(model), ["a cat"])
     return model, loading.open_pipeline(model, torch.device("cpu"))
 
@@ -172,6 +176,30 @@ def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, n
 
 LEARNT = ("sdxl_pag", "chroma", "qwen_image", "z_image", "flux2_klein")
 """Of the five ways in which latents are made ready for a decoder, one class each."""
+
+
+def test_a_size_that_is_not_the_one_asked_for_is_refused(root):
+    folder = unlisted_folder("hidream", root)
+    model = replace(SMALL, source=str(folder))
+    pipeline = loading.open_pipeline(model, torch.device("cpu"))
+    with pytest.raises(
+        ModelError, match="makes an image of 256 x 256 px where 32 x 32 px is asked"
+    ):
+        try_model(pipeline, model)
+
+
+def test_an_image_that_holds_no_numbers_is_one_line(sd):
+    sd.unet.conv_out.bias.data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="its image holds values that are no numbers"):
+        try_model(sd, SMALL)
+
+
+def test_steps_of_a_scheduler_of_angles_are_counted(root):
+    """SANA-Sprint's table ends with the image's own timestep, and its middle one belongs to two steps only."""
+    model = replace(SMALL, source=str(unlisted_folder("sana_sprint", root)), steps=4)
+    pipeline = loading.open_pipeline(model, torch.device("cpu"))
+    assert count_calls(pipeline.scheduler, 4, {}) == 4
+    assert generate(pipeline, model, [PROMPT] * 2, 0, {}).shape == (2, 3, 32, 32)
 
 
 def test_every_class_that_the_card_calls_tried_has_its_test():
