@@ -23,7 +23,7 @@ EXACT = 1e-3
 EXACT_HALF = 1e-2
 ATTRIBUTE = "_stepscope_layout"
 
-Held = Literal["picture", "tokens", "frame", "channels last"]
+Order = Literal["picture", "tokens", "frame", "channels last"]
 """How latents are laid out: "n k h w", "n (h w) k", "n k 1 h w" or "n 1 h w k"."""
 
 
@@ -32,13 +32,13 @@ class Arrangement:
     """Where the values of a picture are among a pipeline's latents.
 
     Attributes:
-        held: the order of the axes.
+        order: the order of the axes.
         side: of the square of the picture whose values one place holds; 1 = its channels alone.
         rows, columns: of places.
         last: whether a place holds its square as (side side c), not as (c side side).
     """
 
-    held: Held = "picture"
+    order: Order = "picture"
     side: int = 1
     rows: int = 0
     columns: int = 0
@@ -46,12 +46,14 @@ class Arrangement:
 
     def unpack(self, latents: Tensor) -> Float[Tensor, "n c h w"]:
         """Latents as the pipeline keeps them, as a picture."""
-        if self.held == "picture":
+        if self.order == "picture":
             grid = latents.movedim(1, -1)
-        elif self.held == "tokens":
+        elif self.order == "tokens":
             grid = latents.unflatten(1, (self.rows, self.columns))
         else:
-            grid = latents.squeeze(2).movedim(1, -1) if self.held == "frame" else latents.squeeze(1)
+            grid = (
+                latents.squeeze(2).movedim(1, -1) if self.order == "frame" else latents.squeeze(1)
+            )
         if self.side == 1:
             return grid.movedim(-1, 1)
         square = (self.side, self.side)
@@ -66,13 +68,13 @@ class Arrangement:
         grid = latents.movedim(1, -1)
         if self.side > 1:
             values = latents.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side))
-            order = (0, 2, 4, 3, 5, 1) if self.last else (0, 2, 4, 1, 3, 5)
-            grid = values.permute(order).flatten(3)
-        if self.held == "picture":
+            axes = (0, 2, 4, 3, 5, 1) if self.last else (0, 2, 4, 1, 3, 5)
+            grid = values.permute(axes).flatten(3)
+        if self.order == "picture":
             return grid.movedim(-1, 1)
-        if self.held == "tokens":
+        if self.order == "tokens":
             return grid.flatten(1, 2)
-        return grid.movedim(-1, 1).unsqueeze(2) if self.held == "frame" else grid.unsqueeze(1)
+        return grid.movedim(-1, 1).unsqueeze(2) if self.order == "frame" else grid.unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -146,19 +148,19 @@ def _layout(latents: Tensor, decoded: Tensor) -> Layout | None:
 def _arrangements(latents: Tensor, z: Float[Tensor, "n c h w"]) -> Iterator[Arrangement]:
     """Those whose sizes fit the decoder's input."""
     channels, height, width = z.shape[1:]
-    for held, axis in _held(latents):
+    for order, axis in _orders(latents):
         side = math.isqrt(latents.shape[axis] // channels)
         if side == 0 or latents.shape[axis] != channels * side**2 or height % side or width % side:
             continue
         rows, columns = height // side, width // side
-        places = {"picture": (2, 3), "tokens": (1,), "frame": (3, 4), "channels last": (2, 3)}[held]
-        sizes = (rows * columns,) if held == "tokens" else (rows, columns)
-        if tuple(latents.shape[place] for place in places) == sizes:
+        axes = {"picture": (2, 3), "tokens": (1,), "frame": (3, 4), "channels last": (2, 3)}[order]
+        sizes = (rows * columns,) if order == "tokens" else (rows, columns)
+        if tuple(latents.shape[each] for each in axes) == sizes:
             for last in (False, True)[: 1 + (side > 1)]:
-                yield Arrangement(held, side, rows, columns, last)
+                yield Arrangement(order, side, rows, columns, last)
 
 
-def _held(latents: Tensor) -> Iterator[tuple[Held, int]]:
+def _orders(latents: Tensor) -> Iterator[tuple[Order, int]]:
     """The orders of axes that latents may have, with the axis of their channels."""
     if latents.ndim == 3:
         yield "tokens", 2

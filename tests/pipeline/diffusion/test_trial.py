@@ -220,12 +220,12 @@ def test_only_a_factor_and_a_summand_are_learnt():
         assert decoding.layout_of(holder) is None
 
 
-@pytest.mark.parametrize("held", ["picture", "tokens", "frame", "channels last"])
+@pytest.mark.parametrize("order", ["picture", "tokens", "frame", "channels last"])
 @pytest.mark.parametrize(("side", "last"), [(1, False), (2, False), (2, True)])
-def test_where_the_values_of_a_picture_are_is_learnt(held, side, last):
+def test_where_the_values_of_a_picture_are_is_learnt(order, side, last):
     """Packed in each way, what is learnt unpacks them, and packs them again."""
     picture = torch.randn(2, 3, 4, 8, generator=torch.Generator().manual_seed(0))
-    packed = decoding.Arrangement(held, side, 4 // side, 8 // side, last).pack(picture)
+    packed = decoding.Arrangement(order, side, 4 // side, 8 // side, last).pack(picture)
     holder = torch.nn.Identity()
     decoding.learn(holder, packed, picture * 2, {"force_not_quantize": True})
     learnt = decoding.layout_of(holder)
