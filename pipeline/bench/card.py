@@ -18,6 +18,7 @@ import diffusers
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from diffusers.pipelines.pipeline_utils import DeprecatedPipelineMixin
 
+from pipeline.bench.tried import TRIED, UNBUILT, WORKS
 from pipeline.models.families import FAMILIES
 from pipeline.preflight.models import class_problem
 from pipeline.tables import markdown_table
@@ -105,35 +106,45 @@ def _cell(noted: str | None, notes: list[str]) -> str:
     return f"no ({notes.index(reason) + 1})"
 
 
-# Built with tiny random weights in tests/support, and tried: tests/pipeline/diffusion/test_trial.py.
-TRIED = frozenset(
-    {
-        "StableDiffusionXLPAGPipeline", "StableDiffusion3PAGPipeline", "ChromaPipeline", "QwenImagePipeline", "ZImagePipeline",
-        "IFPipeline",
-        "Flux2KleinPipeline", "Lumina2Pipeline", "CogView4Pipeline",
-    }
-)  # fmt: skip
 MAPPING_HEAD = f"""## Every class of diffusers' text-to-image mapping
 
-Of diffusers {diffusers.__version__}. *Entry*: in the table of families, with the measures above. *Learnt, tried*: without an entry, sampled and recorded with random weights;
-x₀, concepts, frames, spectra and switching. *Trial decides*: not built here; [the trial](methods.md#the-trial) records it or refuses it before the run. *Refused*: with the reason."""
+Of diffusers {diffusers.__version__}, with the status that `tests/pipeline/diffusion/test_trial.py` established. *Entry*: in the table of families, with the measures above.
+*Works*: without an entry; sampled and recorded with tiny random weights by what [the trial](methods.md#the-trial) learns: x₀, concepts, frames, spectra and switching. *Refused*: before a run, with the reason;
+*refused when tried*: by the trial."""
+NOT_TRIED = "not tried: new in this release of diffusers"
+OTHERS_HEAD = "Further text-to-image classes, which the mapping does not list:"
 
 
 def mapping_table() -> str:
-    """What is known of each class of diffusers' mapping, with its heading."""
-    kinds = sorted(set(AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()), key=lambda kind: kind.__name__)
-    rows = [(kind.__name__, _status(kind)) for kind in kinds]
-    return f"{MAPPING_HEAD}\n\n{markdown_table(('class', 'status'), rows)}"
+    """What is known of each class of diffusers' mapping, and of others that were tried, with its heading."""
+    listed = {kind.__name__: kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
+    others = {name for name in (*TRIED, *UNBUILT) if name not in listed}
+    tables = [
+        markdown_table(("class", "status"), [(name, status(name)) for name in sorted(names)])
+        for names in (listed, others)
+    ]
+    return f"{MAPPING_HEAD}\n\n{tables[0]}\n\n{OTHERS_HEAD}\n\n{tables[1]}"
 
 
-def _status(kind: type) -> str:
-    if kind.__name__ in FAMILIES:
+def status(name: str) -> str:
+    """What is known of a class of diffusers: an entry, works, refused, or not tried."""
+    kind = getattr(diffusers, name)
+    known = _status(name, kind)
+    deprecated = issubclass(kind, DeprecatedPipelineMixin) and name not in FAMILIES
+    return f"{known}; deprecated" if deprecated else known
+
+
+def _status(name: str, kind: type) -> str:
+    if name in FAMILIES:
         return "entry"
+    if name in UNBUILT:
+        return UNBUILT[name]
     problem = class_problem(kind)
     if problem:
-        return f"refused: {problem.removeprefix(kind.__name__).strip()}"
-    tried = "learnt, tried" if kind.__name__ in TRIED else "trial decides"
-    return f"{tried}; deprecated" if issubclass(kind, DeprecatedPipelineMixin) else tried
+        return f"refused: {problem.removeprefix(name).strip()}"
+    if name not in TRIED:
+        return NOT_TRIED
+    return "works" if TRIED[name] == WORKS else f"refused when tried: {TRIED[name]}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

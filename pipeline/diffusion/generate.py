@@ -59,10 +59,13 @@ def generate(
         **schedule,
     }
     call = {k: v for k, v in wanted.items() if k in accepted and v is not None}
+    if not family.known:
+        call |= {k: v for k, v in as_asked(model).items() if k in accepted}
     reset_cache(pipeline, model)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
     with torch.no_grad(), _seeded(seed, pipeline._execution_device):
-        images = pipeline(**call).images
+        output = pipeline(**call)
+    images = output.images if hasattr(output, "images") else output[0]
     if not isinstance(images, Tensor):
         images = torch.from_numpy(images).permute(0, 3, 1, 2)
     return images.float()
@@ -93,6 +96,16 @@ def fixed_arguments(pipeline: Any, family: Family) -> dict[str, Any]:
     if family.bins and config.get("sample_size") not in family.bins:
         fixed["use_resolution_binning"] = False
     return fixed
+
+
+def as_asked(model: ModelSpec) -> dict[str, Any]:
+    """Arguments without which a class without an entry may take another size, or another guidance, than is asked for."""
+    arguments: dict[str, Any] = {"use_resolution_binning": False, "guidance_schedule": None}
+    if model.height and model.width:
+        arguments["max_area"] = model.height * model.width
+    if model.steps != 2:  # a timestep that SANA-Sprint puts between two steps
+        arguments["intermediate_timesteps"] = None
+    return arguments
 
 
 @contextmanager
@@ -139,5 +152,7 @@ def count_calls(scheduler: Any, steps: int, schedule: dict[str, Any]) -> int:
         options["mu"] = 1.0
     if not options.keys() & {"timesteps", "sigmas"}:
         options["num_inference_steps"] = steps
+    if "intermediate_timesteps" in inspect.signature(trial.set_timesteps).parameters:
+        return steps  # sCM, whose table ends with the image's own timestep
     trial.set_timesteps(**options)
     return len(trial.timesteps)

@@ -1,18 +1,21 @@
 """Where a denoising step stands on the noise schedule, and the clean image its prediction implies.
 
-Notation: x = alpha x0 + sigma eps. Schedulers of diffusers keep their noise level in three ways, told apart by
+Notation: x = alpha x0 + sigma eps. Schedulers of diffusers keep their noise level in four ways, told apart by
 what they carry, never by their class name:
 
 * variance-preserving, indexed by timestep (DDIM, DDPM, PNDM, LCM, TCD): `alphas_cumprod[timestep]`;
 * variance-preserving, indexed by `step_index` (DPM-Solver++, DEIS, UniPC, SA-Solver): `_sigma_to_alpha_sigma_t`;
+* variance-preserving, whose timestep is an angle (sCM): its cosine and sine;
 * sigma-space (LMS, Euler, Heun, KDPM2, EDM), alpha = 1, or flow matching, alpha = 1 - sigma: `sigmas[step_index]`.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,7 +30,8 @@ from pipeline.models.prediction import is_flow, prediction_type
 class NoiseLevel:
     """The noise level of one denoiser call: x = alpha x0 + sigma eps.
 
-    `kind` is "vp" (alpha^2 + sigma^2 = 1), "sigma" (alpha = 1), "edm" (alpha = 1, preconditioned) or "flow" (alpha + sigma = 1).
+    `kind` is "vp" (alpha^2 + sigma^2 = 1), "sigma" (alpha = 1), "edm" (alpha = 1, preconditioned), "flow" (alpha + sigma = 1) or
+    "image flow" (the same, predicting the way to the image and not to the noise).
     """
 
     alpha: float
@@ -59,11 +63,18 @@ def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
             kind = "flow" if is_flow(scheduler) else "vp"
             return NoiseLevel(float(alpha), float(sigma_t), kind)
         if is_flow(scheduler):
+            if getattr(
+                scheduler.config, "invert_sigmas", False
+            ):  # its table holds the signal's scale
+                return NoiseLevel(sigma, 1 - sigma, "image flow")
             return NoiseLevel(1 - sigma, sigma, "flow")
         return NoiseLevel(1.0, sigma, "sigma")
     if hasattr(scheduler, "alphas_cumprod"):
         signal = float(scheduler.alphas_cumprod[int(timestep)])
         return NoiseLevel(math.sqrt(signal), math.sqrt(1 - signal), "vp")
+    if getattr(scheduler.config, "prediction_type", "") == "trigflow":
+        angle = float(timestep)
+        return NoiseLevel(math.cos(angle), math.sin(angle), "vp")
     raise ModelError(
         f"scheduler {type(scheduler).__name__} keeps neither sigmas nor alphas_cumprod, so the clean image of a step "
         "cannot be derived. Choose another scheduler for this model."
@@ -84,10 +95,17 @@ def denoise(
     x0 = unclipped(scheduler, level, latents, prediction)
     if getattr(scheduler.config, "thresholding", False):
         return scheduler._threshold_sample(x0)
-    if getattr(scheduler.config, "clip_sample", False):
+    if getattr(scheduler.config, "clip_sample", False) and _clips(scheduler.__class__):
         limit = getattr(scheduler.config, "clip_sample_range", 1.0)
         return x0.clamp(-limit, limit)
     return x0
+
+
+@cache
+def _clips(kind: type) -> bool:
+    """Whether a scheduler's step reads `clip_sample`; some only keep it in their configuration (TCD, CogVideoX)."""
+    steps = (inspect.unwrap(vars(each)["step"]) for each in kind.__mro__ if "step" in vars(each))
+    return any("clip_sample" in step.__code__.co_names for step in steps)
 
 
 def unclipped(
@@ -106,7 +124,7 @@ def _clean(scheduler: Any, level: NoiseLevel, x: Tensor, v: Tensor, meaning: str
     if level.kind == "edm":
         return scheduler.precondition_outputs(x, v, torch.as_tensor(sigma))
     if meaning == "flow":
-        return x - sigma * v
+        return x + sigma * v if level.kind == "image flow" else x - sigma * v
     if meaning == "sample":
         return v
     if meaning == "epsilon":

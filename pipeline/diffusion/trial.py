@@ -207,10 +207,11 @@ def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
     with listen(decoder, loading.stage_of(pipeline).scheduler) as (handed, stepped):
         plain = sample()
     if not family.known and stepped:
-        learn(pipeline, stepped[-1][: len(prompts)], handed[-1] if handed else None)
+        learn(pipeline, stepped[-1][: len(prompts)], *(handed[-1] if handed else (None,)))
     keep = _Views(replays=model.cache is None)  # a cache would be changed by it
     with Watch(batch, [keep]):
         watched = sample()
+    _check_image(plain, pipeline, model, family)
     if not keep.views:
         raise ModelError(
             f"model {model.name}: {type(pipeline).__name__} never calls its scheduler's step, so no step can be watched."
@@ -224,6 +225,22 @@ def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
         same_bits=_same_bits(plain, watched, sample),
         replay=keep.replay,
     )
+
+
+def _check_image(image: Tensor, pipeline: Any, model: ModelSpec, family: loading.Family) -> None:
+    """That an image holds numbers, and that a class without an entry gives it the size that is asked for."""
+    if not bool(torch.isfinite(image).all()):
+        raise ModelError(
+            f"model {model.name}: its image holds values that are no numbers (NaN or infinity). Use another dtype, such as "
+            "float32, or check its weights."
+        )
+    height, width = image.shape[2:]
+    asked = (model.height or height, model.width or width)
+    if not family.known and asked != (height, width):
+        raise ModelError(
+            f"model {model.name}: {type(pipeline).__name__} makes an image of {width} x {height} px where {asked[1]} x "
+            f"{asked[0]} px is asked for. Give width = {width} and height = {height}, or leave both out."
+        )
 
 
 def _fewest(scheduler: Any) -> int:
@@ -256,7 +273,7 @@ def _ends_clean(scheduler: Any) -> bool:
     """Whether the scheduler's last step leaves no noise, so that its result is x0."""
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is not None:
-        return float(sigmas[-1]) == 0
+        return float(sigmas[-1]) == bool(getattr(scheduler.config, "invert_sigmas", False))
     final = getattr(scheduler, "final_alpha_cumprod", None)
     return final is None or float(final) == 1
 

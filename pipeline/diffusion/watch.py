@@ -22,11 +22,26 @@ from pipeline.diffusion.noise import NoiseLevel, denoise, noise_level, second_ca
 from pipeline.diffusion.phrases import Phrases
 from pipeline.diffusion.scheduler_step import SchedulerStep, remember_step
 from pipeline.models import loading
-from pipeline.models.decoding import layout_of
+from pipeline.models.decoding import Arrangement, layout_of
 from pipeline.models.inception import Inception
 from pipeline.models.scorer import Scorer
 from pipeline.models.transfers import HostTables, entry_of
 from pipeline.study.prompts import Prompt
+
+
+@dataclass(frozen=True)
+class LearntPacking(Packing):
+    """That of a class without an entry, as its trial found it."""
+
+    arrangement: Arrangement = field(default_factory=Arrangement)
+
+    def unpack(self, packed: Tensor) -> Float[Tensor, "n c h w"]:
+        """Latents as the pipeline keeps them, over space."""
+        return self.arrangement.unpack(packed)
+
+    def pack(self, latents: Float[Tensor, "n c h w"]) -> Tensor:
+        """The inverse of `unpack`."""
+        return self.arrangement.pack(latents)
 
 
 @dataclass(frozen=True)
@@ -210,6 +225,8 @@ class Watch:
 
     def _read_level(self, scheduler: Any, timestep: Any) -> tuple[float, NoiseLevel]:
         """The timestep as a number, and its noise level, by the host's copies of the scheduler's tables."""
+        if isinstance(timestep, Tensor) and timestep.ndim:
+            timestep = timestep[0]  # one for each item, all the same
         tables = self._tables.of(scheduler)
         timestep = entry_of(
             timestep, getattr(scheduler, "timesteps", None), tables.get("timesteps")
@@ -221,7 +238,7 @@ class Watch:
     def _read_packing(self) -> Packing:
         learnt = layout_of(self.batch.pipeline)
         if learnt is not None:
-            return Packing(learnt.side, learnt.rows, learnt.columns)
+            return LearntPacking(arrangement=learnt.arrangement)
         return packing_of(self.batch.family.packed, (self._call or ((), {}))[1])
 
     def _denoiser(
@@ -234,9 +251,11 @@ class Watch:
         packing: Packing,
     ) -> Denoiser:
         args, kwargs = self._call or ((), {})
-        model_input = latents_of(args, kwargs)
-        halves = max(1, model_input.shape[0] // x.shape[0])
-        self._first = self._first or (scheduler, packing.unpack(model_input[: x.shape[0]]), x)
+        halves = 1
+        if self.batch.family.known:  # of other classes it is not known what their calls hold
+            model_input = latents_of(args, kwargs)
+            halves = max(1, model_input.shape[0] // x.shape[0])
+            self._first = self._first or (scheduler, packing.unpack(model_input[: x.shape[0]]), x)
         return Denoiser(
             module=self._module,
             args=args,
@@ -257,7 +276,8 @@ class Watch:
     def _is_scaled(self) -> bool:
         """Whether the pipeline scales latents for its denoiser; read when a replay asks, by the noisiest step's latents."""
         if self._scaled is None:
-            assert self._first is not None
+            if self._first is None:
+                return False
             scheduler, shown, x = self._first
             scales = hasattr(scheduler, "scale_model_input")
             self._scaled = scales and not torch.equal(shown, x.to(shown.dtype))

@@ -55,8 +55,12 @@ def family_of(pipeline: Any) -> Family:
 
 def stage_of(pipeline: Any) -> Any:
     """The pipeline that runs the denoising loop: itself, or a part of one that combines several."""
-    stage = family_of(pipeline).stage
-    return getattr(pipeline, stage) if stage else pipeline
+    family = family_of(pipeline)
+    if family.known:
+        return getattr(pipeline, family.stage) if family.stage else pipeline
+    parts = (part for part in vars(pipeline).values() if isinstance(part, DiffusionPipeline))
+    scheduler = pipeline.components.get("scheduler")
+    return next((part for part in parts if part.components.get("scheduler") is scheduler), pipeline)
 
 
 def denoiser_of(pipeline: Any) -> nn.Module:
@@ -97,8 +101,8 @@ def adopt_scheduler(kind: Any, config: Mapping[str, Any]) -> Any:
 
 def use_scheduler(pipeline: Any, scheduler: Any) -> None:
     """Gives a pipeline another scheduler, also where a part of it runs the loop."""
-    pipeline.scheduler = scheduler
-    stage_of(pipeline).scheduler = scheduler
+    stage = stage_of(pipeline)
+    pipeline.scheduler = stage.scheduler = scheduler
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ def prediction_type(scheduler: Any) -> str:
     if is_flow(scheduler):
         return "flow"
     declared = getattr(scheduler.config, "prediction_type", "epsilon")
-    declared = {"flow_prediction": "flow", "trigflow": "flow"}.get(declared, declared)
+    declared = {"flow_prediction": "flow", "trigflow": "v_prediction"}.get(declared, declared)
     if declared not in PREDICTION_TYPES:
         raise ModelError(
             f"scheduler {type(scheduler).__name__}: prediction_type {declared!r} is not known "

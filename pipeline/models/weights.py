@@ -23,6 +23,7 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from transformers import PreTrainedConfig
 
 from pipeline.errors import ModelError
 from pipeline.models.files import Shape, read_shapes
@@ -185,6 +186,9 @@ def _of_transformers(
 ) -> Differences:
     """transformers renames, splits and ties weights while it loads, so it is asked itself, with tensors that hold nothing."""
     config = kind.config_class.from_pretrained(component.folder)
+    encoder = getattr(config, "encoder", None)
+    if kind.__name__.endswith("Encoder") and isinstance(encoder, PreTrainedConfig):
+        config = encoder  # a half of T5Gemma, under the configuration of both (PRX)
     with torch.device("meta"):
         model = kind(config)
     check_tables(model, title)

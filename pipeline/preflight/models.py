@@ -138,6 +138,8 @@ def class_problem(kind: type) -> str:
             f"{PARTS[kind.__name__]}, into one folder with save_pretrained."
         )
     parameters = inspect.signature(kind.__call__).parameters.values()
+    if any(p.name == "num_frames" for p in parameters):
+        return f"{kind.__name__} makes videos, not images. Choose a text-to-image pipeline."
     standard = {"self", "prompt", "class_labels", "args", "kwargs"}
     needed = [p.name for p in parameters if p.default is p.empty and p.name not in standard]
     inputs = [p.name for p in parameters if p.name in ("image", "mask_image", "control_image")]
@@ -209,7 +211,10 @@ def size_step(model: Inspected) -> int:
     decoder = model.configs.get(model.family.decoder, {})
     blocks = decoder.get("block_out_channels") or decoder.get("encoder_block_out_channels") or [1]
     patch = model.configs.get(model.family.denoiser, {}).get("patch_size") or 1
-    return 2 ** (len(blocks) - 1) * int(patch) * model.family.packed
+    side = (
+        patch[-1] if isinstance(patch, list) and patch else patch
+    )  # of a frame's, where frames count too
+    return 2 ** (len(blocks) - 1) * (side if type(side) is int else 1) * model.family.packed
 
 
 def _check_labels(model: Inspected, texts: Sequence[str]) -> None:

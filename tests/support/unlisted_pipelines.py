@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import diffusers as d
-import torch
 from transformers import (
     Gemma2Config,
     Gemma2Model,
     GlmConfig,
     GlmModel,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
 )
 
-from tests.support.tiny_pipelines import build, spread, t5, t5_tokenizer, vae
-
-AE = {"use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 1.5, "shift_factor": 0.06}  # fmt: skip
-QWEN3 = {"vocab_size": 1200, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}  # fmt: skip
-
-
-def chat_tokenizer() -> Any:
-    """One whose prompts become a chat."""
-    tokenizer = t5_tokenizer()
-    tokenizer.chat_template = (
-        "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}"
-        "{% else %}{{ m['content'][0]['text'] }}{% endif %}{% endfor %}"
-    )
-    return tokenizer
+from tests.support.tiny_parts import t5, t5_tokenizer, vae
+from tests.support.tiny_pipelines import build
+from tests.support.unlisted_parts import (
+    AE,
+    QWEN3,
+    chat_tokenizer,
+    flux2_vae,
+    qwen25_vl,
+    qwen_vae,
+    vae8,
+)
 
 
 def sdxl_pag() -> Any:
@@ -64,24 +57,13 @@ def chroma() -> Any:
 
 def qwen_image() -> Any:
     """Tokens, and the decoder of a video model."""
-    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "num_key_value_heads": 2, "rope_theta": 1e6, "vocab_size": 1200,
-            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"}}  # fmt: skip
-    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}  # fmt: skip
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, hidden_size=16, vocab_size=1200,
-        vision_end_token_id=3, vision_start_token_id=2, vision_token_id=4,
-    )  # fmt: skip
     return d.QwenImagePipeline(
         transformer=d.QwenImageTransformer2DModel(
             patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
             joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
         ),
-        vae=d.AutoencoderKLQwenImage(
-            base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[False, True],
-            latents_mean=[0.1] * 4, latents_std=[1.2] * 4,
-        ),
-        text_encoder=Qwen2_5_VLForConditionalGeneration(config),
+        vae=qwen_vae(),
+        text_encoder=qwen25_vl(),
         tokenizer=t5_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
     )  # fmt: skip
@@ -103,18 +85,12 @@ def z_image() -> Any:
 
 def flux2_klein() -> Any:
     """A mean and a deviation of each channel of a token; it also edits images."""
-    decoder = d.AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(4, 4),
-        layers_per_block=1, latent_channels=4, norm_num_groups=1,
-    )  # fmt: skip
-    decoder.bn.running_mean.normal_()
-    decoder.bn.running_var.uniform_(0.5, 2)
     return d.Flux2KleinPipeline(
         transformer=d.Flux2Transformer2DModel(
             in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
             joint_attention_dim=48, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
         ),
-        vae=decoder,
+        vae=flux2_vae(),
         text_encoder=Qwen3ForCausalLM(Qwen3Config(**QWEN3, num_hidden_layers=28)),
         tokenizer=chat_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
@@ -133,7 +109,7 @@ def lumina2() -> Any:
             num_attention_heads=2, num_kv_heads=1, multiple_of=16, axes_dim_rope=(4, 4, 4), axes_lens=(512, 512, 512),
             cap_feat_dim=24,
         ),
-        vae=vae(4, **AE),
+        vae=vae8(**AE),
         text_encoder=Gemma2Model(encoder),
         tokenizer=t5_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
@@ -160,16 +136,13 @@ def cogview4() -> Any:
     )  # fmt: skip
 
 
-UNLISTED = {
-    each.__name__: each
-    for each in (sdxl_pag, sd3_pag, chroma, qwen_image, z_image, flux2_klein, lumina2, cogview4)
+FIRST = {
+    "sdxl_pag": (sdxl_pag, "StableDiffusionXLPAGPipeline"),
+    "sd3_pag": (sd3_pag, "StableDiffusion3PAGPipeline"),
+    "chroma": (chroma, "ChromaPipeline"),
+    "qwen_image": (qwen_image, "QwenImagePipeline"),
+    "z_image": (z_image, "ZImagePipeline"),
+    "flux2_klein": (flux2_klein, "Flux2KleinPipeline"),
+    "lumina2": (lumina2, "Lumina2Pipeline"),
+    "cogview4": (cogview4, "CogView4Pipeline"),
 }
-
-
-def unlisted_folder(name: str, root: Path) -> Path:
-    """The pipeline, saved under `root` as a user's folder; built once."""
-    folder = root / f"unlisted-{name}"
-    if not folder.is_dir():
-        torch.manual_seed(0)
-        spread(UNLISTED[name]()).save_pretrained(folder, safe_serialization=True)
-    return folder

@@ -2,7 +2,22 @@
 
 from pathlib import Path
 
-from pipeline.bench.card import FIDELITY, HEAD, MEASURES, SETTINGS, mapping_table, show
+import diffusers
+from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
+
+from pipeline.bench.card import (
+    FIDELITY,
+    HEAD,
+    MEASURES,
+    NOT_TRIED,
+    SETTINGS,
+    mapping_table,
+    show,
+    status,
+)
+from pipeline.bench.tried import TRIED, UNBUILT
+from pipeline.models.families import FAMILIES
+from pipeline.preflight.models import class_problem
 from tests.support.families import NAMES
 
 
@@ -33,10 +48,33 @@ def test_the_card_that_is_kept_has_every_tested_pipeline_and_no_gap():
 
 
 def test_every_class_of_the_mapping_of_the_installed_diffusers_has_its_row():
-    """A new release shows its new classes here: run the trial on a tiny one, then `python -m pipeline.bench.card`."""
     table = mapping_table()
     assert table in Path("docs/model-card.md").read_text()
-    assert "| Flux2KleinPipeline | learnt, tried |" in table  # though it takes an image too
+    assert "| Flux2KleinPipeline | works |" in table  # though it takes an image too
     assert (
         "| StableDiffusionControlNetPipeline | refused: makes no image of a prompt alone" in table
     )
+    assert "| HeliosPipeline | refused: makes videos, not images." in table
+
+
+def test_a_class_that_diffusers_adds_to_its_mapping_is_named_here():
+    """For each: a tiny builder in tests/support, a row in pipeline/bench/tried.py, `python -m pipeline.bench.card`."""
+    kinds = {kind.__name__ for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
+    assert [name for name in sorted(kinds) if status(name) == NOT_TRIED] == []
+
+
+def test_deprecated_classes_are_named_as_such():
+    assert status("WuerstchenCombinedPipeline").endswith("; deprecated")
+    assert "deprecated" not in status("StableDiffusionPAGPipeline")
+
+
+def test_what_is_tried_is_not_refused_by_its_class():
+    assert {
+        name: class_problem(getattr(diffusers, name)) for name in TRIED if name not in FAMILIES
+    } == dict.fromkeys(set(TRIED) - set(FAMILIES), "")
+
+
+def test_what_is_not_built_cannot_be_built():
+    """diffusers has a stand-in for a class whose packages are missing; where they are installed, try it."""
+    for name in UNBUILT:
+        assert not issubclass(getattr(diffusers, name), diffusers.DiffusionPipeline), name

@@ -177,12 +177,44 @@ def test_the_hubs_own_links_are_followed(folder):
         {"_class_name": ["pipeline.py", "Evil"]}, {"_class_name": None}, {"_class_name": 3}, {"_class_name": "x" * 10_000},
         {"unet": []}, {"unet": ["diffusers"]}, {"unet": ["diffusers", None]}, {"unet": ["diffusers", {"a": 1}]}, {"unet": [["x"], "y"]},
         {"unet": ["os", "system"]}, {"unet": ["pipeline_evil", "Evil"]}, {"../../etc": ["diffusers", "UNet2DModel"]},
+        {"unet": ["kandinsky", "system"]}, {"unet": ["stable_diffusion", "StableDiffusionSafetyChecker"]},
+        {"unet": ["pipeline_utils", "importlib"]}, {"unet": ["__builtins__", "eval"]}, {"unet": ["kandinsky", "__loader__"]},
         {"/etc": ["diffusers", "UNet2DModel"]}, {"": ["diffusers", "UNet2DModel"]}, {"a\nb": ["diffusers", "UNet2DModel"]},
     ],
 )  # fmt: skip
 def test_indexes_that_ask_for_other_code(folder, change):
     (folder / "model_index.json").write_text(json.dumps(INDEX | change))
     refused(folder, "model m: ")
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "said"),
+    [
+        ("processor_config.json", {"auto_map": {"AutoProcessor": "evil.Evil"}}, "auto_map"),
+        ("processor_config.json", {"image_processor": {"auto_map": {"a": "evil.Evil"}}}, "auto_map"),
+        ("processor_config.json", {"image_processor": {"loader": {"a": 1}}}, "is not a key that its class knows"),
+        ("processor_config.json", {"image_processor": {"size": {"longest_edge": 10**12}}}, "longest_edge"),
+        ("processor_config.json", {"tokenizer": {"path": "/etc/passwd"}}, "passwd"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": "evil.Evil"}}, "auto_map"),
+        ("tokenizer_config.json", {"vocab_file": "elsewhere"}, "reads what lies outside the model's folder"),
+        ("tokenizer.json", {"padding": {"strategy": {"Fixed": 10**12}}}, "Fixed"),
+    ],
+)  # fmt: skip
+def test_processors_that_ask_for_more_than_data(folder, file, settings, said):
+    """A processor of texts and images holds a tokenizer and settings of its own."""
+    index = INDEX | {"processor": ["transformers", "Qwen3VLProcessor"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "processor").mkdir()
+    (folder / "processor" / file).write_text(json.dumps(settings))
+    refused(folder, said)
+
+
+def test_guiders_that_ask_for_code_are_refused(folder):
+    index = INDEX | {"guider": ["diffusers", "AdaptiveProjectedMixGuidance"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "guider").mkdir()
+    (folder / "guider" / "guider_config.json").write_text(json.dumps({"auto_map": "evil.Evil"}))
+    refused(folder, "auto_map")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "[" * 90_000, '{"a":' * 50_000, "9" * 5000, "\x00", '{"_class_name": "\\ud800"}'])  # fmt: skip
