@@ -50,7 +50,7 @@ def generate(
     wanted: dict[str, Any] = {
         **_conditions(pipeline, family, model, prompts),
         "num_inference_steps": model.steps,
-        "guidance_scale": model.guidance,
+        family.guided: model.guidance,
         "height": model.height,
         "width": model.width,
         "generator": [torch.Generator().manual_seed(seed) for _ in prompts],
@@ -77,8 +77,8 @@ def _conditions(
         return {"class_labels": label_ids(pipeline.labels, texts)}
     if family.takes == "nothing":
         return {"batch_size": len(prompts)}
-    negative = [model.negative_prompt] * len(prompts) if model.negative_prompt else None
-    return {"prompt": texts, "negative_prompt": negative}
+    wanted = model.negative_prompt or (family.neutral if model.guidance > 1 else "")
+    return {"prompt": texts, "negative_prompt": [wanted] * len(prompts) if wanted else None}
 
 
 def fixed_arguments(pipeline: Any, family: Family) -> dict[str, Any]:

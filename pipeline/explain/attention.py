@@ -22,8 +22,10 @@ from pipeline.errors import ModelError
 
 Kind = Literal["cross", "joint", "single", "self", "text"]
 
-TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV")
+TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV", "CogView4", "Qwen")
 TEXT_LAST = ("JointAttn",)
+BOTH = ("CogView4",)
+"""Processors that project text and image by the same weights."""
 MOST_HELD = 4_000_000
 """Numbers of queries and keys that may wait at once (16 MB)."""
 
@@ -59,7 +61,8 @@ def attention_layers(denoiser: nn.Module) -> list[AttentionLayer]:
     named = [
         (name, module)
         for name, module in denoiser.named_modules()
-        if hasattr(module, "to_q") and hasattr(module, "processor")
+        if hasattr(module, "processor")
+        and (hasattr(module, "to_q") or hasattr(module, "to_qkv_mlp_proj"))
     ]
     blocks = _block_numbers([name for name, _ in named])
     layers = []
@@ -82,7 +85,8 @@ def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
 
 
 def _kind(name: str, module: Any) -> Kind:
-    if getattr(module, "add_k_proj", None) is not None:
+    processor = type(module.processor).__name__
+    if getattr(module, "add_k_proj", None) is not None or processor.startswith(BOTH):
         return "joint"
     if "single_transformer_blocks" in name:
         return "single"

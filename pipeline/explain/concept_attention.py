@@ -78,7 +78,7 @@ def concept_maps(
     """
     layers = text_layers(denoiser.module)
     stream = ConceptStream(phrases, sets, name_of)
-    longer = denoiser.with_more_text(phrases.tokens)
+    longer = denoiser.with_more_text(phrases.tokens, phrases.places)
     index = index_of(tuple(items), denoiser.latents.device)
     with AttentionTap(layers, stream.see):
         longer.conditional_of(denoiser.latents.index_select(0, index), items)

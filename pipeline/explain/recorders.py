@@ -179,6 +179,7 @@ class AttentionRecorder:
         self._tap: AttentionTap | None = None
         self._layout: Layout | None = None
         self._averages: dict[tuple[int, ...], Tensor] = {}
+        self._calls = 0
         self._sums: WordAccumulator | None = None
         self._step = 0
 
@@ -190,16 +191,25 @@ class AttentionRecorder:
             self._groups = layer_groups(layers)
             self._tap = AttentionTap(layers, self._see)
             self._tap.__enter__()
+            denoiser = denoiser_of(self._batch.pipeline)
+            self._counter = denoiser.register_forward_pre_hook(self._count)
             self.expect(0)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._tap is not None:
+            self._counter.remove()
             self._tap.__exit__(*error)
+
+    def _count(self, *_: object) -> None:
+        """Where the unconditional call is one apart, it is the second of a step, and not looked at."""
+        self._calls += 1
+        if self._tap is not None and self._calls == 2 and self._batch.family.guidance == "apart":
+            self._tap.active = False
 
     def expect(self, step: int) -> None:
         """Look at the denoiser's next call if it belongs to a wanted step."""
-        self._step, self._sums = step, None
+        self._step, self._sums, self._calls = step, None, 0
         if self._tap is not None:
             self._tap.active = step in self._plan
 
@@ -212,8 +222,9 @@ class AttentionRecorder:
             self._layout = batch_layout(self._batch, length)
         if self._sums is None:
             self._sums = WordAccumulator(self._average_of(tuple(items), call.query.device))
-        first = call.query.shape[0] - batch  # the conditional half comes last
-        rows: slice | Tensor = slice(first, None)
+        # the conditional half comes last, or first
+        first = 0 if self._batch.family.guidance == "swapped" else call.query.shape[0] - batch
+        rows: slice | Tensor = slice(first, first + batch)
         if len(items) < batch:
             rows = index_of(tuple(first + item for item in items), call.query.device)
         self._sums.add(call, rows)
@@ -283,7 +294,7 @@ class RelevanceRecorder:
         return zip(items, tokens, strict=True)
 
     def _one(self, step: int, item: int, tokens: Float[Tensor, "token h w"]) -> StepWords:
-        if self._layout is None:
+        if self._layout is None or self._layout.average.shape[1] != tokens.shape[0]:
             self._layout = batch_layout(self._batch, tokens.shape[0])
         present = self._layout.present[item]
         average = self._layout.average[item].to(tokens)[:, list(present)]

@@ -96,14 +96,17 @@ def cam_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str
     known, wanted = cam_layers(denoiser.module, view.batch.family.cam), tool.options.get("layers")
     layers = choose_layers(known, wanted if isinstance(wanted, tuple) else ())
     patch = patch_size_of(denoiser.module, view.latents.shape[1])
+    image_first = view.batch.family.image_first
     if protocol != "park2024":
         forward = conditional_forward(denoiser, items)
-        maps = df_cam(forward, denoiser.module, size, layers=layers, patch=patch)
+        maps = df_cam(
+            forward, denoiser.module, size, layers=layers, patch=patch, image_first=image_first
+        )
         return dict(zip(items, maps, strict=True))
-    halves, scale = denoiser.halves, denoiser.second_half_scale
+    halves, scale = denoiser.parts, denoiser.second_half_scale
     by_item: Maps = {}
     for members, both in forwards_of_both(denoiser, items):
-        maps = df_cam(both, denoiser.module, size, halves, scale, layers, patch)
+        maps = df_cam(both, denoiser.module, size, halves, scale, layers, patch, image_first)
         by_item.update(zip(members, maps, strict=True))
     return by_item
 

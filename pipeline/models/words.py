@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline.errors import ModelError
+
+MARK = "\u2603prompt\u2603"
+"""Stands for a prompt where a template is asked what comes before it."""
 SPECIAL = -1
 """Word index of tokens that belong to no word: start, end, padding, registers."""
 
@@ -176,6 +180,80 @@ def sana_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " leng
     full_text = instruction + text.lower().strip()
     token_words = _by_spans(pipeline.tokenizer, full_text, spans, before + length)
     return np.concatenate([token_words[:1], token_words[len(token_words) - length + 1 :]])
+
+
+def left_padded_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """CogView4: the prompt's tokens are the last ones, for padding comes before them."""
+    tokens = len(
+        pipeline.tokenizer(text, truncation=True, max_length=length, verbose=False).input_ids
+    )
+    words = token_words(pipeline.tokenizer, text, min(tokens, length))
+    return np.concatenate([np.full(length - len(words), SPECIAL), words])
+
+
+def chat_layout(
+    pipeline: Any, text: str, length: int, right: bool = False, **options: Any
+) -> Int[np.ndarray, " length"]:
+    """Z-Image, FLUX.2 Klein: a chat of one message, as the tokenizer's own template has it.
+
+    Args:
+        right: padding is left out, or comes after the text whatever the tokenizer does.
+        options: of the template.
+    """
+
+    def render(content: str) -> str:
+        message = {"role": "user", "content": content}
+        return pipeline.tokenizer.apply_chat_template(
+            [message], tokenize=False, add_generation_prompt=True, **options
+        )
+
+    layout = rendered_layout(pipeline.tokenizer, render, text, length)
+    return layout if right else _moved_right(pipeline.tokenizer, render(text), layout)
+
+
+def _moved_right(
+    tokenizer: Any, text: str, layout: Int[np.ndarray, " length"]
+) -> Int[np.ndarray, " length"]:
+    """The layout of a text whose padding comes before it, where the tokenizer pads on the left."""
+    if tokenizer.padding_side != "left":
+        return layout
+    tokens = tokenizer(text, truncation=True, max_length=len(layout), verbose=False).input_ids
+    return np.roll(layout, len(layout) - len(tokens))
+
+
+def instructed_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Qwen-Image: the pipeline's own template, of which the first tokens are left out."""
+    left_out = pipeline.prompt_template_encode_start_idx
+    render = pipeline.prompt_template_encode.format
+    return rendered_layout(pipeline.tokenizer, render, text, left_out + length)[left_out:]
+
+
+def rendered_layout(
+    tokenizer: Any, render: Callable[[str], str], text: str, length: int
+) -> Int[np.ndarray, " length"]:
+    """The words of a prompt inside a longer text, by the tokenizer's offsets.
+
+    Args:
+        tokenizer: of the longer text.
+        render: makes the longer text of a prompt.
+        text: the prompt.
+        length: of the window.
+
+    Raises:
+        ModelError: the prompt does not stand in the longer text as it is.
+    """
+    before = render(MARK).partition(MARK)[0]
+    whole_text, plain_text = render(text), text.strip()
+    start = len(before) + (len(text) - len(text.lstrip()))
+    if not whole_text.startswith(plain_text, start):
+        start = len(before)  # a template that strips its messages
+    if not whole_text.startswith(plain_text, start):
+        raise ModelError(
+            f"the prompt {text[:80]!r} does not stand in the tokenizer's chat template as it is, so its words cannot be told. "
+            "Leave out the measures of words."
+        )
+    spans = [(start + begin, start + end) for begin, end in word_spans(plain_text)]
+    return _by_spans(tokenizer, whole_text, spans, length)
 
 
 def _fit(layout: Int[np.ndarray, " short"], length: int) -> Int[np.ndarray, " length"]:

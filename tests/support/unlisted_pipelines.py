@@ -10,16 +10,11 @@ import torch
 from transformers import (
     Gemma2Config,
     Gemma2Model,
-    GlmConfig,
-    GlmModel,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
-    Qwen3ForCausalLM,
     Qwen3Model,
 )
 
-from tests.support.tiny_pipelines import build, spread, t5, t5_tokenizer, vae
+from tests.support.tiny_pipelines import build, spread, t5_tokenizer, vae
 
 AE = {"use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 1.5, "shift_factor": 0.06}  # fmt: skip
 QWEN3 = {"vocab_size": 1200, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}  # fmt: skip
@@ -46,47 +41,6 @@ def sd3_pag() -> Any:
     return d.StableDiffusion3PAGPipeline(**parts, pag_applied_layers="blocks.0")
 
 
-def chroma() -> Any:
-    """Squares of latents as tokens, two denoiser calls a step."""
-    transformer = d.ChromaTransformer2DModel(
-        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, axes_dims_rope=[4, 4, 8], approximator_hidden_dim=32, approximator_layers=1,
-        approximator_num_channels=16,
-    )  # fmt: skip
-    return d.ChromaPipeline(
-        transformer=transformer,
-        vae=vae(4, **AE),
-        text_encoder=t5(width=32),
-        tokenizer=t5_tokenizer(),
-        scheduler=d.FlowMatchEulerDiscreteScheduler(),
-    )
-
-
-def qwen_image() -> Any:
-    """Tokens, and the decoder of a video model."""
-    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-            "num_key_value_heads": 2, "rope_theta": 1e6, "vocab_size": 1200,
-            "rope_scaling": {"mrope_section": [1, 1, 2], "rope_type": "default", "type": "default"}}  # fmt: skip
-    vision = {"depth": 2, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16}  # fmt: skip
-    config = Qwen2_5_VLConfig(
-        text_config=text, vision_config=vision, hidden_size=16, vocab_size=1200,
-        vision_end_token_id=3, vision_start_token_id=2, vision_token_id=4,
-    )  # fmt: skip
-    return d.QwenImagePipeline(
-        transformer=d.QwenImageTransformer2DModel(
-            patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
-            joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
-        ),
-        vae=d.AutoencoderKLQwenImage(
-            base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[False, True],
-            latents_mean=[0.1] * 4, latents_std=[1.2] * 4,
-        ),
-        text_encoder=Qwen2_5_VLForConditionalGeneration(config),
-        tokenizer=t5_tokenizer(),
-        scheduler=d.FlowMatchEulerDiscreteScheduler(),
-    )  # fmt: skip
-
-
 def z_image() -> Any:
     """A list of latents, and a negated prediction."""
     return d.ZImagePipeline(
@@ -96,26 +50,6 @@ def z_image() -> Any:
         ),
         vae=vae(16, **AE),
         text_encoder=Qwen3Model(Qwen3Config(**QWEN3, num_hidden_layers=2)),
-        tokenizer=chat_tokenizer(),
-        scheduler=d.FlowMatchEulerDiscreteScheduler(),
-    )  # fmt: skip
-
-
-def flux2_klein() -> Any:
-    """A mean and a deviation of each channel of a token; it also edits images."""
-    decoder = d.AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(4, 4),
-        layers_per_block=1, latent_channels=4, norm_num_groups=1,
-    )  # fmt: skip
-    decoder.bn.running_mean.normal_()
-    decoder.bn.running_var.uniform_(0.5, 2)
-    return d.Flux2KleinPipeline(
-        transformer=d.Flux2Transformer2DModel(
-            in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-            joint_attention_dim=48, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
-        ),
-        vae=decoder,
-        text_encoder=Qwen3ForCausalLM(Qwen3Config(**QWEN3, num_hidden_layers=28)),
         tokenizer=chat_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
     )  # fmt: skip
@@ -140,30 +74,7 @@ def lumina2() -> Any:
     )  # fmt: skip
 
 
-def cogview4() -> Any:
-    """Two denoiser calls a step, a schedule that follows the size."""
-    encoder = GlmConfig(
-        vocab_size=1200, hidden_size=32, intermediate_size=8, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8, pad_token_id=0,
-    )  # fmt: skip
-    return d.CogView4Pipeline(
-        transformer=d.CogView4Transformer2DModel(
-            patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=4, num_attention_heads=4,
-            text_embed_dim=32, time_embed_dim=8, condition_dim=4, rope_axes_dim=(8, 8),
-        ),
-        vae=vae(4, **AE),
-        text_encoder=GlmModel(encoder),
-        tokenizer=t5_tokenizer(),
-        scheduler=d.FlowMatchEulerDiscreteScheduler(
-            base_shift=0.25, max_shift=0.75, base_image_seq_len=256, use_dynamic_shifting=True, time_shift_type="linear"
-        ),
-    )  # fmt: skip
-
-
-UNLISTED = {
-    each.__name__: each
-    for each in (sdxl_pag, sd3_pag, chroma, qwen_image, z_image, flux2_klein, lumina2, cogview4)
-}
+UNLISTED = {each.__name__: each for each in (sdxl_pag, sd3_pag, z_image, lumina2)}
 
 
 def unlisted_folder(name: str, root: Path) -> Path:
