@@ -108,9 +108,9 @@ def _cell(noted: str | None, notes: list[str]) -> str:
 # Built with tiny random weights in tests/support, and tried: tests/pipeline/diffusion/test_trial.py.
 TRIED = frozenset(
     {
-        "StableDiffusionXLPAGPipeline", "StableDiffusion3PAGPipeline", "ZImagePipeline",
+        "StableDiffusionXLPAGPipeline", "StableDiffusion3PAGPipeline",
         "IFPipeline",
-        "Lumina2Pipeline",
+
     }
 )  # fmt: skip
 MAPPING_HEAD = f"""## Every class of diffusers' text-to-image mapping

@@ -206,13 +206,13 @@ class Denoiser:
         return self.packing.unpack(self.guidance(*halves))
 
     def with_more_text(
-        self, tokens: Float[Tensor, "token d"], places: Int[Tensor, " token"] | None = None
+        self, tokens: Float[Tensor, "token d"], indices: Int[Tensor, " token"] | None = None
     ) -> Denoiser:
         """The same call with more text tokens behind those of each item; a mask of text tokens lets them all be seen.
 
         Args:
             tokens: as the denoiser gets a prompt's tokens.
-            places: of each of them in its text, for a denoiser that is told the places of tokens (FLUX.2).
+            indices: of each of them in its text, for a denoiser that is told the places of tokens (FLUX.2).
         """
         kwargs = dict(self.kwargs)
         text = kwargs["encoder_hidden_states"]
@@ -231,8 +231,8 @@ class Denoiser:
         positions = kwargs.get("txt_ids")
         if positions is not None:
             added = positions.new_zeros(*positions.shape[:-2], len(tokens), positions.shape[-1])
-            if positions.shape[-1] == 4 and places is not None:  # the last axis counts the tokens
-                added[..., -1] = places.to(added)
+            if positions.shape[-1] == 4 and indices is not None:  # the last axis counts the tokens
+                added[..., -1] = indices.to(added)
             kwargs["txt_ids"] = torch.cat([positions, added], -2)
         return replace(self, kwargs=kwargs)
 

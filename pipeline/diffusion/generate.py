@@ -77,7 +77,7 @@ def _conditions(
         return {"class_labels": label_ids(pipeline.labels, texts)}
     if family.takes == "nothing":
         return {"batch_size": len(prompts)}
-    wanted = model.negative_prompt or (family.neutral if model.guidance > 1 else "")
+    wanted = model.negative_prompt or (family.neutral if model.guidance > family.off else "")
     return {"prompt": texts, "negative_prompt": [wanted] * len(prompts) if wanted else None}
 
 

@@ -93,6 +93,7 @@ class Worker:
             **loading.describe(self.pipeline, model),
             "device": str(self.device),
             "total_steps": self.total_steps,
+            "guided": model.guidance > self.family.off,
             "trial": trial.record(),
         }
 
@@ -221,7 +222,7 @@ class Worker:
             family=self.family,
             scorer=self.scorer,
             total_steps=self.total_steps,
-            guided=self.model.guidance > 1,
+            guided=self.model.guidance > self.family.off,
             guidance=self.model.guidance,
             decoder=self._decoder,
             negative_prompt=self.model.negative_prompt,

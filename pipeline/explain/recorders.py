@@ -16,14 +16,14 @@ from pipeline.explain.attention import (
     AttentionCall,
     AttentionLayer,
     AttentionTap,
-    WordAccumulator,
     attention_layers,
     layer_groups,
     text_layers,
 )
 from pipeline.explain.paper_relevance import paper_relevance
 from pipeline.explain.relevance import token_relevance, word_scores
-from pipeline.explain.tools import conditional_forward
+from pipeline.explain.tools import apart, conditional_forward
+from pipeline.explain.word_attention import WordAccumulator
 from pipeline.models.loading import denoiser_of
 from pipeline.models.transfers import index_of, to_host
 from pipeline.models.words import SPECIAL, plain, split_words, word_average, word_roles
@@ -215,7 +215,7 @@ class AttentionRecorder:
 
     @torch.no_grad()
     def _see(self, call: AttentionCall, model_output: Any) -> Tensor:
-        output = model_output()
+        output, call = model_output(), call.aligned()
         items, batch = self._plan[self._step], len(self._batch.prompts)
         if self._layout is None:
             length = call.key.shape[2] if call.layer.kind == "cross" else call.text
@@ -290,8 +290,15 @@ class RelevanceRecorder:
             return ((item, paper_relevance(view, item)) for item in items)
         layers = attention_layers(view.denoiser.module)
         size = (view.latents.shape[-2], view.latents.shape[-1])
-        tokens = token_relevance(conditional_forward(view.denoiser, items), layers, size)
-        return zip(items, tokens, strict=True)
+        return (
+            pair
+            for members in apart(view.batch.family, items)
+            for pair in zip(
+                members,
+                token_relevance(conditional_forward(view.denoiser, members), layers, size),
+                strict=True,
+            )
+        )
 
     def _one(self, step: int, item: int, tokens: Float[Tensor, "token h w"]) -> StepWords:
         if self._layout is None or self._layout.average.shape[1] != tokens.shape[0]:

@@ -26,6 +26,7 @@ from pipeline.models.words import (
     registers_layout,
     sana_layout,
     sd3_layout,
+    system_layout,
     window_layout,
 )
 
@@ -43,6 +44,7 @@ REPLAYED = ("relevance", "df-cam", "df-rise", "lime", "faithfulness", "informati
 """The measures that call the denoiser again and so must know how the pipeline guides it."""
 WORDED = ("attention", "relevance", "concept-attention")
 """The measures that look at where the image attends to text."""
+MOVES = "the positions of its image follow the length of its text, so that more text would change what it computes"
 ONE_ENCODER = ("unet", "unet-lcm")
 """Families whose denoiser attends to what one CLIP text encoder gives, and to nothing else."""
 
@@ -62,6 +64,7 @@ class Family:
         layout: which text keys are which words; None without words.
         tokenizer: the attribute whose window cuts a prompt; the first that the pipeline has.
         cam: a pattern of the layers that DF-CAM looks at.
+        ragged: in a batch, each item's image follows its own text at once.
         image_first: the image stands before the text in a joint sequence, and in what a joint block returns.
         guidance: "halves" (unconditional items first, both in one call), "swapped" (conditional items first), "apart" (two
             calls, the conditional one first), "embedded" (a number that the denoiser is given) or "none".
@@ -99,6 +102,7 @@ class Family:
     tokenizer: tuple[str, ...] = ("tokenizer",)
     cam: str = BLOCKS
     image_first: bool = False
+    ragged: bool = False
     guidance: Literal["halves", "swapped", "apart", "embedded", "none"] = "halves"
     guided: str = "guidance_scale"
     neutral: str = ""
@@ -121,6 +125,11 @@ class Family:
     bins: tuple[int, ...] = ()
     scales: bool = True
     known: bool = True
+
+    @property
+    def off(self) -> float:
+        """The guidance scale up to which nothing is guided."""
+        return 0.0 if self.beyond else 1.0
 
     def missing(self, protocol: str = "ours") -> Mapping[str, str]:
         """The measures that this family cannot give under a protocol, and why."""
@@ -255,6 +264,36 @@ TABLE = (
         keeps_norm=True,
         frames=True,
         packed=2,
+        scales=False,
+    ),
+    Family(
+        "z-image",
+        ("ZImagePipeline",),
+        denoiser="transformer",
+        attention="joint",
+        no_concepts=MOVES,
+        layout=partial(chat_layout, right=True, enable_thinking=True),
+        cam=r"layers\.\d+",
+        image_first=True,
+        guidance="swapped",
+        beyond=True,
+        negated=True,
+        shifted=True,
+        scales=False,
+    ),
+    Family(
+        "lumina2",
+        ("Lumina2Pipeline",),
+        denoiser="transformer",
+        attention="joint",
+        no_concepts=MOVES,
+        layout=system_layout,
+        cam=r"layers\.\d+",
+        ragged=True,
+        guidance="apart",
+        keeps_norm=True,
+        negated=True,
+        shifted=True,
         scales=False,
     ),
     Family(

@@ -228,6 +228,12 @@ def instructed_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, 
     return rendered_layout(pipeline.tokenizer, render, text, left_out + length)[left_out:]
 
 
+def system_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Lumina2: the prompt behind a system prompt."""
+    before = f"{pipeline.system_prompt} <Prompt Start> "
+    return rendered_layout(pipeline.tokenizer, lambda prompt: before + prompt, text, length)
+
+
 def rendered_layout(
     tokenizer: Any, render: Callable[[str], str], text: str, length: int
 ) -> Int[np.ndarray, " length"]:

@@ -210,9 +210,8 @@ def size_step(model: Inspected) -> int:
         return 1
     decoder = model.configs.get(model.family.decoder, {})
     blocks = next((decoder[name] for name in LEVELS if decoder.get(name)), [1])
-    patch = model.configs.get(model.family.denoiser, {}).get("patch_size") or 1
-    if isinstance(patch, list):  # Z-Image's `all_patch_size` aside, one for each kind of input
-        patch = max(patch)
+    config = model.configs.get(model.family.denoiser, {})
+    patch = config.get("patch_size") or max(config.get("all_patch_size") or [1])
     return 2 ** (len(blocks) - 1) * (model.family.packed if model.family.packed > 1 else int(patch))
 
 
@@ -326,6 +325,9 @@ def _guidance_notices(model: Inspected) -> list[str]:
         or (model.family.guidance == "embedded" and not embeds_guidance)
     ):
         return [f"{model.name}: guidance has no effect: this model does not take a guidance scale."]
-    if spec.negative_prompt and spec.guidance <= 1:
-        return [f"{model.name}: negative_prompt has no effect while guidance is off (1 or less)."]
+    off = model.family.off
+    if spec.negative_prompt and spec.guidance <= off:
+        return [
+            f"{model.name}: negative_prompt has no effect while guidance is off ({off:g} or less)."
+        ]
     return []

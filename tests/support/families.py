@@ -49,10 +49,13 @@ BANK = (
     Concept("red", "colour", ("red",)),
 )
 FOLDERS: list[Path] = []
+SIDES = {"lumina2": 64}
+"""Pixels along a side, where 32 are too few: latents of Lumina2 are an eighth of them."""
 
 
 def spec(name, **options):
-    size = {"height": 32, "width": 32} if name not in ("dit", "ddpm") else {}
+    side = SIDES.get(name, 32)
+    size = {"height": side, "width": side} if name not in ("dit", "ddpm") else {}
     options = {"steps": STEPS, "guidance": 3.0, **size} | options
     return ModelSpec(name, name, str(folder_of(name, FOLDERS[0])), **options)
 

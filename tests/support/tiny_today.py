@@ -9,12 +9,15 @@ from typing import Any
 
 import diffusers as d
 from transformers import (
+    Gemma2Config,
+    Gemma2Model,
     GlmConfig,
     GlmModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3Model,
 )
 
 from tests.support.tiny_parts import t5, t5_tokenizer, vae
@@ -115,9 +118,44 @@ def qwen_image() -> Any:
     )  # fmt: skip
 
 
+def z_image() -> Any:
+    """A list of latents, and a negated prediction."""
+    return d.ZImagePipeline(
+        transformer=d.ZImageTransformer2DModel(
+            in_channels=16, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16,
+            axes_dims=[8, 4, 4], axes_lens=[1024, 32, 32],
+        ),
+        vae=vae(16, **AE),
+        text_encoder=Qwen3Model(Qwen3Config(**QWEN3, num_hidden_layers=2)),
+        tokenizer=chat_tokenizer(),
+        scheduler=d.FlowMatchEulerDiscreteScheduler(),
+    )  # fmt: skip
+
+
+def lumina2() -> Any:
+    """A negated prediction, a shift."""
+    encoder = Gemma2Config(
+        vocab_size=1200, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=12,
+    )  # fmt: skip
+    return d.Lumina2Pipeline(
+        transformer=d.Lumina2Transformer2DModel(
+            sample_size=16, patch_size=2, in_channels=4, hidden_size=24, num_layers=1, num_refiner_layers=1,
+            num_attention_heads=2, num_kv_heads=1, multiple_of=16, axes_dim_rope=(4, 4, 4), axes_lens=(512, 512, 512),
+            cap_feat_dim=24,
+        ),
+        vae=vae(4, levels=4, sample_size=64, **AE),
+        text_encoder=Gemma2Model(encoder),
+        tokenizer=t5_tokenizer(),
+        scheduler=d.FlowMatchEulerDiscreteScheduler(),
+    )  # fmt: skip
+
+
 TODAY = {
     "cogview4": cogview4,
     "chroma": chroma,
     "flux2-klein": flux2_klein,
     "qwen-image": qwen_image,
+    "z-image": z_image,
+    "lumina2": lumina2,
 }

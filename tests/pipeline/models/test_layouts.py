@@ -45,9 +45,9 @@ def test_the_keys_of_a_word_are_its_tokens(root, name, text):
     assert len(layout) == length and set(layout[len(ids) :]) <= {SPECIAL}
     tokenizer = getattr(pipeline.tokenizer, "tokenizer", pipeline.tokenizer)
     for number, word in enumerate(text.split()):
-        (places,) = (layout[: len(ids)] == number).nonzero()
-        assert len(places) and (places == torch.arange(places[0], places[-1] + 1).numpy()).all()
-        assert tokenizer.decode(ids[places]).strip() == word
+        (indices,) = (layout[: len(ids)] == number).nonzero()
+        assert len(indices) and (indices == torch.arange(indices[0], indices[-1] + 1).numpy()).all()
+        assert tokenizer.decode(ids[indices]).strip() == word
 
 
 def test_a_template_that_changes_the_prompt_is_refused():
