@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
@@ -17,7 +18,7 @@ from typing import Any
 
 import diffusers
 from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from pipeline.errors import ModelError
 from pipeline.study.settings import show
@@ -127,6 +128,10 @@ TOKENIZER_KEYS = frozenset(
     ]
 )
 """Keys of tokenizers that hold lists or objects; all others are plain."""
+PICTURE_KEYS = frozenset({"size", "crop_size", "pad_size", "patch_size", "image_mean", "image_std"})
+"""Keys of image processors that hold lists or objects; all others are plain."""
+PICTURE_PARTS = ("image_processor", "video_processor")
+"""What a processor of texts and images holds beside its tokenizer."""
 SENTENCEPIECE_KEYS = frozenset({"enable_sampling", "nbest_size", "alpha", "add_bos", "add_eos"})
 
 
@@ -252,12 +257,14 @@ def known_keys(kind: type) -> frozenset[str]:
         return TOKENIZER_KEYS | _arguments(kind)
     if issubclass(kind, ConfigMixin | DiffusionPipeline):
         return _arguments(kind)
-    return frozenset({"size", "crop_size", "image_mean", "image_std"})  # image processors
+    return PICTURE_KEYS | frozenset(PICTURE_PARTS if issubclass(kind, ProcessorMixin) else ())
 
 
 @cache
 def parts_of(kind: type) -> Mapping[str, Collection[str]]:
-    """The parts of a composed configuration (a text and a vision tower) and the keys of each."""
+    """The parts of a composed configuration (a text and a vision tower, an image processor) and the keys of each."""
+    if issubclass(kind, ProcessorMixin):
+        return dict.fromkeys(PICTURE_PARTS, PICTURE_KEYS)
     specs = getattr(getattr(kind, "config_class", None), "sub_configs_defaults", {})
     return {key: LEGACY | _fields(spec.config_class) for key, spec in specs.items()}
 
@@ -288,7 +295,25 @@ def check_component_config(values: Mapping[str, Any], title: str, kind: type) ->
     """
     if issubclass(kind, PreTrainedTokenizerBase):
         return check_tokenizer_config(values, title, kind)
+    if issubclass(kind, ProcessorMixin):
+        values = _sides(values) | {
+            key: _sides(values[key]) for key in PICTURE_PARTS if isinstance(values.get(key), dict)
+        }
     return check_config(values, title, known_keys(kind), parts_of(kind))
+
+
+def _sides(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An image processor's settings with the sides of its sizes; those of language models give them as numbers of pixels."""
+    size = values.get("size")
+    if not isinstance(size, dict):
+        return dict(values)
+    sides = {
+        key: math.isqrt(value)
+        if key.endswith("_edge") and type(value) is int and value > 0
+        else value
+        for key, value in size.items()
+    }
+    return {**values, "size": sides}
 
 
 def check_tokenizer_config(

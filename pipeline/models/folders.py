@@ -16,6 +16,7 @@ from typing import Any
 
 import diffusers
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.guiders import BaseGuidance
 from diffusers.pipelines.pipeline_loading_utils import simple_get_class_obj
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
@@ -26,6 +27,7 @@ from pipeline.errors import ModelError
 from pipeline.models.configs import (
     check_component_config,
     check_index_config,
+    check_tokenizer_config,
     check_tokenizer_json,
     check_values,
 )
@@ -46,12 +48,16 @@ from pipeline.study.settings import show
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
 UNWANTED = ("safety_checker",)  # would replace images by black ones and so spoil a study
 LIBRARIES = ("diffusers", "transformers", "stable_diffusion")
-KINDS = (ModelMixin, SchedulerMixin, PreTrainedModel, PreTrainedTokenizerBase, ImageProcessingMixin, FeatureExtractionMixin, ProcessorMixin, DiffusionPipeline)  # fmt: skip
+KINDS = (ModelMixin, SchedulerMixin, PreTrainedModel, PreTrainedTokenizerBase, ImageProcessingMixin, FeatureExtractionMixin, ProcessorMixin, DiffusionPipeline, BaseGuidance)  # fmt: skip
 """What a component may be: classes whose files and configurations are known here."""
 MAX_NESTING = 3  # pipelines in pipelines
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model", "chat_template.jinja")  # fmt: skip
-PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,8 @@ class Component:
             names = ("tokenizer_config.json",)
         elif issubclass(self.kind, SchedulerMixin):
             names = ("scheduler_config.json",)
+        elif issubclass(self.kind, BaseGuidance):
+            names = ("guider_config.json",)
         return [file for name in names if (file := self.folder / name).is_file()]
 
     def files(self) -> dict[str, Path]:
@@ -103,7 +111,7 @@ class Component:
             return files
         if self.stem:
             return files | weight_files(self.folder, self.stem, self.title, self.variant)
-        if issubclass(self.kind, PreTrainedTokenizerBase):
+        if issubclass(self.kind, PreTrainedTokenizerBase | ProcessorMixin):
             return files | tokenizer_files(self.folder)
         return files
 
@@ -165,13 +173,20 @@ def _check_entry(component: str, entry: list[Any], file: str, title: str) -> Non
             f"{title}: component {show(component)} of {file} is {show(entry)}, not "
             '["diffusers", CLASS]. Save the pipeline again with diffusers.'
         )
-    if entry[0] not in LIBRARIES or (entry[0] == LIBRARIES[-1]) != (component in UNWANTED):
+    allowed = entry[0] in LIBRARIES or _is_pipeline_module(entry[0])
+    if not allowed or (entry[0] == LIBRARIES[-1]) != (component in UNWANTED):
         raise ModelError(
             f"{title}: component {component!r} of {file} comes from {show(entry[0])}; only "
             "diffusers and transformers are allowed, for remote code is never run."
         )
     if component not in UNWANTED:
         class_of(entry, component, file, title)
+
+
+def _is_pipeline_module(name: object) -> bool:
+    """Whether a name is that of a module of diffusers' pipelines, which may hold a model of its own (Kandinsky 2.1)."""
+    module = getattr(diffusers.pipelines, name, None) if isinstance(name, str) else None
+    return inspect.ismodule(module) and module.__name__ == f"diffusers.pipelines.{name}"
 
 
 def class_of(entry: list[Any], component: str, file: str, title: str) -> type:
@@ -295,8 +310,11 @@ def _check_component(component: Component) -> None:
         raise ModelError(f"{title}: {folder} has no config.json. Download or save the model again.")
     for file in component.settings():
         check_component_config(read_config(file, title), f"{title}: {file}", component.kind)
-    if issubclass(component.kind, PreTrainedTokenizerBase):
+    if issubclass(component.kind, PreTrainedTokenizerBase | ProcessorMixin):
         check_tokenizer_files(folder, title)
+    if issubclass(component.kind, ProcessorMixin) and (folder / TOKENIZER_FILES[0]).is_file():
+        file = folder / TOKENIZER_FILES[0]  # of the tokenizer that it holds
+        check_tokenizer_config(read_config(file, title), f"{title}: {file}")
     if issubclass(component.kind, SchedulerMixin):
         _check_scheduler(component)
 
