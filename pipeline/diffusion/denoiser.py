@@ -23,7 +23,7 @@ from pipeline.models.transfers import index_of
 CHUNK = 32
 
 # Arguments whose first axis is a sequence, not the batch, even when the lengths agree by chance.
-UNBATCHED = frozenset({"txt_ids", "img_ids"})
+UNBATCHED = frozenset({"txt_ids", "img_ids", "position_ids"})
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,10 @@ def packing_of(side: int, kwargs: dict[str, Any]) -> Packing:
     if "img_shapes" in kwargs:
         _, rows, columns = kwargs["img_shapes"][0][0]
         return Packing(side, rows, columns)
-    positions = kwargs["img_ids"]
+    if "position_ids" in kwargs:  # Krea 2's, of the text and then of the image
+        positions = kwargs["position_ids"][-kwargs["hidden_states"].shape[1] :]
+    else:
+        positions = kwargs["img_ids"]
     positions = positions[0] if positions.ndim == 3 else positions
     return Packing(side, int(positions[:, 1].max()) + 1, int(positions[:, 2].max()) + 1)
 

@@ -26,6 +26,7 @@ def prompt_window(pipeline: Any, family: Family) -> tuple[Any, int | None]:
     """The tokenizer that takes in most of a prompt, and how many tokens it keeps (None = no limit is known)."""
     named = (getattr(pipeline, name, None) for name in family.tokenizer)
     tokenizer = next((one for one in named if one is not None), None)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
     limit = getattr(tokenizer, "model_max_length", None)
     longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if longest is not None and not isinstance(tokenizer, CLIPTokenizer):

@@ -25,14 +25,17 @@ from pipeline.explain.joined import Spans, order_of, seen_of, spans_of
 
 Kind = Literal["cross", "joint", "single", "self", "text"]
 
-TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV", "CogView4", "Qwen", "Lumina2")
+TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV", "CogView4", "Qwen", "Lumina2", "Krea2")
 TEXT_LAST = ("JointAttn", "ZSingleStream")
+READS_TEXT = "text_fusion."
+"""Layers of a denoiser that go with its text encoder (Krea 2), and are left to it."""
 JOINED: Mapping[str, Kind] = {
     "layers": "single",
+    "transformer_blocks": "single",
     "noise_refiner": "self",
     "context_refiner": "text",
 }
-"""The kinds of layers of a denoiser (Z-Image, Lumina2) that joins text and image before its first joint layer."""
+"""The kinds of layers of a denoiser (Z-Image, Lumina2, Krea 2) that joins text and image before its first joint layer."""
 BOTH = ("CogView4",)
 """Processors that project text and image by the same weights."""
 
@@ -71,6 +74,7 @@ def attention_layers(denoiser: nn.Module) -> list[AttentionLayer]:
         (name, module)
         for name, module in denoiser.named_modules()
         if hasattr(module, "processor")
+        and not name.startswith(READS_TEXT)
         and (hasattr(module, "to_q") or hasattr(module, "to_qkv_mlp_proj"))
     ]
     blocks = _block_numbers([name for name, _ in named])
@@ -96,7 +100,7 @@ def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
 
 def is_joined(module: Any) -> bool:
     """Whether a layer is of a denoiser that joins text and image before its first joint layer."""
-    return type(module.processor).__name__.startswith(("ZSingleStream", "Lumina2"))
+    return type(module.processor).__name__.startswith(("ZSingleStream", "Lumina2", "Krea2"))
 
 
 def _kind(name: str, module: Any) -> Kind:

@@ -1,4 +1,4 @@
-"""Text and image in one sequence from the first joint layer on (Z-Image, Lumina2): where each stands, told by the denoiser's call."""
+"""Text and image in one sequence from the first joint layer on (Z-Image, Lumina2, Krea 2): where each stands, told by the denoiser's call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class Spans:
 
 
 def spans_of(denoiser: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Spans:
-    """The spans of a call of Z-Image's or Lumina2's denoiser."""
+    """The spans of a call of Z-Image's, Lumina2's or Krea 2's denoiser."""
+    if "position_ids" in kwargs:
+        image = kwargs["hidden_states"].shape[1]
+        return Spans(image, image)
     mask = kwargs.get("encoder_attention_mask")
     if mask is None:
         latents = args[0][0]

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -226,6 +227,40 @@ def instructed_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, 
     left_out = pipeline.prompt_template_encode_start_idx
     render = pipeline.prompt_template_encode.format
     return rendered_layout(pipeline.tokenizer, render, text, left_out + length)[left_out:]
+
+
+def suffixed_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Krea 2: a template of which the first tokens are left out, padding, and the template's end."""
+    tokenizer, left_out = pipeline.tokenizer, pipeline.prompt_template_encode_start_idx
+    end = len(tokenizer(pipeline.prompt_template_encode_suffix).input_ids)
+    before = pipeline.prompt_template_encode_prefix
+    window = left_out + length - end
+    layout = rendered_layout(tokenizer, lambda prompt: before + prompt, text, window)
+    layout = _moved_right(tokenizer, before + text, layout)
+    return np.concatenate([layout[left_out:], np.full(end, SPECIAL)])
+
+
+def processor_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """FLUX.2: a chat of a system message and the prompt, by a processor of texts and images."""
+    processor = pipeline.tokenizer
+
+    def render(prompt: str) -> str:
+        texts = {"system": pipeline.system_message, "user": prompt}
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": content}]}
+            for role, content in texts.items()
+        ]
+        return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
+
+    tokenizer, begin = processor.tokenizer, processor.tokenizer.bos_token
+    started = begin is not None and render(text).startswith(begin)
+    # a processor adds no second token of the beginning
+    encode = partial(tokenizer, add_special_tokens=False) if started else tokenizer
+    layout = rendered_layout(encode, render, text, length)
+    if tokenizer.padding_side != "left":
+        return layout
+    tokens = encode(render(text), truncation=True, max_length=length, verbose=False).input_ids
+    return np.roll(layout, length - len(tokens))
 
 
 def system_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:

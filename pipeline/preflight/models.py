@@ -321,7 +321,7 @@ def _guidance_notices(model: Inspected) -> list[str]:
     )
     if (
         not model.takes(model.family.guided)
-        or model.index.get("is_distilled") is True
+        or (model.index.get("is_distilled") is True and model.family.name == "flux2-klein")
         or (model.family.guidance == "embedded" and not embeds_guidance)
     ):
         return [f"{model.name}: guidance has no effect: this model does not take a guidance scale."]

@@ -13,11 +13,17 @@ from transformers import (
     Gemma2Model,
     GlmConfig,
     GlmModel,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    PixtralImageProcessor,
+    PixtralProcessor,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
+    Qwen3VLConfig,
+    Qwen3VLModel,
 )
 
 from tests.support.tiny_parts import t5, t5_tokenizer, vae
@@ -26,14 +32,17 @@ QWEN3 = {"vocab_size": 1200, "hidden_size": 16, "intermediate_size": 16, "num_at
 AE = {"use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 1.5, "shift_factor": 0.06}  # fmt: skip
 
 
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>\n{% if m['content'] is string %}{{ m['content'] }}"
+    "{% else %}{{ m['content'][0]['text'] }}{% endif %}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
 def chat_tokenizer(**options: Any) -> Any:
     """One whose prompts become a chat."""
     tokenizer = t5_tokenizer(**options)
-    tokenizer.chat_template = (
-        "{% for m in messages %}<|{{ m['role'] }}|>\n{% if m['content'] is string %}{{ m['content'] }}"
-        "{% else %}{{ m['content'][0]['text'] }}{% endif %}<|end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
-    )
+    tokenizer.chat_template = TEMPLATE
     return tokenizer
 
 
@@ -73,20 +82,33 @@ def chroma() -> Any:
     )
 
 
-def flux2_klein() -> Any:
-    """A mean and a deviation of each channel of a token; it also edits images."""
+def flux2_vae() -> Any:
+    """A mean and a deviation of each channel of a token."""
     decoder = d.AutoencoderKLFlux2(
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(4, 4),
         layers_per_block=1, latent_channels=4, norm_num_groups=1,
     )  # fmt: skip
     decoder.bn.running_mean.normal_()
     decoder.bn.running_var.uniform_(0.5, 2)
+    return decoder
+
+
+def qwen_vae() -> Any:
+    """The decoder of a video model."""
+    return d.AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[False, True],
+        latents_mean=[0.1] * 4, latents_std=[1.2] * 4,
+    )  # fmt: skip
+
+
+def flux2_klein() -> Any:
+    """A mean and a deviation of each channel of a token; it also edits images."""
     return d.Flux2KleinPipeline(
         transformer=d.Flux2Transformer2DModel(
             in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
             joint_attention_dim=48, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4), guidance_embeds=False,
         ),
-        vae=decoder,
+        vae=flux2_vae(),
         text_encoder=Qwen3ForCausalLM(Qwen3Config(**QWEN3, num_hidden_layers=28)),
         tokenizer=chat_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
@@ -108,10 +130,7 @@ def qwen_image() -> Any:
             patch_size=2, in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
             joint_attention_dim=16, axes_dims_rope=(8, 4, 4),
         ),
-        vae=d.AutoencoderKLQwenImage(
-            base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[False, True],
-            latents_mean=[0.1] * 4, latents_std=[1.2] * 4,
-        ),
+        vae=qwen_vae(),
         text_encoder=Qwen2_5_VLForConditionalGeneration(config),
         tokenizer=t5_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
@@ -151,6 +170,51 @@ def lumina2() -> Any:
     )  # fmt: skip
 
 
+def flux2() -> Any:
+    """A processor of texts and images in the place of a tokenizer; guidance as a number."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    text = {"model_type": "mistral", "vocab_size": 1200, "num_hidden_layers": 31, "num_key_value_heads": 1, "head_dim": 8}  # fmt: skip
+    vision = {"model_type": "pixtral", "num_hidden_layers": 1, "image_size": 32, "patch_size": 8, "head_dim": 8}  # fmt: skip
+    tokens = ["[IMG]", "[IMG_BREAK]", "[IMG_END]"]
+    tokenizer = t5_tokenizer(additional_special_tokens=tokens, padding_side="left")
+    return d.Flux2Pipeline(
+        transformer=d.Flux2Transformer2DModel(
+            in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+            joint_attention_dim=48, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4),
+        ),
+        vae=flux2_vae(),
+        text_encoder=Mistral3ForConditionalGeneration(
+            Mistral3Config(text_config=sizes | text, vision_config=sizes | vision, image_token_index=1)
+        ),
+        tokenizer=PixtralProcessor(
+            image_processor=PixtralImageProcessor(), tokenizer=tokenizer, chat_template=TEMPLATE
+        ),
+        scheduler=d.FlowMatchEulerDiscreteScheduler(),
+    )  # fmt: skip
+
+
+def krea2() -> Any:
+    """Two denoiser calls a step, of which the conditional one counts; text of several layers of its encoder."""
+    rope = {"mrope_section": [2, 1, 1], "rope_type": "default", "rope_theta": 1e6}
+    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16, "deepstack_visual_indexes": []}  # fmt: skip
+    encoder = Qwen3VLConfig(
+        text_config=QWEN3 | {"num_hidden_layers": 2, "rope_parameters": rope}, vision_config=vision
+    )
+    return d.Krea2Pipeline(
+        transformer=d.Krea2Transformer2DModel(
+            in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=2, num_key_value_heads=1,
+            intermediate_size=16, timestep_embed_dim=8, text_hidden_dim=16, num_text_layers=2, text_num_attention_heads=2,
+            text_num_key_value_heads=1, text_intermediate_size=16, num_layerwise_text_blocks=1,
+            num_refiner_text_blocks=1, axes_dims_rope=(4, 2, 2),
+        ),
+        vae=qwen_vae(),
+        text_encoder=Qwen3VLModel(encoder),
+        tokenizer=t5_tokenizer(),
+        scheduler=d.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        text_encoder_select_layers=(0, 1),
+    )  # fmt: skip
+
+
 TODAY = {
     "cogview4": cogview4,
     "chroma": chroma,
@@ -158,4 +222,6 @@ TODAY = {
     "qwen-image": qwen_image,
     "z-image": z_image,
     "lumina2": lumina2,
+    "flux2": flux2,
+    "krea2": krea2,
 }

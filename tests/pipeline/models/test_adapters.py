@@ -25,6 +25,8 @@ TODAY = {
     "flux2-klein": [DIT_Q, "single_transformer_blocks.0.attn.to_qkv_mlp_proj"],
     "qwen-image": [DIT_Q, "transformer_blocks.0.attn.add_k_proj"],
     "z-image": ["layers.0.attention.to_q", "noise_refiner.0.feed_forward.w1"],
+    "flux2": [DIT_Q],
+    "krea2": ["transformer_blocks.0.attn.to_q"],
     "lumina2": ["layers.0.attn.to_q", "layers.0.feed_forward.linear_1"],
 }
 TEXT = "encoder.layers.0.self_attn.q_proj"

@@ -58,7 +58,7 @@ from tests.support.families import (
 from tests.support.tiny_today import TODAY
 
 # Classes of today that take no negative prompt.
-UNSTEERED = ("flux2-klein",)
+UNSTEERED = ("flux2-klein", "flux2")
 # Turbo is asked for 0, and these guide at 1 too.
 UNGUIDED_AT_0 = ("sd-turbo", "z-image", "krea2")
 # One family for each way of looking into a denoiser.
