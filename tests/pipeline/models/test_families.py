@@ -44,6 +44,8 @@ from tests.support.families import (
     STEPS,
     TEXTS,
     TOOLS,
+    UNGUIDED_AT_0,
+    UNSTEERED,
     WORDS,
     check_areas,
     check_concepts,
@@ -52,15 +54,12 @@ from tests.support.families import (
     pipeline_of,
     prompts_of,
     seen,
+    shared_out,
     spec,
     watch,
 )
 from tests.support.tiny_today import TODAY
 
-# Classes of today that take no negative prompt.
-UNSTEERED = ("flux2-klein", "flux2")
-# Turbo is asked for 0, and these guide at 1 too.
-UNGUIDED_AT_0 = ("sd-turbo", "z-image", "krea2")
 # One family for each way of looking into a denoiser.
 FEW = ("sd-epsilon", "sd35", "flux-dev", "sana", "kandinsky22", "dit", "ddpm")
 # Insertion and deletion are most of a run's cost; what they need of a family, `seen` and one run of each setting show.
@@ -372,16 +371,6 @@ def test_guidance_off(root, card, name):
     takes = not [notice for notice in notices if "guidance has no effect" in notice]
     assert takes == (name not in ("ddpm", "flux-schnell"))
     card(name, "guidance off", "yes" if takes else "no: it takes none")
-
-
-def shared_out(names, *values):
-    """Some families with one of some values, in turn; every family with each of them under the marker `thorough`."""
-    usual = {(name, values[number % len(values)]) for number, name in enumerate(names)}
-    return [
-        pytest.param(name, value, marks=[] if (name, value) in usual else pytest.mark.thorough)
-        for name in KNOWN
-        for value in values
-    ]
 
 
 @pytest.mark.parametrize(("name", "dtype"), shared_out(FEW, "bfloat16", "float16"))
