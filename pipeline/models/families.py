@@ -75,7 +75,8 @@ class Family:
         beyond: the guided prediction is counted from the conditional one, c + scale (c - u).
         keeps_norm: it has the conditional one's norm over the last axis of the denoiser's output.
         negated: the scheduler is given the negative of it.
-        solo: prompts are padded to the longest of a batch and the padding is read, so each is sampled alone.
+        solo: prompts are padded to the longest of a batch and the image, or the scale of relevance, follows the padding, so each
+            prompt is sampled alone.
         takes: what conditions an image: a "prompt", a "label" (one of a fixed list), or "nothing".
         no_negative: why a negative prompt cannot be used although the call takes one.
         stage: the sub-pipeline that runs the denoising loop, where the class only combines others.
@@ -290,6 +291,7 @@ TABLE = (
         keeps_norm=True,
         frames=True,
         packed=2,
+        solo=True,
         scales=False,
     ),
     Family(
@@ -305,6 +307,7 @@ TABLE = (
         beyond=True,
         negated=True,
         shifted=True,
+        solo=True,
         scales=False,
     ),
     Family(

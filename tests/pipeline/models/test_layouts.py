@@ -9,7 +9,8 @@ from pipeline.diffusion.phrases import encode_texts
 from pipeline.errors import ModelError
 from pipeline.models import loading
 from pipeline.models.words import SPECIAL, rendered_layout
-from tests.support.families import TEXTS, pipeline_of
+from pipeline.study.spec import Measures
+from tests.support.families import LAST, TEXTS, pipeline_of, prompts_of, spec, watch
 from tests.support.tiny_parts import t5_tokenizer
 from tests.support.tiny_today import TODAY
 
@@ -53,3 +54,23 @@ def test_the_keys_of_a_word_are_its_tokens(root, name, text):
 def test_a_template_that_changes_the_prompt_is_refused():
     with pytest.raises(ModelError, match="does not stand in the tokenizer's chat template"):
         rendered_layout(t5_tokenizer(), lambda text: text[::-1], "a red dog", 16)
+
+
+@pytest.mark.parametrize("name", ["lumina2", "qwen-image"])
+def test_words_of_prompts_of_different_lengths_are_those_of_each_alone(root, name):
+    """Where each item's text has its own length, attention of a batch is that of its items; relevance, where padding is left out.
+
+    Of the others each prompt is sampled alone, for the scale of relevance follows the padding.
+    """
+    texts = ("a dog", "a cat left of a rocket on a red background " * 4)
+    prompts, pipeline = prompts_of(name, texts), pipeline_of(name)
+    padded = loading.family_of(pipeline).solo
+    assert padded == (name != "lumina2")
+    measures = Measures(attention=LAST, relevance=None if padded else LAST)
+    together = watch(name, pipeline, spec(name), prompts, measures).columns
+    for item, prompt in enumerate(prompts):
+        (alone,) = watch(name, pipeline, spec(name), (prompt,), measures).columns
+        assert len(alone["words"]) == len(together[item]["words"])
+        for one, other in zip(alone["words"], together[item]["words"], strict=True):
+            assert one["word"] == other["word"]
+            assert one["mass"] == pytest.approx(other["mass"], rel=1e-2, abs=1e-4)
