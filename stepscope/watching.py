@@ -109,14 +109,17 @@ class PipelineWatch:
         }
         total = count_calls(scheduler, int(call.get("num_inference_steps") or 0), schedule)
         refuse_late_steps(self._measures, total)
+        family = loading.family_of(self._pipeline)
+        guidance = None if family.guided == "guidance_scale" else call.get(family.guided)
         return Batch(
             prompts=prompts,
             seed=seed_of(call.get("generator")),
             pipeline=self._pipeline,
-            family=loading.family_of(self._pipeline),
+            family=family,
             scorer=cast(Scorer, self._scorer),
             total_steps=total,
-            guided=float(call.get("guidance_scale") or 0) > 1,
+            guided=float(call.get(family.guided) or 0) > family.off,
+            guidance=guidance,
         )
 
     def _observers(self, batch: Batch) -> list[Observer]:

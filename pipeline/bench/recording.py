@@ -45,7 +45,7 @@ class Clock:
 def timed_parts(worker: Any, clock: Clock) -> Iterator[None]:
     """Times the models of a worker and its writing of images."""
     from pipeline.engine import worker as sampling
-    from pipeline.explain.attention import WordAccumulator
+    from pipeline.explain.word_attention import WordAccumulator
 
     pipe, scorer = worker.pipeline, worker.scorer
     parts = [

@@ -107,13 +107,19 @@ def _model_row(build: Build, index: int, workers: dict[str, Any]) -> dict[str, A
         "schedule": spec.schedule,
         "gamma": spec.gamma,
         "steps": spec.steps,
-        "guidance": spec.guidance if spec.guidance > 1 else None,
+        "guidance": spec.guidance if _is_guided(spec, known) else None,
         "dtype": str(known.get("dtype", spec.dtype)),
         "parameters": parameters if _is_count(parameters) else 0,
         "run": spec.run,
         "training_step": spec.training_step,
         **_trial(known.get("trial")),
     }
+
+
+def _is_guided(spec: ModelSpec, known: Mapping[str, Any]) -> bool:
+    """Whether its worker noted that a model is guided; older ones did not, and of their classes none is at 1 or less."""
+    noted = known.get("guided")
+    return noted if isinstance(noted, bool) else spec.guidance > 1
 
 
 def _trial(record: object) -> dict[str, float | bool | None]:

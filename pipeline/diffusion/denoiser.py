@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from pipeline.diffusion.noise import NoiseLevel, denoise
@@ -23,21 +23,37 @@ from pipeline.models.transfers import index_of
 CHUNK = 32
 
 # Arguments whose first axis is a sequence, not the batch, even when the lengths agree by chance.
-UNBATCHED = frozenset({"txt_ids", "img_ids"})
+UNBATCHED = frozenset({"txt_ids", "img_ids", "position_ids"})
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """How the pipeline combines the two halves: u + scale (c - u), optionally rescaled (arXiv 2305.08891)."""
+    """How the pipeline combines the two halves: u + scale (c - u), optionally rescaled (arXiv 2305.08891).
+
+    Attributes:
+        scale: as the pipeline is given it.
+        rescale: share of the result that has the conditional half's deviation.
+        beyond: the pipeline counts from the conditional half: c + scale (c - u).
+        keeps_norm: the result has the conditional half's norm over the last axis, as the denoiser gives it.
+    """
 
     scale: float
     rescale: float = 0.0
+    beyond: bool = False
+    keeps_norm: bool = False
 
-    def __call__(
-        self, unconditional: Float[Tensor, "n c h w"], conditional: Float[Tensor, "n c h w"]
-    ) -> Float[Tensor, "n c h w"]:
+    @property
+    def weight(self) -> float:
+        """w in u + w (c - u)."""
+        return self.scale + 1 if self.beyond else self.scale
+
+    def __call__(self, unconditional: Tensor, conditional: Tensor) -> Tensor:
         """The guided prediction; the same operations in the same order as diffusers, so equal to the bit."""
-        guided = unconditional + self.scale * (conditional - unconditional)
+        start = conditional if self.beyond else unconditional
+        guided = start + self.scale * (conditional - unconditional)
+        if self.keeps_norm:
+            norms = (torch.norm(each, dim=-1, keepdim=True) for each in (conditional, guided))
+            return guided * (next(norms) / next(norms))
         if self.rescale <= 0:
             return guided
         axes = list(range(1, guided.ndim))
@@ -75,10 +91,16 @@ class Packing:
 
 
 def packing_of(side: int, kwargs: dict[str, Any]) -> Packing:
-    """The packing of a captured call; FLUX tells each token's row and column in `img_ids`."""
+    """The packing of a captured call; FLUX tells each token's row and column in `img_ids`, Qwen-Image how many there are."""
     if side == 1:
         return Packing()
-    positions = kwargs["img_ids"]
+    if "img_shapes" in kwargs:
+        _, rows, columns = kwargs["img_shapes"][0][0]
+        return Packing(side, rows, columns)
+    if "position_ids" in kwargs:  # Krea 2's, of the text and then of the image
+        positions = kwargs["position_ids"][-kwargs["hidden_states"].shape[1] :]
+    else:
+        positions = kwargs["img_ids"]
     positions = positions[0] if positions.ndim == 3 else positions
     return Packing(side, int(positions[:, 1].max()) + 1, int(positions[:, 2].max()) + 1)
 
@@ -93,12 +115,14 @@ class Denoiser:
         latents: x_t of the batch, "b c h w", before the scheduler's input scaling.
         prediction: the guided prediction that the pipeline handed to `scheduler.step`, "b c h w".
         halves: 2 when unconditional and conditional items share the call (unconditional first), else 1.
+        unconditional: the unconditional call, where the pipeline makes it apart.
         guidance: how the halves combine; None with one half (off, or embedded in the model).
         scheduler: a copy of the scheduler as it stood at this step.
         scaled: whether the pipeline passed the latents through `scheduler.scale_model_input`.
         timestep: as given to the scheduler.
         packing: how latents are laid out for the module.
         swapped: the conditional half comes first.
+        negated: the pipeline hands the negative of the module's output to the scheduler.
     """
 
     module: nn.Module
@@ -116,6 +140,13 @@ class Denoiser:
     silence: Callable[[], Any] = field(default=nullcontext, repr=False)
     packing: Packing = Packing()
     swapped: bool = False
+    negated: bool = False
+    unconditional: Denoiser | None = None
+
+    @property
+    def parts(self) -> int:
+        """Predictions of an item that the guided one is made of."""
+        return 2 if self.unconditional is not None else self.halves
 
     @property
     def batch(self) -> int:
@@ -125,19 +156,20 @@ class Denoiser:
     @property
     def guidance_scale(self) -> float:
         """The classifier-free guidance scale; 1 when guidance is off or embedded."""
-        return self.guidance.scale if self.guidance else 1.0
+        return self.guidance.weight if self.guidance else 1.0
 
     @property
     def second_half_scale(self) -> float:
         """w in first + w (second - first), which is the guidance formula for halves in the order of the call."""
-        return 1 - self.guidance_scale if self.swapped else self.guidance_scale
+        conditional_first = self.swapped or self.unconditional is not None
+        return 1 - self.guidance_scale if conditional_first else self.guidance_scale
 
     @torch.no_grad()
     def __call__(
         self, latents: Float[Tensor, "n c h w"], item: int = 0
     ) -> Float[Tensor, "n c h w"]:
         """The guided prediction for n latents under the conditions of one item, in chunks of `chunk` images."""
-        size = max(1, self.chunk // self.halves)
+        size = max(1, self.chunk // self.parts)
         parts = [self.guide(*self.halves_of(part, item)) for part in latents.split(size)]
         return torch.cat(parts)
 
@@ -149,13 +181,13 @@ class Denoiser:
             raise IndexError(f"item {item} of a call with {self.batch} items")
         n = latents.shape[0]
         rows = tuple(half * self.batch + item for half in range(self.halves) for _ in range(n))
-        return self._run(latents, _picker(rows))
+        return self._both(latents, rows)
 
     def halves_of_batch(
         self, latents: Float[Tensor, "b c h w"]
     ) -> tuple[Float[Tensor, "b c h w"] | None, Float[Tensor, "b c h w"]]:
         """(unconditional, conditional) predictions with each latent under its own item's conditions."""
-        return self._run(latents, lambda value: value)
+        return self._both(latents, None)
 
     def conditional_of(
         self, latents: Float[Tensor, "n c h w"], items: Sequence[int]
@@ -165,16 +197,26 @@ class Denoiser:
             raise IndexError(f"items {list(items)} of a call with {self.batch} items")
         half = 0 if self.swapped else self.halves - 1
         rows = tuple(half * self.batch + item for item in items)
-        return self._run(latents, _picker(rows), halves=1)[1]
+        return self._run(latents, rows, halves=1)[1]
 
     def guide(self, unconditional: Tensor | None, conditional: Tensor) -> Tensor:
         """The pipeline's own combination of the two halves."""
         if unconditional is None or self.guidance is None:
             return conditional
-        return self.guidance(unconditional, conditional)
+        if not self.guidance.keeps_norm:
+            return self.guidance(unconditional, conditional)
+        halves = (self.packing.pack(half) for half in (unconditional, conditional))
+        return self.packing.unpack(self.guidance(*halves))
 
-    def with_more_text(self, tokens: Float[Tensor, "token d"]) -> Denoiser:
-        """The same call with more text tokens behind those of each item; a mask of text tokens lets them all be seen."""
+    def with_more_text(
+        self, tokens: Float[Tensor, "token d"], indices: Int[Tensor, " token"] | None = None
+    ) -> Denoiser:
+        """The same call with more text tokens behind those of each item; a mask of text tokens lets them all be seen.
+
+        Args:
+            tokens: as the denoiser gets a prompt's tokens.
+            indices: of each of them in its text, for a denoiser that is told the places of tokens (FLUX.2).
+        """
         kwargs = dict(self.kwargs)
         text = kwargs["encoder_hidden_states"]
         more = tokens.to(text).expand(text.shape[0], -1, -1)
@@ -184,10 +226,17 @@ class Denoiser:
             kwargs["encoder_attention_mask"] = torch.cat(
                 [mask, mask.new_ones(*mask.shape[:-1], len(tokens))], -1
             )
+        mask = kwargs.get("attention_mask")
+        if isinstance(mask, Tensor):  # Chroma's, over text and image
+            length = text.shape[1]
+            ones = mask.new_ones(*mask.shape[:-1], len(tokens))
+            kwargs["attention_mask"] = torch.cat([mask[..., :length], ones, mask[..., length:]], -1)
         positions = kwargs.get("txt_ids")
         if positions is not None:
-            zeros = positions.new_zeros(*positions.shape[:-2], len(tokens), positions.shape[-1])
-            kwargs["txt_ids"] = torch.cat([positions, zeros], -2)
+            added = positions.new_zeros(*positions.shape[:-2], len(tokens), positions.shape[-1])
+            if positions.shape[-1] == 4 and indices is not None:  # the last axis counts the tokens
+                added[..., -1] = indices.to(added)
+            kwargs["txt_ids"] = torch.cat([positions, added], -2)
         return replace(self, kwargs=kwargs)
 
     @torch.no_grad()
@@ -201,37 +250,62 @@ class Denoiser:
         """The clean latents x0 that a prediction implies at this step."""
         return denoise(self.scheduler, self.level, latents, prediction)
 
+    def _both(self, latents: Tensor, rows: tuple[int, ...] | None) -> tuple[Tensor | None, Tensor]:
+        """(unconditional, conditional), by one call or by two."""
+        unconditional, conditional = self._run(latents, rows)
+        if self.unconditional is not None:
+            unconditional = self.unconditional._run(latents, rows)[1]
+        return unconditional, conditional
+
     def _run(
-        self, latents: Tensor, select: Callable[[Tensor], Tensor], halves: int | None = None
+        self, latents: Tensor, picked: tuple[int, ...] | None, halves: int | None = None
     ) -> tuple[Tensor | None, Tensor]:
-        """Call the module on `latents`, its other batched arguments going through `select`, which picks `halves` halves."""
+        """Call the module on `latents`, with those rows of its other batched arguments that are picked (None = all), `halves` halves."""
         halves = halves or self.halves
         model_input = torch.cat([latents] * halves) if halves > 1 else latents
         if self.scaled():
             model_input = self.scheduler.scale_model_input(model_input, self.timestep)
         model_input = self.packing.pack(model_input).to(latents_of(self.args, self.kwargs).dtype)
-        rows = self.halves * self.batch
-        args = tuple(_map(value, rows, select) for value in self.args)
-        kwargs = {
-            name: value if name in UNBATCHED else _map(value, rows, select)
-            for name, value in self.kwargs.items()
-        }
+        args, kwargs = self._arguments(picked)
         args, kwargs = _with_latents(args, kwargs, model_input)
         with self.silence():
             output = self.packing.unpack(first_output(self.module(*args, **kwargs)))
         # a learned variance, where there is one, comes second
         output = output[:, : latents.shape[1]].to(self.prediction.dtype)
+        output = -output if self.negated else output
         if halves == 1:
             return None, output
         first, second = output.chunk(2)
         return (second, first) if self.swapped else (first, second)
+
+    def _arguments(self, picked: tuple[int, ...] | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call's arguments, with the rows that are picked; all as they are if None."""
+        if picked is None:
+            return self.args, self.kwargs
+        rows = self.halves * self.batch
+        select = _picker(picked)
+        if self.args and isinstance(self.args[0], list):  # an item of each list is a row
+            args = tuple(
+                [value[row] for row in picked]
+                if isinstance(value, list) and len(value) == rows
+                else _map(value, rows, select)
+                for value in self.args
+            )
+        else:
+            args = tuple(_map(value, rows, select) for value in self.args)
+        return args, {
+            name: value if name in UNBATCHED else _map(value, rows, select)
+            for name, value in self.kwargs.items()
+        }
 
 
 def first_output(output: Any) -> Tensor:
     """The prediction out of what a diffusers denoiser returns (a tensor, a tuple or an output object)."""
     if isinstance(output, Tensor):
         return output
-    return output[0] if isinstance(output, tuple | list) else output.sample
+    first = output[0] if isinstance(output, tuple | list) else output.sample
+    # Z-Image gives a list of "c 1 h w", an item each
+    return torch.stack(first).squeeze(2) if isinstance(first, list) else first
 
 
 def latents_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -240,7 +314,7 @@ def latents_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         if isinstance(kwargs.get(name), Tensor):
             return kwargs[name]
     # Z-Image hands over a list of "c 1 h w", an item each
-    return torch.stack(args[0]) if isinstance(args[0], list) else args[0]
+    return torch.stack(args[0]).squeeze(2) if isinstance(args[0], list) else args[0]
 
 
 def _picker(rows: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
@@ -252,6 +326,8 @@ def _with_latents(args: tuple, kwargs: dict, latents: Tensor) -> tuple[tuple, di
     for name in ("hidden_states", "sample"):
         if isinstance(kwargs.get(name), Tensor):
             return args, {**kwargs, name: latents}
+    if isinstance(args[0], list):
+        return (list(latents.unsqueeze(2).unbind(0)), *args[1:]), kwargs
     return (latents, *args[1:]), kwargs
 
 

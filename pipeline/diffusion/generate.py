@@ -26,6 +26,7 @@ def prompt_window(pipeline: Any, family: Family) -> tuple[Any, int | None]:
     """The tokenizer that takes in most of a prompt, and how many tokens it keeps (None = no limit is known)."""
     named = (getattr(pipeline, name, None) for name in family.tokenizer)
     tokenizer = next((one for one in named if one is not None), None)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
     limit = getattr(tokenizer, "model_max_length", None)
     longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if longest is not None and not isinstance(tokenizer, CLIPTokenizer):
@@ -50,7 +51,7 @@ def generate(
     wanted: dict[str, Any] = {
         **_conditions(pipeline, family, model, prompts),
         "num_inference_steps": model.steps,
-        "guidance_scale": model.guidance,
+        family.guided: model.guidance,
         "height": model.height,
         "width": model.width,
         "generator": [torch.Generator().manual_seed(seed) for _ in prompts],
@@ -80,8 +81,8 @@ def _conditions(
         return {"class_labels": label_ids(pipeline.labels, texts)}
     if family.takes == "nothing":
         return {"batch_size": len(prompts)}
-    negative = [model.negative_prompt] * len(prompts) if model.negative_prompt else None
-    return {"prompt": texts, "negative_prompt": negative}
+    wanted = model.negative_prompt or (family.neutral if model.guidance > family.off else "")
+    return {"prompt": texts, "negative_prompt": [wanted] * len(prompts) if wanted else None}
 
 
 def fixed_arguments(pipeline: Any, family: Family) -> dict[str, Any]:

@@ -28,12 +28,14 @@ class Phrases:
         tokens: as the denoiser gets a prompt's tokens.
         phrase: the number of the phrasing that each token is of.
         average: a concept's mean over its phrasings of the mean over each one's tokens; rows sum to 1.
+        indices: where each token stands among the text keys of its phrasing alone; None = nowhere in particular.
     """
 
     concepts: tuple[Concept, ...]
     tokens: Float[Tensor, "token d"]
     phrase: Int[Tensor, " token"]
     average: Float[Tensor, "concept token"]
+    indices: Int[Tensor, " token"] | None = None
 
     def families(self) -> list[list[int]]:
         """The indices of the concepts of each family."""
@@ -51,16 +53,17 @@ def encode_phrases(pipeline: Any, family: Family, concepts: Sequence[Concept]) -
         ModelError: no phrasing of a concept has a token of its own.
     """
     texts = [text for concept in concepts for text in concept.phrasings]
-    read: list[Tensor] = []
-    for start in range(0, len(texts), AT_ONCE):
-        part = texts[start : start + AT_ONCE]
+    read: list[tuple[Tensor, Tensor]] = []
+    at_once = 1 if family.solo else AT_ONCE
+    for start in range(0, len(texts), at_once):
+        part = texts[start : start + at_once]
         embedded = encode_texts(pipeline, family, part)
         read += [_of_words(pipeline, family, *pair) for pair in zip(part, embedded, strict=True)]
-    tokens = torch.cat(read)
-    counts = torch.tensor([len(phrase) for phrase in read])
+    tokens, indices = (torch.cat(each) for each in zip(*read, strict=True))
+    counts = torch.tensor([len(phrase) for phrase, _ in read])
     phrase = torch.repeat_interleave(torch.arange(len(read)), counts)
     average = _average(concepts, counts).to(tokens.device)
-    return Phrases(tuple(concepts), tokens, phrase.to(tokens.device), average)
+    return Phrases(tuple(concepts), tokens, phrase.to(tokens.device), average, indices)
 
 
 def encode_texts(
@@ -88,13 +91,14 @@ def encode_texts(
 
 def _of_words(
     pipeline: Any, family: Family, text: str, embedded: Float[Tensor, "token d"]
-) -> Float[Tensor, "word_token d"]:
-    """The tokens of a text that belong to words."""
+) -> tuple[Float[Tensor, "word_token d"], Int[Tensor, " word_token"]]:
+    """The tokens of a text that belong to words, and their indices."""
     if family.layout is None:
-        return embedded[:0]
+        return embedded[:0], torch.zeros(0, dtype=torch.long)
     registers = _registers(pipeline)
     layout = family.layout(pipeline, text, len(embedded) + registers)[registers:]
-    return embedded[torch.from_numpy(layout >= 0).to(embedded.device)]
+    indices = torch.from_numpy(layout >= 0).nonzero().flatten().to(embedded.device)
+    return embedded[indices], indices
 
 
 def _registers(pipeline: Any) -> int:

@@ -199,7 +199,7 @@ def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
         family=family,
         scorer=None,  # type: ignore[arg-type]  # nothing is scored
         total_steps=count_calls(pipeline.scheduler, model.steps, schedule),
-        guided=model.guidance > 1,
+        guided=model.guidance > family.off,
         guidance=model.guidance,
         negative_prompt=model.negative_prompt,
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -136,7 +137,8 @@ class Watch:
         self.batch = batch
         self.observers = observers
         self.step = 0
-        self._call: tuple[tuple, dict] | None = None
+        self._calls: list[tuple[tuple, dict]] = []
+        self._apart = batch.family.guidance == "apart"
         self._silent = False
         # the same at every step; reading them from an accelerator makes the host wait
         self._tables = HostTables()
@@ -156,7 +158,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._hook.remove()
         self._scheduler.__dict__.pop("step", None)
-        self._call = None
+        self._calls = []
 
     @contextmanager
     def silent(self) -> Iterator[None]:
@@ -169,7 +171,7 @@ class Watch:
 
     def _capture(self, _module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         if not self._silent:
-            self._call = (args, kwargs)
+            self._calls = [*self._calls, (args, kwargs)] if self._apart else [(args, kwargs)]
 
     def _wrapped(self) -> Callable[..., Any]:
         @functools.wraps(
@@ -195,7 +197,7 @@ class Watch:
         following: Tensor,
         taken: Callable[[Packing], SchedulerStep],
     ) -> None:
-        if self._call is None:
+        if not self._calls:
             raise RuntimeError("scheduler.step was called before the denoiser")
         count = len(self.batch.prompts)
         packing = self._packing = self._packing or self._read_packing()
@@ -221,6 +223,8 @@ class Watch:
         )
         for observer in self.observers:
             observer.on_step(view)
+        if self._apart:
+            self._calls = []
         self.step += 1
 
     def _read_level(self, scheduler: Any, timestep: Any) -> tuple[float, NoiseLevel]:
@@ -239,7 +243,7 @@ class Watch:
         learnt = layout_of(self.batch.pipeline)
         if learnt is not None:
             return LearntPacking(arrangement=learnt.arrangement)
-        return packing_of(self.batch.family.packed, (self._call or ((), {}))[1])
+        return packing_of(self.batch.family.packed, self._calls[0][1] if self._calls else {})
 
     def _denoiser(
         self,
@@ -250,28 +254,37 @@ class Watch:
         x: Tensor,
         packing: Packing,
     ) -> Denoiser:
-        args, kwargs = self._call or ((), {})
+        (args, kwargs), *further = self._calls or [((), {})]
+        family = self.batch.family
         halves = 1
-        if self.batch.family.known:  # of other classes it is not known what their calls hold
+        if family.known:  # of other classes it is not known what their calls hold
             model_input = latents_of(args, kwargs)
             halves = max(1, model_input.shape[0] // x.shape[0])
             self._first = self._first or (scheduler, packing.unpack(model_input[: x.shape[0]]), x)
-        return Denoiser(
+        else:
+            further = []
+        conditional = Denoiser(
             module=self._module,
             args=args,
             kwargs=kwargs,
             latents=x,
             prediction=prediction,
             halves=halves,
-            guidance=self._guidance() if halves == 2 else None,
+            guidance=self._guidance() if halves == 2 or further else None,
             scheduler=scheduler,
             scaled=self._is_scaled,
             timestep=timestep,
             level=level,
             silence=self.silent,
             packing=packing,
-            swapped=self.batch.family.guidance == "swapped" and halves == 2,
+            swapped=family.guidance == "swapped" and halves == 2,
+            negated=family.negated,
         )
+        if not further:
+            return conditional
+        args, kwargs = further[0]
+        unconditional = replace(conditional, args=args, kwargs=kwargs, guidance=None)
+        return replace(conditional, unconditional=unconditional)
 
     def _is_scaled(self) -> bool:
         """Whether the pipeline scales latents for its denoiser; read when a replay asks, by the noisiest step's latents."""
@@ -284,8 +297,12 @@ class Watch:
         return self._scaled
 
     def _guidance(self) -> Guidance:
-        stage, scale = self._stage, self.batch.guidance
+        stage, scale, family = self._stage, self.batch.guidance, self.batch.family
+        if scale is None and family.guided != "guidance_scale":
+            scale = inspect.signature(stage.__call__).parameters[family.guided].default
         return Guidance(
             scale=float(stage.guidance_scale if scale is None else scale),
             rescale=float(getattr(stage, "guidance_rescale", 0.0) or 0.0),
+            beyond=family.beyond,
+            keeps_norm=family.keeps_norm,
         )

@@ -79,7 +79,8 @@ class Worker:
         self.scorer, *self.further = (Scorer(spec, self.device) for spec in study.scorers)
         weights = study.measures.inception
         self.inception = Inception(weights, self.device) if weights else None
-        self._batch_size = images_at_once(model) or study.run.batch_size
+        alone = 1 if self.family.solo else None
+        self._batch_size = alone or images_at_once(model) or study.run.batch_size
         self._bank = bank
         self._read: Phrases | None = None
         self._judge, self._reader = _open_judge(study, self.device)
@@ -92,6 +93,7 @@ class Worker:
             **loading.describe(self.pipeline, model),
             "device": str(self.device),
             "total_steps": self.total_steps,
+            "guided": model.guidance > self.family.off,
             "trial": trial.record(),
         }
 
@@ -220,7 +222,7 @@ class Worker:
             family=self.family,
             scorer=self.scorer,
             total_steps=self.total_steps,
-            guided=self.model.guidance > 1,
+            guided=self.model.guidance > self.family.off,
             guidance=self.model.guidance,
             decoder=self._decoder,
             negative_prompt=self.model.negative_prompt,

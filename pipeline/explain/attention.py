@@ -6,11 +6,13 @@ not computed a second time, and its output is passed on untouched. So one reader
 (Stable Diffusion, PixArt) and the joint softmax of SD3, AuraFlow and FLUX (double and single blocks).
 """
 
+from __future__ import annotations
+
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -19,13 +21,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
+from pipeline.explain.joined import Spans, order_of, seen_of, spans_of
 
 Kind = Literal["cross", "joint", "single", "self", "text"]
 
-TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV")
-TEXT_LAST = ("JointAttn",)
-MOST_HELD = 4_000_000
-"""Numbers of queries and keys that may wait at once (16 MB)."""
+TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV", "CogView4", "Qwen", "Lumina2", "Krea2")
+TEXT_LAST = ("JointAttn", "ZSingleStream")
+READS_TEXT = "text_fusion."
+"""Layers of a denoiser that go with its text encoder (Krea 2), and are left to it."""
+JOINED: Mapping[str, Kind] = {
+    "layers": "single",
+    "transformer_blocks": "single",
+    "noise_refiner": "self",
+    "context_refiner": "text",
+}
+"""The kinds of layers of a denoiser (Z-Image, Lumina2, Krea 2) that joins text and image before its first joint layer."""
+BOTH = ("CogView4",)
+"""Processors that project text and image by the same weights."""
 
 _UNET_ORDER = {"down": 0, "mid": 1, "up": 2}
 _HIDDEN = ("Sliced", "XFormers", "NPU", "XLA", "PAG", "Linear")
@@ -41,6 +53,7 @@ class AttentionLayer:
         kind: "cross" (image queries, text keys), "joint" (image and text in one softmax), "single"
             (the same on an already joined sequence), "self", or "text" (of the text encoder).
         text_first: whether the text stands before the image in a joint sequence.
+        root: the denoiser, where its call tells what stands where in a joint sequence.
     """
 
     name: str
@@ -48,6 +61,7 @@ class AttentionLayer:
     kind: Kind
     module: nn.Module
     text_first: bool = False
+    root: nn.Module | None = None
 
 
 def attention_layers(denoiser: nn.Module) -> list[AttentionLayer]:
@@ -59,20 +73,23 @@ def attention_layers(denoiser: nn.Module) -> list[AttentionLayer]:
     named = [
         (name, module)
         for name, module in denoiser.named_modules()
-        if hasattr(module, "to_q") and hasattr(module, "processor")
+        if hasattr(module, "processor")
+        and not name.startswith(READS_TEXT)
+        and (hasattr(module, "to_q") or hasattr(module, "to_qkv_mlp_proj"))
     ]
     blocks = _block_numbers([name for name, _ in named])
     layers = []
     for name, module in named:
         kind = _kind(name, module)
         first = kind in ("joint", "single") and _is_text_first(name, module)
-        layers.append(AttentionLayer(name, _group(name, blocks), kind, module, first))
+        root = denoiser if is_joined(module) else None
+        layers.append(AttentionLayer(name, _group(name, blocks), kind, module, first, root))
     return layers
 
 
 def text_layers(denoiser: nn.Module) -> list[AttentionLayer]:
     """The layers through which image positions attend to text; empty if there are none."""
-    return [layer for layer in attention_layers(denoiser) if layer.kind != "self"]
+    return [layer for layer in attention_layers(denoiser) if layer.kind not in ("self", "text")]
 
 
 def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
@@ -81,8 +98,16 @@ def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
     return ["all", *sorted(present, key=lambda group: _UNET_ORDER.get(group, 0))]
 
 
+def is_joined(module: Any) -> bool:
+    """Whether a layer is of a denoiser that joins text and image before its first joint layer."""
+    return type(module.processor).__name__.startswith(("ZSingleStream", "Lumina2", "Krea2"))
+
+
 def _kind(name: str, module: Any) -> Kind:
-    if getattr(module, "add_k_proj", None) is not None:
+    if is_joined(module):
+        return JOINED[name.split(".")[0]]
+    processor = type(module.processor).__name__
+    if getattr(module, "add_k_proj", None) is not None or processor.startswith(BOTH):
         return "joint"
     if "single_transformer_blocks" in name:
         return "single"
@@ -103,7 +128,11 @@ def _is_text_first(name: str, module: Any) -> bool:
 
 def _block_numbers(names: Sequence[str]) -> dict[str, int]:
     """Consecutive numbers of a transformer's blocks: double-stream ones first, then single ones."""
-    blocks = dict.fromkeys(".".join(name.split(".")[:2]) for name in names if not _unet_group(name))
+    blocks = dict.fromkeys(
+        ".".join(name.split(".")[:2])
+        for name in names
+        if not _unet_group(name) and "_refiner." not in name
+    )
     ordered = sorted(blocks, key=lambda block: "single" in block)
     return {block: number for number, block in enumerate(ordered)}
 
@@ -117,6 +146,8 @@ def _unet_group(name: str) -> str:
 def _group(name: str, blocks: dict[str, int]) -> str:
     if group := _unet_group(name):
         return group
+    if "_refiner." in name:
+        return "refiners"
     number, count = blocks[".".join(name.split(".")[:2])], len(blocks)
     third = min(2, 3 * number // count)
     members = [n for n in range(count) if min(2, 3 * n // count) == third]
@@ -125,7 +156,7 @@ def _group(name: str, blocks: dict[str, int]) -> str:
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """What one attention layer was given in one call; `text` is the number of text positions."""
+    """What one attention layer was given in one call; `text` is the number of text positions, of the longest item."""
 
     layer: AttentionLayer
     query: Float[Tensor, "b head query d"]
@@ -134,6 +165,7 @@ class AttentionCall:
     mask: Tensor | None
     scale: float
     text: int
+    spans: Spans | None = None
 
     def weights(self) -> Float[Tensor, "b head query key"]:
         """The softmax over all keys, in float32; sums to 1."""
@@ -143,6 +175,9 @@ class AttentionCall:
         """Where the image stands among the queries."""
         if self.layer.kind in ("cross", "self", "text"):
             return slice(None)
+        if self.spans is not None:
+            start = self.text if self.layer.text_first else 0
+            return slice(start, start + self.spans.image)
         return _image_part(self.query.shape[2], self._query_text(), self.layer.text_first)
 
     def text_positions(self) -> slice:
@@ -151,6 +186,25 @@ class AttentionCall:
             return slice(None)
         length = self.key.shape[2]
         return slice(0, self.text) if self.layer.text_first else slice(length - self.text, length)
+
+    def aligned(self) -> AttentionCall:
+        """The call with every item's image at the same place, where texts have different lengths (Lumina2)."""
+        spans = self.spans
+        if spans is None or len(set(spans.lengths)) < 2:
+            return self
+        order = order_of(spans, self.query.device)[:, None, :, None]
+
+        def ordered(part: Tensor) -> Tensor:
+            return torch.gather(part, 2, order.expand(-1, part.shape[1], -1, part.shape[3]))
+
+        return replace(
+            self,
+            query=ordered(self.query),
+            key=ordered(self.key),
+            value=ordered(self.value),
+            mask=seen_of(spans, self.query.device),
+            text=max(spans.lengths),
+        )
 
     def _query_text(self) -> int:
         """Text among the queries: none where text is an added key only (AttnAddedKV)."""
@@ -201,11 +255,15 @@ class AttentionTap:
         self.handle = handle
         self.active = True
         self.text = 0
+        self.spans: Spans | None = None
         self._hooks = ExitStack()
         self._thread = 0
         self._open: list[tuple[AttentionLayer, int]] = []
 
-    def __enter__(self) -> "AttentionTap":
+    def __enter__(self) -> AttentionTap:
+        for root in {layer.root for layer in self.layers} - {None}:
+            measured = root.register_forward_pre_hook(self._measure, with_kwargs=True)  # type: ignore[union-attr]
+            self._hooks.callback(measured.remove)
         for layer in self.layers:
             refuse_hidden_weights(layer)
             before = layer.module.register_forward_pre_hook(self._opener(layer), with_kwargs=True)
@@ -232,6 +290,9 @@ class AttentionTap:
         layer, text = self._open.pop()
         try:
             call = _read_call(layer, text, *args, **kwargs)
+            if self.spans is not None and layer.kind == "single":
+                text = call.key.shape[2] - self.spans.room
+                call = replace(call, text=text, spans=self.spans)
             return self.handle(call, lambda: model_output(*args, **kwargs))
         finally:
             self._open.append((layer, text))
@@ -244,6 +305,9 @@ class AttentionTap:
             yield
         finally:
             self.active = before
+
+    def _measure(self, denoiser: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self.spans = spans_of(denoiser, args, kwargs)
 
     def _opener(self, layer: AttentionLayer) -> Callable[..., None]:
         def open_(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
@@ -343,135 +407,3 @@ def grid_of(positions: int, height: int, width: int) -> tuple[int, int]:
         if rows * columns < positions:
             break
     raise ModelError(f"{positions} image positions fit no grid on latents of {height} x {width}.")
-
-
-@dataclass(frozen=True)
-class WordAttention:
-    """Attention to words at one step, for b items.
-
-    Attributes:
-        mass: per group, each word's share of the attention on words; the last column is the special
-            tokens' share of the attention on text. NaN for a word that the item does not have.
-        entropy: per group, of the word's map over space: 0 = one point, 1 = even. Same columns.
-        maps: mean over heads and layers on the finest grid; special tokens last.
-    """
-
-    groups: tuple[str, ...]
-    mass: Float[Tensor, "b group word"]
-    entropy: Float[Tensor, "b group word"]
-    maps: Float[Tensor, "b word h w"]
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """One layer's image queries and all keys, of the items that are looked at."""
-
-    group: str
-    query: Float[Tensor, "b head query d"]
-    key: Float[Tensor, "b head key d"]
-    mask: Tensor | None
-    scale: float
-    text: slice
-
-    @classmethod
-    def of(cls, call: AttentionCall, rows: slice | Tensor) -> "_Layer":
-        """The part of a call that belongs to some rows of the batch."""
-        image, mask = call.image_positions(), call.mask
-        if mask is not None and mask.ndim == 4:
-            mask = mask[rows] if mask.shape[0] > 1 else mask
-            mask = mask[:, :, image] if mask.shape[2] > 1 else mask
-        query, key = call.query[rows][:, :, image], call.key[rows]
-        return cls(call.layer.group, query, key, mask, call.scale, call.text_positions())
-
-    def shape(self) -> tuple:
-        """Layers that are alike in this share their operations; a masked one stays alone."""
-        masked = None if self.mask is None else id(self)
-        bounds = (self.text.start, self.text.stop)
-        return *self.query.shape, *self.key.shape, self.scale, bounds, masked
-
-
-@dataclass
-class WordAccumulator:
-    """Adds up attention per word over the layers of one denoiser call.
-
-    `average` (pipeline/models/words.py, `word_average`) has two columns more than there are words: special
-    tokens and all text.
-    """
-
-    average: Float[Tensor, "b token column"]
-    sums: dict[tuple[str, int], Tensor] = field(default_factory=dict)
-    counts: dict[tuple[str, int], int] = field(default_factory=dict)
-    _waiting: dict[tuple, list[_Layer]] = field(default_factory=dict)
-    _waiting_values: int = 0
-
-    def add(self, call: AttentionCall, rows: slice | Tensor) -> None:
-        """Adds one layer's attention, for the rows of the items that `average` describes.
-
-        Small layers of one shape wait for each other and share their operations; on the bundled
-        UNet with one image that takes a third off the cost of looking.
-        """
-        layer = _Layer.of(call, rows)
-        self._waiting.setdefault(layer.shape(), []).append(layer)
-        self._waiting_values += layer.query.numel() + layer.key.numel()
-        if self._waiting_values > MOST_HELD or layer.mask is not None:
-            self._add_waiting()
-
-    def _add_waiting(self) -> None:
-        for layers in self._waiting.values():
-            first = layers[0]
-            query = torch.stack([layer.query for layer in layers])
-            key = torch.stack([layer.key for layer in layers])
-            weights = attention_weights(query, key, first.mask, first.scale)
-            per_word = weights[..., first.text].mean(2) @ self.average
-            for layer, words in zip(layers, per_word, strict=True):
-                group = (layer.group, words.shape[1])
-                self.sums[group] = self.sums[group] + words if group in self.sums else words
-                self.counts[group] = self.counts.get(group, 0) + 1
-        self._waiting, self._waiting_values = {}, 0
-
-    def finish(self, groups: Sequence[str], height: int, width: int) -> WordAttention:
-        """Brings the layers to one grid and reduces them to shares, entropies and maps."""
-        self._add_waiting()
-        grids = {n: grid_of(n, height, width) for _, n in self.sums}
-        finest = grids[max(grids)]
-        members = {g: [key for key in self.sums if g in ("all", key[0])] for g in groups}
-        brought = {
-            key: bring_to_grid(total, grids[key[1]], finest) for key, total in self.sums.items()
-        }
-        maps, means = [], []
-        for keys in members.values():
-            count = sum(self.counts[key] for key in keys)
-            maps.append(torch.stack([brought[key] for key in keys]).sum(0) / count)
-            means.append(torch.stack([self.sums[key].mean(1) for key in keys]).sum(0) / count)
-        mass = _shares(torch.stack(means, 1))
-        stacked = torch.stack(maps, 1)[:, :, :-1]
-        return WordAttention(tuple(groups), mass, spatial_entropy(stacked), stacked[:, 0])
-
-
-def bring_to_grid(
-    total: Float[Tensor, "b position k"], grid: tuple[int, int], finest: tuple[int, int]
-) -> Float[Tensor, "b k h w"]:
-    """Values per position as maps on another grid, bilinear."""
-    maps = total.transpose(1, 2).unflatten(2, grid)
-    if grid == finest:
-        return maps
-    return F.interpolate(maps, finest, mode="bilinear", align_corners=False)
-
-
-def _shares(mean: Float[Tensor, "b group column"]) -> Float[Tensor, "b group word"]:
-    words, special, text = mean[..., :-2], mean[..., -2:-1], mean[..., -1:]
-    total = words.sum(-1, keepdim=True)
-    shares = torch.where(words > 0, words / total.clamp(min=1e-12), torch.nan)
-    return torch.cat([shares, special / text.clamp(min=1e-12)], -1)
-
-
-def spatial_entropy(maps: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b"]:
-    """Entropy of each map as a distribution over space, divided by that of an even one.
-
-    Returns: 0 (all in one position) to 1 (even); NaN for a map without any mass.
-    """
-    flat = maps.flatten(-2).clamp(min=0)
-    total = flat.sum(-1, keepdim=True)
-    share = flat / total
-    entropy = -torch.special.xlogy(share, share).sum(-1)
-    return entropy / math.log(max(2, flat.shape[-1]))

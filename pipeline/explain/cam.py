@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -57,17 +58,20 @@ def patch_size_of(denoiser: nn.Module, channels: int) -> int:
         channels: of the latents.
     """
     config = getattr(denoiser, "config", {})
-    packed = 2 if config.get("in_channels") == 4 * channels else 1
-    return packed * (config.get("patch_size") or 1)
+    if config.get("in_channels") == 4 * channels:
+        return 2  # whatever the denoiser calls a patch
+    patches = config.get("all_patch_size") or (config.get("patch_size") or 1,)
+    return int(patches[0])
 
 
 @dataclass
 class Activations:
-    """Context manager that keeps the outputs of some layers while the denoiser runs."""
+    """Context manager that keeps the outputs of some layers while the denoiser runs: one for each call of it."""
 
     denoiser: nn.Module
     names: Sequence[str]
-    features: dict[str, Tensor] = field(default_factory=dict)
+    image_first: bool = False
+    features: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def __enter__(self) -> "Activations":
         self._hooks = ExitStack()
@@ -82,18 +86,19 @@ class Activations:
 
     def _keeper(self, name: str) -> Callable[..., None]:
         def keep(_module: nn.Module, _args: tuple, output: Any) -> None:
-            self.features[name] = image_features(output)
+            features = image_features(output, self.image_first)
+            self.features.setdefault(name, []).append(features)
 
         return keep
 
 
-def image_features(output: Any) -> Tensor:
-    """The image's features out of a layer's output; joint blocks return (text, image)."""
+def image_features(output: Any, image_first: bool = False) -> Tensor:
+    """The image's features out of a layer's output; joint blocks return (text, image), CogView4's (image, text)."""
     if isinstance(output, Tensor):
         return output
     if hasattr(output, "sample"):
         return output.sample
-    return [part for part in output if isinstance(part, Tensor)][-1]
+    return [part for part in output if isinstance(part, Tensor)][0 if image_first else -1]
 
 
 def df_cam(
@@ -104,6 +109,7 @@ def df_cam(
     guidance: float = 1.0,
     layers: Sequence[str] | None = None,
     patch: int = 1,
+    image_first: bool = False,
 ) -> Float[Tensor, "b h w"]:
     """Saliency of each item: Grad-CAM of all layers, from one forward and one backward pass.
 
@@ -113,17 +119,18 @@ def df_cam(
     2024. The target is the sum over all elements of the guided prediction.
 
     Args:
-        forward: computes the guided prediction of the batch, with gradients; calls `denoiser` once.
+        forward: computes the guided prediction of the batch, with gradients; calls `denoiser` once, or once for each half.
         denoiser: the UNet or transformer.
         size: of the latents.
         halves: 2 when unconditional items stand before conditional ones in the denoiser's batch.
         guidance: the guidance scale that combines the halves of gradients and activations.
         layers: names; all of `cam_layers` if None.
         patch: latents along one side of a transformer's token (`patch_size_of`).
+        image_first: a joint layer's image comes before its text.
 
     Returns: [0, 1], high = salient.
     """
-    maps = layer_cams(forward, denoiser, size, halves, guidance, layers, patch)
+    maps = layer_cams(forward, denoiser, size, halves, guidance, layers, patch, image_first)
     scaled = [scale_map(resize_map(one, size)) for one in maps.values()]
     return scale_map(torch.stack(scaled).sum(0))
 
@@ -136,31 +143,37 @@ def layer_cams(
     guidance: float = 1.0,
     layers: Sequence[str] | None = None,
     patch: int = 1,
+    image_first: bool = False,
 ) -> dict[str, Float[Tensor, "b u v"]]:
     """Grad-CAM of every layer at its own size, unscaled: ReLU(sum_k mean(dT/dA_k) A_k)."""
     names = cam_layers(denoiser) if layers is None else layers
-    with torch.enable_grad(), Activations(denoiser, names) as seen:
+    with torch.enable_grad(), Activations(denoiser, names, image_first) as seen:
         target = forward().float().sum()
-    features = list(seen.features.values())
-    gradients = torch.autograd.grad(target, features, allow_unused=True)
+    flat = [feature for features in seen.features.values() for feature in features]
+    gradients = iter(torch.autograd.grad(target, flat, allow_unused=True))
+    by_layer = {
+        name: [(feature, next(gradients)) for feature in features]
+        for name, features in seen.features.items()
+    }
+    lay_out = partial(as_grid, size=size, patch=patch, image_first=image_first)
     return {
-        name: _one_cam(feature, gradient, size, halves, guidance, patch)
-        for (name, feature), gradient in zip(seen.features.items(), gradients, strict=True)
-        if gradient is not None
+        name: _one_cam(pairs, lay_out, halves, guidance)
+        for name, pairs in by_layer.items()
+        if all(gradient is not None for _, gradient in pairs)
     }
 
 
 @torch.no_grad()
 def _one_cam(
-    feature: Tensor,
-    gradient: Tensor,
-    size: tuple[int, int],
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    lay_out: Callable[[Tensor], Tensor],
     halves: int,
     guidance: float,
-    patch: int,
 ) -> Float[Tensor, "b u v"]:
+    """One layer's map, of its (feature, gradient) in each call."""
     feature, gradient = (
-        as_grid(part.detach().float(), size, patch) for part in (feature, gradient)
+        torch.cat([lay_out(part.detach().float()) for part in parts])
+        for parts in zip(*pairs, strict=True)
     )
     if halves == 2:
         feature, gradient = (combine(part, guidance) for part in (feature, gradient))
@@ -175,14 +188,18 @@ def combine(both: Float[Tensor, "b2 k u v"], guidance: float) -> Float[Tensor, "
 
 
 def as_grid(
-    features: Float[Tensor, "b *rest"], size: tuple[int, int], patch: int = 1
+    features: Float[Tensor, "b *rest"],
+    size: tuple[int, int],
+    patch: int = 1,
+    image_first: bool = False,
 ) -> Float[Tensor, "b k u v"]:
     """Features as channels over space; tokens (b n k) are laid out on the patch grid.
 
-    In a joined sequence the image's tokens are the last ones (FLUX and AuraFlow single blocks).
+    In a joined sequence the image's tokens are the last ones (FLUX and AuraFlow single blocks), or the first ones (Z-Image).
     """
     if features.ndim == 4:
         return features
     rows, columns = math.ceil(size[0] / patch), math.ceil(size[1] / patch)
-    image = features[:, features.shape[1] - rows * columns :]
+    start = 0 if image_first else features.shape[1] - rows * columns
+    image = features[:, start : start + rows * columns]
     return image.transpose(1, 2).unflatten(2, (rows, columns))

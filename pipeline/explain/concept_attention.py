@@ -24,11 +24,11 @@ from pipeline.explain.attention import (
     AttentionCall,
     AttentionLayer,
     AttentionTap,
-    bring_to_grid,
     grid_of,
     layer_groups,
     text_layers,
 )
+from pipeline.explain.word_attention import bring_to_grid
 from pipeline.models.transfers import index_of
 from pipeline.study.spec import ToolSpec
 
@@ -78,7 +78,7 @@ def concept_maps(
     """
     layers = text_layers(denoiser.module)
     stream = ConceptStream(phrases, sets, name_of)
-    longer = denoiser.with_more_text(phrases.tokens)
+    longer = denoiser.with_more_text(phrases.tokens, phrases.indices)
     index = index_of(tuple(items), denoiser.latents.device)
     with AttentionTap(layers, stream.see):
         longer.conditional_of(denoiser.latents.index_select(0, index), items)

@@ -16,14 +16,14 @@ from pipeline.explain.attention import (
     AttentionCall,
     AttentionLayer,
     AttentionTap,
-    WordAccumulator,
     attention_layers,
     layer_groups,
     text_layers,
 )
 from pipeline.explain.paper_relevance import paper_relevance
 from pipeline.explain.relevance import token_relevance, word_scores
-from pipeline.explain.tools import conditional_forward
+from pipeline.explain.tools import apart, conditional_forward
+from pipeline.explain.word_attention import WordAccumulator
 from pipeline.models.loading import denoiser_of
 from pipeline.models.transfers import index_of, to_host
 from pipeline.models.words import SPECIAL, plain, split_words, word_average, word_roles
@@ -179,6 +179,7 @@ class AttentionRecorder:
         self._tap: AttentionTap | None = None
         self._layout: Layout | None = None
         self._averages: dict[tuple[int, ...], Tensor] = {}
+        self._calls = 0
         self._sums: WordAccumulator | None = None
         self._step = 0
 
@@ -190,30 +191,40 @@ class AttentionRecorder:
             self._groups = layer_groups(layers)
             self._tap = AttentionTap(layers, self._see)
             self._tap.__enter__()
+            denoiser = denoiser_of(self._batch.pipeline)
+            self._counter = denoiser.register_forward_pre_hook(self._count)
             self.expect(0)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._tap is not None:
+            self._counter.remove()
             self._tap.__exit__(*error)
+
+    def _count(self, *_: object) -> None:
+        """Where the unconditional call is one apart, it is the second of a step, and not looked at."""
+        self._calls += 1
+        if self._tap is not None and self._calls == 2 and self._batch.family.guidance == "apart":
+            self._tap.active = False
 
     def expect(self, step: int) -> None:
         """Look at the denoiser's next call if it belongs to a wanted step."""
-        self._step, self._sums = step, None
+        self._step, self._sums, self._calls = step, None, 0
         if self._tap is not None:
             self._tap.active = step in self._plan
 
     @torch.no_grad()
     def _see(self, call: AttentionCall, model_output: Any) -> Tensor:
-        output = model_output()
+        output, call = model_output(), call.aligned()
         items, batch = self._plan[self._step], len(self._batch.prompts)
         if self._layout is None:
             length = call.key.shape[2] if call.layer.kind == "cross" else call.text
             self._layout = batch_layout(self._batch, length)
         if self._sums is None:
             self._sums = WordAccumulator(self._average_of(tuple(items), call.query.device))
-        first = call.query.shape[0] - batch  # the conditional half comes last
-        rows: slice | Tensor = slice(first, None)
+        # the conditional half comes last, or first
+        first = 0 if self._batch.family.guidance == "swapped" else call.query.shape[0] - batch
+        rows: slice | Tensor = slice(first, first + batch)
         if len(items) < batch:
             rows = index_of(tuple(first + item for item in items), call.query.device)
         self._sums.add(call, rows)
@@ -279,11 +290,18 @@ class RelevanceRecorder:
             return ((item, paper_relevance(view, item)) for item in items)
         layers = attention_layers(view.denoiser.module)
         size = (view.latents.shape[-2], view.latents.shape[-1])
-        tokens = token_relevance(conditional_forward(view.denoiser, items), layers, size)
-        return zip(items, tokens, strict=True)
+        return (
+            pair
+            for members in apart(view.batch.family, items)
+            for pair in zip(
+                members,
+                token_relevance(conditional_forward(view.denoiser, members), layers, size),
+                strict=True,
+            )
+        )
 
     def _one(self, step: int, item: int, tokens: Float[Tensor, "token h w"]) -> StepWords:
-        if self._layout is None:
+        if self._layout is None or self._layout.average.shape[1] != tokens.shape[0]:
             self._layout = batch_layout(self._batch, tokens.shape[0])
         present = self._layout.present[item]
         average = self._layout.average[item].to(tokens)[:, list(present)]

@@ -18,7 +18,7 @@ class AttentionGradient:
     """One layer's explicit attention of the conditional half, with its gradient.
 
     Attributes:
-        kind: "self" (image to image), "cross" (image to text) or "joint" (both to both).
+        kind: "self" (image to image), "text" (text to text), "cross" (image to text) or "joint" (both to both).
         image, text: where each stands in a joint sequence.
         averaged: head mean of (gradient x attention)+, Chefer et al.'s equation 5.
     """
@@ -99,7 +99,7 @@ def _last_rows(call: AttentionCall, rows: int) -> AttentionCall:
     if mask is not None and mask.ndim == 4 and mask.shape[0] > 1:
         mask = mask[-rows:]
     key, value, query = call.key[-rows:], call.value[-rows:], call.query[-rows:]
-    return AttentionCall(call.layer, query, key, value, mask, call.scale, call.text)
+    return replace(call, query=query, key=key, value=value, mask=mask)
 
 
 def _first_rows_output(call: AttentionCall, rows: int) -> Tensor:
@@ -161,10 +161,15 @@ def joint_relevance(
             relevance = relevance + record.averaged @ relevance
         elif record.kind == "joint":  # image queries only
             relevance[:, first.image] += record.averaged @ relevance
-        else:
-            part = relevance[:, first.image]
+        else:  # of the image alone, with padding behind it, or of the text alone
+            begin = first.text if record.kind == "text" else first.image
+            most = min(record.averaged.shape[1], total - begin.start)
+            if record.kind == "text":
+                most = min(most, first.text.stop - first.text.start)
+            rows = slice(begin.start, begin.start + most)
+            part, averaged = relevance[:, rows], record.averaged[:, :most, :most]
             relevance = relevance.clone()
-            relevance[:, first.image] = part + record.averaged @ part
+            relevance[:, rows] = part + averaged @ part
     block = relevance[:, first.image][:, :, first.text]
     return {block.shape[1]: block}
 

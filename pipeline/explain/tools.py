@@ -15,6 +15,7 @@ from pipeline.explain.cam import cam_layers, choose_layers, df_cam, patch_size_o
 from pipeline.explain.lime import LimeOptions, lime_weights
 from pipeline.explain.rise import RiseOptions, park2024, rise_scores
 from pipeline.metrics.similarity import image_similarity, mean_of, similarity_to
+from pipeline.models.families import Family
 from pipeline.study.spec import OF_IMAGES, ToolSpec
 
 Maps = dict[int, Float[Tensor, "h w"]]
@@ -96,14 +97,20 @@ def cam_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str
     known, wanted = cam_layers(denoiser.module, view.batch.family.cam), tool.options.get("layers")
     layers = choose_layers(known, wanted if isinstance(wanted, tuple) else ())
     patch = patch_size_of(denoiser.module, view.latents.shape[1])
+    image_first = view.batch.family.image_first
     if protocol != "park2024":
-        forward = conditional_forward(denoiser, items)
-        maps = df_cam(forward, denoiser.module, size, layers=layers, patch=patch)
-        return dict(zip(items, maps, strict=True))
-    halves, scale = denoiser.halves, denoiser.second_half_scale
-    by_item: Maps = {}
-    for members, both in forwards_of_both(denoiser, items):
-        maps = df_cam(both, denoiser.module, size, halves, scale, layers, patch)
+        by_item: Maps = {}
+        for members in apart(view.batch.family, items):
+            forward = conditional_forward(denoiser, members)
+            maps = df_cam(
+                forward, denoiser.module, size, layers=layers, patch=patch, image_first=image_first
+            )
+            by_item.update(zip(members, maps, strict=True))
+        return by_item
+    halves, scale = denoiser.parts, denoiser.second_half_scale
+    by_item = {}
+    for members, both in forwards_of_both(denoiser, items, view.batch.family.ragged):
+        maps = df_cam(both, denoiser.module, size, halves, scale, layers, patch, image_first)
         by_item.update(zip(members, maps, strict=True))
     return by_item
 
@@ -132,6 +139,11 @@ TOOLS: dict[str, MapTool] = {
 }
 
 
+def apart(family: Family, items: Sequence[int]) -> list[list[int]]:
+    """The items that one replay explains: all, or each alone where their images stand at different places."""
+    return [[item] for item in items] if family.ragged else [list(items)]
+
+
 def conditional_forward(
     denoiser: Denoiser, items: Sequence[int]
 ) -> Callable[[], Float[Tensor, "n c h w"]]:
@@ -141,10 +153,10 @@ def conditional_forward(
 
 
 def forwards_of_both(
-    denoiser: Denoiser, items: Sequence[int]
+    denoiser: Denoiser, items: Sequence[int], ragged: bool = False
 ) -> Iterator[tuple[list[int], Callable[[], Float[Tensor, "n c h w"]]]]:
     """(items, function that predicts them with gradients, both halves as they are): all at once, or one by one."""
-    if list(items) == list(range(denoiser.batch)):
+    if list(items) == list(range(denoiser.batch)) and not ragged:
         latents = denoiser.latents.detach().clone().requires_grad_()
         yield list(items), lambda: _joined(denoiser.halves_of_batch(latents))
         return

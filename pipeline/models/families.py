@@ -18,11 +18,17 @@ import numpy as np
 from jaxtyping import Int
 
 from pipeline.models.words import (
+    chat_layout,
     clip_layout,
+    instructed_layout,
+    left_padded_layout,
     lower_layout,
+    processor_layout,
     registers_layout,
     sana_layout,
     sd3_layout,
+    suffixed_layout,
+    system_layout,
     window_layout,
 )
 
@@ -40,6 +46,7 @@ REPLAYED = ("relevance", "df-cam", "df-rise", "lime", "faithfulness", "informati
 """The measures that call the denoiser again and so must know how the pipeline guides it."""
 WORDED = ("attention", "relevance", "concept-attention")
 """The measures that look at where the image attends to text."""
+MOVES = "the positions of its image follow the length of its text, so that more text would change what it computes"
 ONE_ENCODER = ("unet", "unet-lcm")
 """Families whose denoiser attends to what one CLIP text encoder gives, and to nothing else."""
 
@@ -55,12 +62,21 @@ class Family:
         attention: "cross" (image queries over text keys), "joint" (one softmax over both) or "none".
         no_words: why attention to words is not available, where `attention` is "none".
         no_relevance: why relevance is not available although attention is.
+        no_concepts: why ConceptAttention is not available although attention is.
         layout: which text keys are which words; None without words.
         tokenizer: the attribute whose window cuts a prompt; the first that the pipeline has.
         cam: a pattern of the layers that DF-CAM looks at.
-        guidance: "halves" (unconditional items first, both in one call), "swapped" (conditional items first, and the
-            scheduler steps both), "embedded" (a number that the denoiser is given) or "none".
+        ragged: in a batch, each item's image follows its own text at once.
+        image_first: the image stands before the text in a joint sequence, and in what a joint block returns.
+        guidance: "halves" (unconditional items first, both in one call), "swapped" (conditional items first), "apart" (two
+            calls, the conditional one first), "embedded" (a number that the denoiser is given) or "none".
         guided: the name of the guidance scale; what the pipeline's call takes.
+        neutral: the negative prompt in place of none, where the pipeline guides only with one.
+        beyond: the guided prediction is counted from the conditional one, c + scale (c - u).
+        keeps_norm: it has the conditional one's norm over the last axis of the denoiser's output.
+        negated: the scheduler is given the negative of it.
+        solo: prompts are padded to the longest of a batch and the image, or the scale of relevance, follows the padding, so each
+            prompt is sampled alone.
         takes: what conditions an image: a "prompt", a "label" (one of a fixed list), or "nothing".
         no_negative: why a negative prompt cannot be used although the call takes one.
         stage: the sub-pipeline that runs the denoising loop, where the class only combines others.
@@ -68,6 +84,8 @@ class Family:
         quantizes: the decoder is to leave its codebook out, and knows no scale.
         shifted: the pipeline adds the decoder's `shift_factor`; others leave it out even where the decoder has one.
         normalised: the pipeline applies the decoder's `latents_mean` and `latents_std` where it has them.
+        frames: the decoder is that of a video model, and is given one frame.
+        squares: the decoder's batch norm has a mean and a deviation of each channel of a token.
         upcasts: the pipeline decodes in float32 where the decoder asks for it.
         packed: side of the square of latents that the pipeline packs into one token; 1 = latents are "c h w".
         output: the kind of images that the pipeline gives in [0, 1].
@@ -82,10 +100,19 @@ class Family:
     attention: Literal["cross", "joint", "none"]
     no_words: str = ""
     no_relevance: str = ""
+    no_concepts: str = ""
     layout: Layout | None = None
     tokenizer: tuple[str, ...] = ("tokenizer",)
     cam: str = BLOCKS
-    guidance: Literal["halves", "swapped", "embedded", "none"] = "halves"
+    image_first: bool = False
+    ragged: bool = False
+    guidance: Literal["halves", "swapped", "apart", "embedded", "none"] = "halves"
+    guided: str = "guidance_scale"
+    neutral: str = ""
+    beyond: bool = False
+    keeps_norm: bool = False
+    negated: bool = False
+    solo: bool = False
     takes: Literal["prompt", "label", "nothing"] = "prompt"
     no_negative: str = ""
     stage: str = ""
@@ -93,12 +120,19 @@ class Family:
     quantizes: bool = False
     shifted: bool = False
     normalised: bool = False
+    frames: bool = False
+    squares: bool = False
     upcasts: bool = False
     packed: int = 1
     output: Literal["pt", "np"] = "pt"
     bins: tuple[int, ...] = ()
     scales: bool = True
     known: bool = True
+
+    @property
+    def off(self) -> float:
+        """The guidance scale up to which nothing is guided."""
+        return 0.0 if self.beyond else 1.0
 
     def missing(self, protocol: str = "ours") -> Mapping[str, str]:
         """The measures that this family cannot give under a protocol, and why."""
@@ -113,6 +147,8 @@ class Family:
                 "how this class guides its denoiser is not known, so its calls cannot be replayed"
             )
             reasons |= dict.fromkeys(REPLAYED, reason)
+        if self.no_concepts:
+            reasons["concept-attention"] = self.no_concepts
         if self.attention == "none":
             reasons |= dict.fromkeys(WORDED, self.no_words)
         elif self.no_relevance:
@@ -183,6 +219,110 @@ TABLE = (
         no_negative="its guidance is a number it is given, without an unconditional half",
         shifted=True,
         packed=2,
+        scales=False,
+    ),
+    Family(
+        "cogview4",
+        ("CogView4Pipeline",),
+        denoiser="transformer",
+        attention="joint",
+        layout=left_padded_layout,
+        image_first=True,
+        guidance="apart",
+        solo=True,
+        scales=False,
+    ),
+    Family(
+        "chroma",
+        ("ChromaPipeline",),
+        denoiser="transformer",
+        attention="joint",
+        layout=window_layout,
+        guidance="apart",
+        shifted=True,
+        packed=2,
+        scales=False,
+    ),
+    Family(
+        "flux2-klein",
+        ("Flux2KleinPipeline",),
+        denoiser="transformer",
+        attention="joint",
+        layout=partial(chat_layout, enable_thinking=False),
+        guidance="apart",
+        squares=True,
+        packed=2,
+        scales=False,
+    ),
+    Family(
+        "flux2",
+        ("Flux2Pipeline",),
+        denoiser="transformer",
+        attention="joint",
+        layout=processor_layout,
+        guidance="embedded",
+        squares=True,
+        packed=2,
+        scales=False,
+    ),
+    Family(
+        "krea2",
+        ("Krea2Pipeline",),
+        denoiser="transformer",
+        attention="joint",
+        no_concepts="the tokens of its text attend to each other inside it, so that more text would change the prompt's",
+        layout=suffixed_layout,
+        guidance="apart",
+        beyond=True,
+        frames=True,
+        packed=2,
+        scales=False,
+    ),
+    Family(
+        "qwen-image",
+        ("QwenImagePipeline",),
+        denoiser="transformer",
+        attention="joint",
+        no_concepts="it counts on its text's positions, so that a concept's map would depend on its place in the bank",
+        layout=instructed_layout,
+        guidance="apart",
+        guided="true_cfg_scale",
+        neutral=" ",
+        keeps_norm=True,
+        frames=True,
+        packed=2,
+        solo=True,
+        scales=False,
+    ),
+    Family(
+        "z-image",
+        ("ZImagePipeline",),
+        denoiser="transformer",
+        attention="none",
+        no_words="attention read from a batch of texts of different lengths is not that of each text alone",
+        layout=partial(chat_layout, right=True, enable_thinking=True),
+        cam=r"layers\.\d+",
+        image_first=True,
+        guidance="swapped",
+        beyond=True,
+        negated=True,
+        shifted=True,
+        solo=True,
+        scales=False,
+    ),
+    Family(
+        "lumina2",
+        ("Lumina2Pipeline",),
+        denoiser="transformer",
+        attention="joint",
+        no_concepts=MOVES,
+        layout=system_layout,
+        cam=r"layers\.\d+",
+        ragged=True,
+        guidance="apart",
+        keeps_norm=True,
+        negated=True,
+        shifted=True,
         scales=False,
     ),
     Family(

@@ -47,6 +47,8 @@ from pipeline.models.single_files import SUFFIX, tensors_in
 from pipeline.models.weights import check_weights
 from pipeline.study.spec import ModelSpec
 
+STATISTICS = ("latents_mean", "latents_std")
+
 
 def family_of(pipeline: Any) -> Family:
     """The architecture's entry in FAMILIES; an unknown class gets what needs only the scheduler and the decoder."""
@@ -142,8 +144,16 @@ def decode(
 def _decoded(vae: Any, latents: Tensor, family: Family) -> Tensor:
     if family.quantizes:
         return vae.decode(latents, force_not_quantize=True, return_dict=False)[0]
+    if family.squares:
+        return vae.decode(_unwhitened(vae, latents), return_dict=False)[0]
+    if family.frames:
+        mean, std = (
+            latents.new_tensor(vae.config[name]).view(1, -1, 1, 1, 1) for name in STATISTICS
+        )
+        frames = latents.unsqueeze(2) / (1.0 / std) + mean
+        return vae.decode(frames, return_dict=False)[0][:, :, 0]
     scale = getattr(vae.config, "scaling_factor", 1.0) or 1.0
-    mean, deviation = (vae.config.get(name) for name in ("latents_mean", "latents_std"))
+    mean, deviation = (vae.config.get(name) for name in STATISTICS)
     if family.normalised and mean is not None and deviation is not None:
         shape = (1, -1, 1, 1)
         latents = latents * latents.new_tensor(deviation).view(shape) / scale
@@ -152,6 +162,17 @@ def _decoded(vae: Any, latents: Tensor, family: Family) -> Tensor:
         shift = (getattr(vae.config, "shift_factor", 0.0) or 0.0) if family.shifted else 0.0
         latents = latents / scale + shift
     return vae.decode(latents, return_dict=False)[0]
+
+
+def _unwhitened(vae: Any, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Latents without the batch norm of the decoder, which has a mean and a variance of each place in a square (FLUX.2)."""
+    norm, (rows, columns) = vae.bn, (size // 2 for size in latents.shape[2:])
+    std = torch.sqrt(norm.running_var + vae.config.batch_norm_eps)
+    std, mean = (
+        each.to(latents.device, latents.dtype).view(-1, 2, 2).repeat(1, rows, columns)
+        for each in (std, norm.running_mean)
+    )
+    return latents * std + mean
 
 
 def _upcast(vae: Any, family: Family) -> bool:

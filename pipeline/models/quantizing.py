@@ -65,4 +65,5 @@ def _config(bits: int) -> Any:
 
     if bits == 8:
         return Int8WeightOnlyConfig()
-    return IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerAxis(0))
+    types: Any = torch  # whose stubs lack int4
+    return IntxWeightOnlyConfig(weight_dtype=types.int4, granularity=PerAxis(0))

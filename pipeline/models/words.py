@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pipeline.errors import ModelError
+
+MARK = "\u2603prompt\u2603"
+"""Stands for a prompt where a template is asked what comes before it."""
 SPECIAL = -1
 """Word index of tokens that belong to no word: start, end, padding, registers."""
 
@@ -176,6 +181,120 @@ def sana_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " leng
     full_text = instruction + text.lower().strip()
     token_words = _by_spans(pipeline.tokenizer, full_text, spans, before + length)
     return np.concatenate([token_words[:1], token_words[len(token_words) - length + 1 :]])
+
+
+def left_padded_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """CogView4: the prompt's tokens are the last ones, for padding comes before them."""
+    tokens = len(
+        pipeline.tokenizer(text, truncation=True, max_length=length, verbose=False).input_ids
+    )
+    words = token_words(pipeline.tokenizer, text, min(tokens, length))
+    return np.concatenate([np.full(length - len(words), SPECIAL), words])
+
+
+def chat_layout(
+    pipeline: Any, text: str, length: int, right: bool = False, **options: Any
+) -> Int[np.ndarray, " length"]:
+    """Z-Image, FLUX.2 Klein: a chat of one message, as the tokenizer's own template has it.
+
+    Args:
+        right: padding is left out, or comes after the text whatever the tokenizer does.
+        options: of the template.
+    """
+
+    def render(content: str) -> str:
+        message = {"role": "user", "content": content}
+        return pipeline.tokenizer.apply_chat_template(
+            [message], tokenize=False, add_generation_prompt=True, **options
+        )
+
+    layout = rendered_layout(pipeline.tokenizer, render, text, length)
+    return layout if right else _moved_right(pipeline.tokenizer, render(text), layout)
+
+
+def _moved_right(
+    tokenizer: Any, text: str, layout: Int[np.ndarray, " length"]
+) -> Int[np.ndarray, " length"]:
+    """The layout of a text whose padding comes before it, where the tokenizer pads on the left."""
+    if tokenizer.padding_side != "left":
+        return layout
+    tokens = tokenizer(text, truncation=True, max_length=len(layout), verbose=False).input_ids
+    return np.roll(layout, len(layout) - len(tokens))
+
+
+def instructed_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Qwen-Image: the pipeline's own template, of which the first tokens are left out."""
+    left_out = pipeline.prompt_template_encode_start_idx
+    render = pipeline.prompt_template_encode.format
+    return rendered_layout(pipeline.tokenizer, render, text, left_out + length)[left_out:]
+
+
+def suffixed_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Krea 2: a template of which the first tokens are left out, padding, and the template's end."""
+    tokenizer, left_out = pipeline.tokenizer, pipeline.prompt_template_encode_start_idx
+    end = len(tokenizer(pipeline.prompt_template_encode_suffix).input_ids)
+    before = pipeline.prompt_template_encode_prefix
+    window = left_out + length - end
+    layout = rendered_layout(tokenizer, lambda prompt: before + prompt, text, window)
+    layout = _moved_right(tokenizer, before + text, layout)
+    return np.concatenate([layout[left_out:], np.full(end, SPECIAL)])
+
+
+def processor_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """FLUX.2: a chat of a system message and the prompt, by a processor of texts and images."""
+    processor = pipeline.tokenizer
+
+    def render(prompt: str) -> str:
+        texts = {"system": pipeline.system_message, "user": prompt}
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": content}]}
+            for role, content in texts.items()
+        ]
+        return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
+
+    tokenizer, begin = processor.tokenizer, processor.tokenizer.bos_token
+    started = begin is not None and render(text).startswith(begin)
+    # a processor adds no second token of the beginning
+    encode = partial(tokenizer, add_special_tokens=False) if started else tokenizer
+    layout = rendered_layout(encode, render, text, length)
+    if tokenizer.padding_side != "left":
+        return layout
+    tokens = encode(render(text), truncation=True, max_length=length, verbose=False).input_ids
+    return np.roll(layout, length - len(tokens))
+
+
+def system_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Lumina2: the prompt behind a system prompt."""
+    before = f"{pipeline.system_prompt} <Prompt Start> "
+    return rendered_layout(pipeline.tokenizer, lambda prompt: before + prompt, text, length)
+
+
+def rendered_layout(
+    tokenizer: Any, render: Callable[[str], str], text: str, length: int
+) -> Int[np.ndarray, " length"]:
+    """The words of a prompt inside a longer text, by the tokenizer's offsets.
+
+    Args:
+        tokenizer: of the longer text.
+        render: makes the longer text of a prompt.
+        text: the prompt.
+        length: of the window.
+
+    Raises:
+        ModelError: the prompt does not stand in the longer text as it is.
+    """
+    before = render(MARK).partition(MARK)[0]
+    whole_text, plain_text = render(text), text.strip()
+    start = len(before) + (len(text) - len(text.lstrip()))
+    if not whole_text.startswith(plain_text, start):
+        start = len(before)  # a template that strips its messages
+    if not whole_text.startswith(plain_text, start):
+        raise ModelError(
+            f"the prompt {text[:80]!r} does not stand in the tokenizer's chat template as it is, so its words cannot be told. "
+            "Leave out the measures of words."
+        )
+    spans = [(start + begin, start + end) for begin, end in word_spans(plain_text)]
+    return _by_spans(tokenizer, whole_text, spans, length)
 
 
 def _fit(layout: Int[np.ndarray, " short"], length: int) -> Int[np.ndarray, " length"]:

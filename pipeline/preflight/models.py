@@ -24,6 +24,8 @@ from pipeline.models.folders import check_index, is_component, read_index
 from pipeline.models.prediction import is_flow, prediction_type
 from pipeline.study.spec import Measures, ModelSpec
 
+LEVELS = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
+"""Where a decoder's configuration has one entry for each of its resolutions."""
 INSIDE = ("attention", "relevance", "df-cam", "concept-attention")
 
 
@@ -209,12 +211,14 @@ def size_step(model: Inspected) -> int:
     if model.family.quantizes or not model.family.decoder or sample in model.family.bins:
         return 1
     decoder = model.configs.get(model.family.decoder, {})
-    blocks = decoder.get("block_out_channels") or decoder.get("encoder_block_out_channels") or [1]
-    patch = model.configs.get(model.family.denoiser, {}).get("patch_size") or 1
+    blocks = next((decoder[name] for name in LEVELS if decoder.get(name)), [1])
+    config = model.configs.get(model.family.denoiser, {})
+    patch = config.get("patch_size") or max(config.get("all_patch_size") or [1])
     side = (
         patch[-1] if isinstance(patch, list) and patch else patch
     )  # of a frame's, where frames count too
-    return 2 ** (len(blocks) - 1) * (side if type(side) is int else 1) * model.family.packed
+    tokens = side if type(side) is int else 1
+    return 2 ** (len(blocks) - 1) * (model.family.packed if model.family.packed > 1 else tokens)
 
 
 def _check_labels(model: Inspected, texts: Sequence[str]) -> None:
@@ -281,6 +285,11 @@ def _check_settings(model: Inspected) -> None:
         if getattr(model.spec, key) and not hasattr(_skeleton(model, kind), method):
             what = f"its decoder {kind}" if kind else "a model without a decoder"
             raise ModelError(f"{model.name}: {key} is not offered by {what}. Leave it out.")
+    if model.spec.steps_decoder and (model.family.frames or model.family.squares):
+        raise ModelError(
+            f"{model.name}: steps_decoder cannot be used with {model.pipeline.__name__}, whose latents no AutoencoderTiny "
+            "decodes. Leave it out."
+        )
     if model.spec.steps_decoder and not model.family.decoder:
         raise ModelError(
             f"{model.name}: steps_decoder has nothing to decode: {model.pipeline.__name__} works on pixels. Leave it out."
@@ -316,10 +325,15 @@ def _guidance_notices(model: Inspected) -> list[str]:
     embeds_guidance = denoiser.get("guidance_embeds", True) and (
         model.family.name != "unet-lcm" or denoiser.get("time_cond_proj_dim") is not None
     )
-    if not model.takes("guidance_scale") or (
-        model.family.guidance == "embedded" and not embeds_guidance
+    if (
+        not model.takes(model.family.guided)
+        or (model.index.get("is_distilled") is True and model.family.name == "flux2-klein")
+        or (model.family.guidance == "embedded" and not embeds_guidance)
     ):
         return [f"{model.name}: guidance has no effect: this model does not take a guidance scale."]
-    if spec.negative_prompt and spec.guidance <= 1:
-        return [f"{model.name}: negative_prompt has no effect while guidance is off (1 or less)."]
+    off = model.family.off
+    if spec.negative_prompt and spec.guidance <= off:
+        return [
+            f"{model.name}: negative_prompt has no effect while guidance is off ({off:g} or less)."
+        ]
     return []

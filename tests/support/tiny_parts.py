@@ -94,14 +94,14 @@ def gemma(width: int = 16) -> Gemma2Model:
     return Gemma2Model(config)
 
 
-def vae(channels: int = 4, **options: Any) -> d.AutoencoderKL:
+def vae(channels: int = 4, levels: int = 2, **options: Any) -> d.AutoencoderKL:
     return d.AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, *[16] * (levels - 1)),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
         latent_channels=channels,
         norm_num_groups=4,
-        sample_size=32,
+        sample_size=options.pop("sample_size", 32),
         **options,
     )
 

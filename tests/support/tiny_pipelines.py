@@ -32,6 +32,7 @@ from tests.support.tiny_parts import (
     unet,
     vae,
 )
+from tests.support.tiny_today import TODAY
 
 LABELS = {0: "dog, hound", 1: "cat", 2: "rocket"}
 
@@ -384,6 +385,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "kandinsky22": kandinsky,
     "dit": dit,
     "ddpm": ddpm,
+    **TODAY,
     "unknown": deep_floyd,
 }
 

@@ -30,8 +30,6 @@ from tests.support.unlisted_parts import (
     chat_tokenizer,
     flow,
     flux2_vae,
-    mistral3,
-    pixtral_processor,
     qwen3_vl,
     qwen3_vl_processor,
     qwen_vae,
@@ -54,22 +52,6 @@ def ovis() -> Any:
         text_encoder=Qwen3Model(Qwen3Config(**QWEN3, num_hidden_layers=2)),
         tokenizer=chat_tokenizer(),
         scheduler=flow(),
-    )  # fmt: skip
-
-
-def krea2() -> Any:
-    return d.Krea2Pipeline(
-        transformer=d.Krea2Transformer2DModel(
-            in_channels=16, num_layers=1, attention_head_dim=8, num_attention_heads=2, num_key_value_heads=1,
-            intermediate_size=16, timestep_embed_dim=8, text_hidden_dim=16, num_text_layers=2, text_num_attention_heads=2,
-            text_num_key_value_heads=1, text_intermediate_size=16, num_layerwise_text_blocks=1,
-            num_refiner_text_blocks=1, axes_dims_rope=(4, 2, 2),
-        ),
-        vae=qwen_vae(),
-        text_encoder=qwen3_vl(Qwen3VLModel),
-        tokenizer=t5_tokenizer(),
-        scheduler=flow(use_dynamic_shifting=True),
-        text_encoder_select_layers=(0, 1),
     )  # fmt: skip
 
 
@@ -121,20 +103,6 @@ def lumina() -> Any:
         vae=vae8(**AE),
         text_encoder=gemma(),
         tokenizer=t5_tokenizer(),
-        scheduler=flow(),
-    )  # fmt: skip
-
-
-def flux2() -> Any:
-    """A processor of texts and images in the place of a tokenizer."""
-    return d.Flux2Pipeline(
-        transformer=d.Flux2Transformer2DModel(
-            in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-            joint_attention_dim=48, timestep_guidance_channels=16, axes_dims_rope=(4, 4, 4, 4),
-        ),
-        vae=flux2_vae(),
-        text_encoder=mistral3(),
-        tokenizer=pixtral_processor(),
         scheduler=flow(),
     )  # fmt: skip
 
@@ -216,13 +184,11 @@ def glm_image() -> Any:
 
 MORE = {
     "glm_image": (glm_image, "GlmImagePipeline"),
-    "flux2": (flux2, "Flux2Pipeline"),
     "nucleus": (nucleus, "NucleusMoEImagePipeline"),
     "qwen_image21": (qwen_image21, "QwenImage21Pipeline"),
     "z_image_omni": (z_image_omni, "ZImageOmniPipeline"),
     "flux_kontext": (flux_kontext, "FluxKontextPipeline"),
     "ovis": (ovis, "OvisImagePipeline"),
-    "krea2": (krea2, "Krea2Pipeline"),
     "ideogram4": (ideogram4, "Ideogram4Pipeline"),
     "prx": (prx, "PRXPipeline"),
     "lumina": (lumina, "LuminaPipeline"),

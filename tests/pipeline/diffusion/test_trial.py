@@ -12,7 +12,6 @@ from pipeline.diffusion.generate import count_calls, generate
 from pipeline.diffusion.trial import MOST_LEVELS_HALF, check_trial, most_levels, try_model
 from pipeline.errors import ModelError
 from pipeline.models import decoding, loading
-from pipeline.models.families import FAMILIES
 from pipeline.preflight.models import check_call, inspect_model
 from pipeline.study.prompts import Prompt
 from pipeline.study.spec import ModelSpec
@@ -149,7 +148,7 @@ def opened(name, root):
 
 @pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")  # Chroma's import
 @pytest.mark.filterwarnings("ignore:`LoraLoaderMixin` is deprecated:FutureWarning")  # PRX
-@pytest.mark.parametrize("name", [name for name in UNLISTED if UNLISTED[name] not in FAMILIES])
+@pytest.mark.parametrize("name", UNLISTED)
 def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, name, monkeypatch):
     """Without what was learnt of its own call, x0 would be wrong without a word, or no picture."""
     said = TRIED[UNLISTED[name]]
@@ -174,7 +173,7 @@ def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, n
             assert "not known to be a picture" in str(error)
 
 
-LEARNT = ("sdxl_pag", "chroma", "qwen_image", "z_image", "flux2_klein")
+LEARNT = ("sdxl_pag", "ovis", "nucleus", "z_image_omni", "ideogram4")
 """Of the five ways in which latents are made ready for a decoder, one class each."""
 
 

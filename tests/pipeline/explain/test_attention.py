@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from pipeline.errors import ModelError
 from pipeline.explain.attention import (
     AttentionTap,
-    WordAccumulator,
     attention_layers,
     attention_weights,
     grid_of,
     layer_groups,
-    spatial_entropy,
     text_layers,
 )
+from pipeline.explain.word_attention import WordAccumulator, spatial_entropy
 from tests.support.tiny import MODELS, tiny_flux, tiny_unet
 
 pytestmark = pytest.mark.parametrize("name", list(MODELS))

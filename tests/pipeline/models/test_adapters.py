@@ -19,6 +19,16 @@ Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 IN = "down_blocks.0.attentions.0.proj_in"
 CONV = "down_blocks.0.resnets.0.conv1"
 DIT_Q, DIT_FF = "transformer_blocks.0.attn.to_q", "transformer_blocks.0.ff.net.0.proj"
+TODAY = {
+    "cogview4": ["transformer_blocks.0.attn1.to_q"],
+    "chroma": [DIT_Q, DIT_FF],
+    "flux2-klein": [DIT_Q, "single_transformer_blocks.0.attn.to_qkv_mlp_proj"],
+    "qwen-image": [DIT_Q, "transformer_blocks.0.attn.add_k_proj"],
+    "z-image": ["layers.0.attention.to_q", "noise_refiner.0.feed_forward.w1"],
+    "flux2": [DIT_Q],
+    "krea2": ["transformer_blocks.0.attn.to_q"],
+    "lumina2": ["layers.0.attn.to_q", "layers.0.feed_forward.linear_1"],
+}
 TEXT = "encoder.layers.0.self_attn.q_proj"
 
 
@@ -62,6 +72,7 @@ def by_hand(state, layer):
         ("sd3-no-t5", "transformer", [DIT_Q, DIT_FF]),
         ("flux-dev", "transformer", [DIT_Q, DIT_FF]),
         ("pixart-alpha", "transformer", ["transformer_blocks.0.attn1.to_q"]),
+        *((name, "transformer", layers) for name, layers in TODAY.items()),
     ],
 )
 def test_the_product_of_the_matrices_is_added(name, component, layers, opened, tmp_path):
@@ -125,11 +136,19 @@ def test_several_add_up_and_opposite_weights_cancel(opened, tmp_path):
     torch.testing.assert_close(weights(again, "unet", Q), weights(plain, "unet", Q))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_weight_0_changes_no_bit(dtype, opened, tmp_path):
-    plain = opened("sd-epsilon", dtype=dtype)
-    folder = write_adapter(tmp_path / "lora", prefixed("unet", matrices(plain.unet, [Q, CONV])))
-    same = opened("sd-epsilon", (folder, 0.0), dtype=dtype)
+@pytest.mark.parametrize(
+    ("name", "component", "layers", "dtype"),
+    [
+        ("sd-epsilon", "unet", [Q, CONV], "float32"),
+        ("sd-epsilon", "unet", [Q, CONV], "bfloat16"),
+        *((name, "transformer", layers, "float32") for name, layers in TODAY.items()),
+    ],
+)
+def test_weight_0_changes_no_bit(name, component, layers, dtype, opened, tmp_path):
+    plain = opened(name, dtype=dtype)
+    state = matrices(getattr(plain, component), layers)
+    folder = write_adapter(tmp_path / "lora", prefixed(component, state))
+    same = opened(name, (folder, 0.0), dtype=dtype)
     for name, module in plain.components.items():
         if isinstance(module, torch.nn.Module):
             other = same.components[name].state_dict()

@@ -40,9 +40,12 @@ from tests.support.families import (
     KNOWN,
     LAST,
     NAMES,
+    SIDES,
     STEPS,
     TEXTS,
     TOOLS,
+    UNGUIDED_AT_0,
+    UNSTEERED,
     WORDS,
     check_areas,
     check_concepts,
@@ -51,9 +54,11 @@ from tests.support.families import (
     pipeline_of,
     prompts_of,
     seen,
+    shared_out,
     spec,
     watch,
 )
+from tests.support.tiny_today import TODAY
 
 # One family for each way of looking into a denoiser.
 FEW = ("sd-epsilon", "sd35", "flux-dev", "sana", "kandinsky22", "dit", "ddpm")
@@ -61,10 +66,13 @@ FEW = ("sd-epsilon", "sd35", "flux-dev", "sana", "kandinsky22", "dit", "ddpm")
 NO_GAMES = replace(FULL, faithfulness=None)
 
 
-def ways_to_watch(*more):
+OLDER = [name for name in KNOWN if name not in TODAY]
+
+
+def ways_to_watch(*more, names=KNOWN):
     """One family for each way, and more; the others under the marker `thorough`."""
     usual = {*FEW, *more}
-    return [pytest.param(n, marks=[] if n in usual else pytest.mark.thorough) for n in KNOWN]
+    return [pytest.param(n, marks=[] if n in usual else pytest.mark.thorough) for n in names]
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +92,8 @@ def card():
 @pytest.mark.parametrize("name", NAMES)
 def test_sampling_and_x0(root, card, name):
     run, family = seen(name), loading.family_of(pipeline_of(name))
-    assert run.plain.shape == (2, 3, 32, 32)
+    side = SIDES.get(name, 32)
+    assert run.plain.shape == (2, 3, side, side)
     assert run.plain.min() >= 0 and run.plain.max() <= 1
     assert len(run.views) == run.views[0].total_steps == STEPS
     last = run.views[-1]
@@ -172,7 +181,7 @@ def test_switching_prompts(root, card, name, guided):
         (notice,) = check_measures(Measures(switch=LAST), facts)
         assert f"switch is left out because {reason}" in notice
         return card(name, "switch", f"no: {reason}")
-    guidance = 3.0 if guided else 0.0 if name == "sd-turbo" else 1.0
+    guidance = 3.0 if guided else 0.0 if name in UNGUIDED_AT_0 else 1.0
     sample = partial(generate, pipeline, spec(name, guidance=guidance), seed=0, schedule={})
     there, back = prompts_of(name), prompts_of(name)[::-1]
     plain, other = sample(there), sample(back)
@@ -323,7 +332,7 @@ def test_prompts_longer_than_the_window(root, card, name):
     pipeline = pipeline_of(name)
     if name in ("dit", "ddpm"):
         return card(name, "long prompts", "no: no prompts")
-    text = "a dog on " * 200
+    text = "a dog on " * 400
     prompt = Prompt("long", text, "test", "", {}, 0)
     measures = Measures(attention=FULL.attention, df_cam=LAST)
     run = watch(name, pipeline, spec(name, steps=2), (prompt,), replace(measures, df_cam=None))
@@ -338,7 +347,7 @@ def test_prompts_longer_than_the_window(root, card, name):
 @pytest.mark.parametrize("name", KNOWN)
 def test_negative_prompts(root, card, name):
     model = spec(name, negative_prompt="a red rocket")
-    if name in ("dit", "ddpm", "lcm", "flux-dev", "flux-schnell", "kandinsky22"):
+    if name in (*UNSTEERED, "dit", "ddpm", "lcm", "flux-dev", "flux-schnell", "kandinsky22"):
         with pytest.raises(ModelError, match="negative_prompt cannot be used"):
             check_call(inspect_model(model), ["dog"])
         return card(name, "negative prompts", "refused")
@@ -352,26 +361,16 @@ def test_negative_prompts(root, card, name):
 
 @pytest.mark.parametrize("name", ways_to_watch("sd-turbo", "flux-schnell"))
 def test_guidance_off(root, card, name):
-    model = spec(name, guidance=0.0 if name == "sd-turbo" else 1.0)
+    model = spec(name, guidance=0.0 if name in UNGUIDED_AT_0 else 1.0)
     run = watch(name, pipeline_of(name), model, prompts_of(name), replace(NO_GAMES, lime=None))
     assert torch.equal(run.plain, run.watched)
     for view, replay in zip(run.views, run.replays, strict=True):
-        assert view.denoiser.halves == 1 and torch.equal(replay, view.prediction)
+        assert view.denoiser.parts == 1 and torch.equal(replay, view.prediction)
     assert (run.columns[0]["explanations"] == []) == (name == "unknown")
     notices = check_call(inspect_model(model), ["dog"])
     takes = not [notice for notice in notices if "guidance has no effect" in notice]
     assert takes == (name not in ("ddpm", "flux-schnell"))
     card(name, "guidance off", "yes" if takes else "no: it takes none")
-
-
-def shared_out(names, *values):
-    """Some families with one of some values, in turn; every family with each of them under the marker `thorough`."""
-    usual = {(name, values[number % len(values)]) for number, name in enumerate(names)}
-    return [
-        pytest.param(name, value, marks=[] if (name, value) in usual else pytest.mark.thorough)
-        for name in KNOWN
-        for value in values
-    ]
 
 
 @pytest.mark.parametrize(("name", "dtype"), shared_out(FEW, "bfloat16", "float16"))
@@ -417,7 +416,7 @@ def test_on_a_gpu(root, name, options):
     assert torch.allclose(run.plain.cpu(), seen(name).plain, atol=0.35)
 
 
-@pytest.mark.parametrize(("name", "key"), shared_out(KNOWN, "vae_tiling", "vae_slicing"))
+@pytest.mark.parametrize(("name", "key"), shared_out(OLDER, "vae_tiling", "vae_slicing"))
 def test_tiling_and_slicing(root, card, name, key):
     model = spec(name, **{key: True})
     if name in ("kandinsky22", "ddpm"):
@@ -452,7 +451,7 @@ def test_tiles_that_are_used(root, name, monkeypatch):
     assert torch.allclose(last.batch.decode(last.next_latents), run.plain, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ways_to_watch(*OLDER, "unknown", "cogview4", names=NAMES))
 def test_a_worker_runs_the_folder(root, name):
     """The whole way of a study: one row of the shard for each prompt, none failed."""
     study = load_study("data/studies/small.toml")

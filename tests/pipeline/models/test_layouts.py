@@ -1,0 +1,76 @@
+"""Which text key is which word: the tokens that the text encoder was given, read back by the layout, are the words of the prompt."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.diffusion.phrases import encode_texts
+from pipeline.errors import ModelError
+from pipeline.models import loading
+from pipeline.models.words import SPECIAL, rendered_layout
+from pipeline.study.spec import Measures
+from tests.support.families import LAST, TEXTS, pipeline_of, prompts_of, spec, watch
+from tests.support.tiny_parts import t5_tokenizer
+from tests.support.tiny_today import TODAY
+
+WORDY = "a red dog left of a rocket, user"  # a word of the templates, too
+MASKED = ("qwen-image", "z-image", "lumina2")  # padding never reaches the denoiser
+
+
+def keys_of(name, pipeline, text):
+    """The ids that stand at the denoiser's text keys, from the call of the text encoder itself."""
+    seen = []
+    hook = pipeline.text_encoder.register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append((kwargs.get("input_ids", args[0] if args else None), kwargs)),
+        with_kwargs=True,
+    )  # fmt: skip
+    try:
+        encode_texts(pipeline, loading.family_of(pipeline), [text])
+    finally:
+        hook.remove()
+    ids, kwargs = seen[0]
+    ids = ids[0]
+    if name in MASKED:
+        ids = ids[kwargs["attention_mask"][0].bool()]
+    return ids[getattr(pipeline, "prompt_template_encode_start_idx", 0) :]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, WORDY])
+@pytest.mark.parametrize("name", TODAY)
+def test_the_keys_of_a_word_are_its_tokens(root, name, text):
+    pipeline = pipeline_of(name)
+    ids = keys_of(name, pipeline, text)
+    length = -(-len(ids) // 32) * 32 if name in MASKED else len(ids)
+    layout = loading.family_of(pipeline).layout(pipeline, text, length)
+    assert len(layout) == length and set(layout[len(ids) :]) <= {SPECIAL}
+    tokenizer = getattr(pipeline.tokenizer, "tokenizer", pipeline.tokenizer)
+    for number, word in enumerate(text.split()):
+        (indices,) = (layout[: len(ids)] == number).nonzero()
+        assert len(indices) and (indices == torch.arange(indices[0], indices[-1] + 1).numpy()).all()
+        assert tokenizer.decode(ids[indices]).strip() == word
+
+
+def test_a_template_that_changes_the_prompt_is_refused():
+    with pytest.raises(ModelError, match="does not stand in the tokenizer's chat template"):
+        rendered_layout(t5_tokenizer(), lambda text: text[::-1], "a red dog", 16)
+
+
+@pytest.mark.parametrize("name", ["lumina2", "qwen-image"])
+def test_words_of_prompts_of_different_lengths_are_those_of_each_alone(root, name):
+    """Where each item's text has its own length, attention of a batch is that of its items; relevance, where padding is left out.
+
+    Of the others each prompt is sampled alone, for the scale of relevance follows the padding.
+    """
+    texts = ("a dog", "a cat left of a rocket on a red background " * 4)
+    prompts, pipeline = prompts_of(name, texts), pipeline_of(name)
+    padded = loading.family_of(pipeline).solo
+    assert padded == (name != "lumina2")
+    measures = Measures(attention=LAST, relevance=None if padded else LAST)
+    together = watch(name, pipeline, spec(name), prompts, measures).columns
+    for item, prompt in enumerate(prompts):
+        (alone,) = watch(name, pipeline, spec(name), (prompt,), measures).columns
+        assert len(alone["words"]) == len(together[item]["words"])
+        for one, other in zip(alone["words"], together[item]["words"], strict=True):
+            assert one["word"] == other["word"]
+            assert one["mass"] == pytest.approx(other["mass"], rel=1e-2, abs=1e-4)
