@@ -68,13 +68,14 @@ demo: $(RUN) $(if $(filter data/studies/demo.toml,$(STUDY)),$(TRUST))
 PROMPTS ?= 256
 PICTURES ?= 8
 REFERENCE ?= data/results/reference
-reference: $(RUN)
+REFERENCE_TRUST := $(REFERENCE)/extra/localisation.parquet
+reference: $(RUN) $(REFERENCE_TRUST)
 	$(BIN)/python -m pipeline run data/studies/reference.toml --limit $(PROMPTS) --out $(REFERENCE) --workers $(WORKERS) --threads 1
 	$(BIN)/python -m pipeline compact $(REFERENCE) --out data/reference --prompts $(PICTURES) --decimals 4 --quality 80 --command "make reference PROMPTS=$(PROMPTS)"
 
 # How far the tools can be trusted: a quick look that the demo's snapshot takes in; `make trust` is the thorough one.
-$(TRUST): | $(RUN)
-	$(BIN)/python -m pipeline demo trust --quick --model scenes-unet --model scenes-dit
+$(TRUST) $(REFERENCE_TRUST): | $(RUN)
+	$(BIN)/python -m pipeline demo trust --quick --model scenes-unet --model scenes-dit --out $(patsubst %/extra/,%,$(dir $@))
 
 app: $(APP)
 	$(BIN)/streamlit run app/main.py $(if $(RESULTS),-- $(RESULTS))

@@ -278,6 +278,7 @@ def imported(*trees: str) -> set[str]:
 FOR_SOME = {
     "ray": "pipeline/engine/ray.py",
     "resvg-py": "pipeline/demo/sprites.py",  # draws the sprites of the bundled models anew
+    "torchao": "pipeline/models/quantizing.py",  # for entries with quantization
 }
 
 
@@ -286,7 +287,7 @@ FOR_SOME = {
     [
         ("requirements-app.txt", ["app"], set()),
         ("requirements.txt", [*TREES], set(FOR_SOME)),
-        ("requirements-dev.txt", [*TREES, "tests"], {"ray"}),
+        ("requirements-dev.txt", [*TREES, "tests"], {"ray", "torchao"}),
     ],
 )
 def test_all_that_is_imported_is_pinned(file, trees, unpinned):
