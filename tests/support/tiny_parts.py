@@ -26,6 +26,8 @@ from transformers import (
 
 CLIP_TOKENIZER = Path("data/models/scenes-unet/tokenizer")
 WORDS = ["▁a", "▁dog", "▁cat", "▁on", "▁red", "▁plain", "▁left", "▁of", "▁rocket", "▁background"]
+AE = {"use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 1.5, "shift_factor": 0.06}  # fmt: skip
+QWEN3 = {"vocab_size": 1200, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}  # fmt: skip
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -122,3 +124,22 @@ def unet(cross: int = 16, **options: Any) -> d.UNet2DConditionModel:
 
 def ddim(**options: Any) -> d.DDIMScheduler:
     return d.DDIMScheduler(**BETAS | {"clip_sample": False, "set_alpha_to_one": False} | options)
+
+
+def flux2_vae(channels: int = 4) -> Any:
+    """A mean and a deviation of each channel of a token."""
+    decoder = d.AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(4, 4),
+        layers_per_block=1, latent_channels=channels, norm_num_groups=1,
+    )  # fmt: skip
+    decoder.bn.running_mean.normal_()
+    decoder.bn.running_var.uniform_(0.5, 2)
+    return decoder
+
+
+def qwen_vae() -> Any:
+    """The decoder of a video model."""
+    return d.AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[False, True],
+        latents_mean=[0.1] * 4, latents_std=[1.2] * 4,
+    )  # fmt: skip

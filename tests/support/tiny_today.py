@@ -26,11 +26,7 @@ from transformers import (
     Qwen3VLModel,
 )
 
-from tests.support.tiny_parts import t5, t5_tokenizer, vae
-
-QWEN3 = {"vocab_size": 1200, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}  # fmt: skip
-AE = {"use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 1.5, "shift_factor": 0.06}  # fmt: skip
-
+from tests.support.tiny_parts import AE, QWEN3, flux2_vae, qwen_vae, t5, t5_tokenizer, vae
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{% if m['content'] is string %}{{ m['content'] }}"
@@ -80,25 +76,6 @@ def chroma() -> Any:
         tokenizer=t5_tokenizer(),
         scheduler=d.FlowMatchEulerDiscreteScheduler(),
     )
-
-
-def flux2_vae() -> Any:
-    """A mean and a deviation of each channel of a token."""
-    decoder = d.AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(4, 4),
-        layers_per_block=1, latent_channels=4, norm_num_groups=1,
-    )  # fmt: skip
-    decoder.bn.running_mean.normal_()
-    decoder.bn.running_var.uniform_(0.5, 2)
-    return decoder
-
-
-def qwen_vae() -> Any:
-    """The decoder of a video model."""
-    return d.AutoencoderKLQwenImage(
-        base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[False, True],
-        latents_mean=[0.1] * 4, latents_std=[1.2] * 4,
-    )  # fmt: skip
 
 
 def flux2_klein() -> Any:

@@ -17,9 +17,9 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from tests.support.tiny_parts import clip_text, clip_tokenizer, t5, t5_tokenizer
+from tests.support.tiny_parts import clip_text, clip_tokenizer, flux2_vae, t5, t5_tokenizer
 from tests.support.tiny_pipelines import build
-from tests.support.unlisted_parts import TEMPLATE, ae, flow, flux2_vae, mistral3, qwen25_vl, vae8
+from tests.support.unlisted_parts import TEMPLATE, ae, flow, mistral3, qwen25_vl, vae8
 
 
 def sana_sprint() -> Any:

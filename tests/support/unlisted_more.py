@@ -20,19 +20,24 @@ from transformers import (
 )
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
-from tests.support.tiny_parts import gemma, gemma_tokenizer, t5, t5_tokenizer
-from tests.support.tiny_pipelines import build
-from tests.support.unlisted_parts import (
+from tests.support.tiny_parts import (
     AE,
     QWEN3,
+    flux2_vae,
+    gemma,
+    gemma_tokenizer,
+    qwen_vae,
+    t5,
+    t5_tokenizer,
+)
+from tests.support.tiny_pipelines import build
+from tests.support.unlisted_parts import (
     TEMPLATE,
     ae,
     chat_tokenizer,
     flow,
-    flux2_vae,
     qwen3_vl,
     qwen3_vl_processor,
-    qwen_vae,
     vae8,
 )
 

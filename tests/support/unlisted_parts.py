@@ -24,10 +24,8 @@ from transformers import (
     XLMRobertaTokenizer,
 )
 
-from tests.support.tiny_parts import t5_tokenizer, vae
+from tests.support.tiny_parts import AE, QWEN3, t5_tokenizer, vae
 
-AE = {"use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 1.5, "shift_factor": 0.06}  # fmt: skip
-QWEN3 = {"vocab_size": 1200, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}  # fmt: skip
 TEMPLATE = (
     "{% for m in messages %}{% if m['content'] is string %}{{ m['content'] }}"
     "{% else %}{{ m['content'][0]['text'] }}{% endif %}{% endfor %}"
@@ -112,23 +110,6 @@ def qwen3_vl(kind: Any = Qwen3VLForConditionalGeneration, layers: int = 2) -> An
                        "deepstack_visual_indexes": [0]},
     )  # fmt: skip
     return kind(config)
-
-
-def flux2_vae(channels: int = 4) -> Any:
-    decoder = d.AutoencoderKLFlux2(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, block_out_channels=(4, 4),
-        layers_per_block=1, latent_channels=channels, norm_num_groups=1,
-    )  # fmt: skip
-    decoder.bn.running_mean.normal_()
-    decoder.bn.running_var.uniform_(0.5, 2)
-    return decoder
-
-
-def qwen_vae() -> Any:
-    return d.AutoencoderKLQwenImage(
-        base_dim=8, z_dim=4, dim_mult=[1, 2, 4], num_res_blocks=1, temperal_downsample=[False, True],
-        latents_mean=[0.1] * 4, latents_std=[1.2] * 4,
-    )  # fmt: skip
 
 
 def flow(**options: Any) -> Any:
