@@ -92,7 +92,7 @@ def _emergence(candidate: str, axis: str) -> pd.DataFrame:
 def test_what_another_sampling_of_one_model_moves_in_steps_and_in_log_snr(
     candidate: str, direction: int
 ) -> None:
-    """The table of docs/methods.md, "Axis": steps tell where they were put; what is left in log-SNR is the solver's part."""
+    """The list of docs/methods.md, "Axis": steps tell where they were put; what is left in log-SNR is the solver's part."""
     steps, levels = _emergence(candidate, "step"), _emergence(candidate, "log-snr")
     for family in ("object", "texture", "size"):
         assert steps.loc[family, "verdict"] == "separable" and steps.loc[family, "p"] < 0.01
@@ -100,14 +100,15 @@ def test_what_another_sampling_of_one_model_moves_in_steps_and_in_log_snr(
         assert abs(levels.loc[family, "d_z"]) < abs(steps.loc[family, "d_z"])
     assert levels.loc["size", "verdict"] == "not separable"
     assert levels.loc["colour", "verdict"] == "separable"  # decided in the first steps
-    table = (ROOT / "docs" / "methods.md").read_text()
+    text = (ROOT / "docs" / "methods.md").read_text()
     for family in ("object", "colour", "texture", "size"):
-        cells = [_cell(rows.loc[family]) for rows in (steps, levels)]
-        assert f"| {candidate} | {family} | {cells[0]} | {cells[1]} |" in table
+        in_steps, in_levels = (_said(rows.loc[family]) for rows in (steps, levels))
+        line = f"- {candidate}, {family}: {in_steps[0]} steps, {in_steps[1]}; {in_levels[0]} in log-SNR, {in_levels[1]}"
+        assert line in text
 
 
-def _cell(row: pd.Series) -> str:
-    return f"{row['difference']:+.2f} [{row['low']:.2f}, {row['high']:.2f}], {row['verdict']}"
+def _said(row: pd.Series) -> tuple[str, str]:
+    return f"{row['difference']:+.2f} [{row['low']:.2f}, {row['high']:.2f}]", row["verdict"]
 
 
 def test_the_command_in_its_note_is_one_of_the_makefile() -> None:
