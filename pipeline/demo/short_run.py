@@ -20,7 +20,7 @@ from pipeline.demo.tokenizer import build_tokenizer
 from pipeline.demo.train import Recipe
 from pipeline.demo.training import Budget, Stage, fit, read_tensors
 
-RECIPE = Recipe(4_000, 51, 16, 1e-3, Budget(1_600, minutes=11))
+RECIPE = Recipe(4_000, 51, 16, 1e-3, Budget(1_600, minutes=10))
 COUNT = 8
 STATE = "training"  # the folder of the optimiser's state and of the encoded scenes
 
