@@ -261,8 +261,8 @@ class AttentionTap:
         self._open: list[tuple[AttentionLayer, int]] = []
 
     def __enter__(self) -> AttentionTap:
-        for root in {layer.root for layer in self.layers} - {None}:
-            measured = root.register_forward_pre_hook(self._measure, with_kwargs=True)  # type: ignore[union-attr]
+        for root in {layer.root for layer in self.layers if layer.root is not None}:
+            measured = root.register_forward_pre_hook(self._measure, with_kwargs=True)
             self._hooks.callback(measured.remove)
         for layer in self.layers:
             refuse_hidden_weights(layer)

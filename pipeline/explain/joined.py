@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 MULTIPLE = 32
 """Z-Image brings image and text to a multiple of this many positions each."""
@@ -29,7 +29,7 @@ class Spans:
     lengths: tuple[int, ...] = ()
 
 
-def spans_of(denoiser: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Spans:
+def spans_of(denoiser: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Spans:
     """The spans of a call of Z-Image's, Lumina2's or Krea 2's denoiser."""
     if "position_ids" in kwargs:
         image = kwargs["hidden_states"].shape[1]
@@ -37,11 +37,11 @@ def spans_of(denoiser: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
     mask = kwargs.get("encoder_attention_mask")
     if mask is None:
         latents = args[0][0]
-        (patch, *_) = denoiser.all_patch_size  # type: ignore[misc]
+        (patch, *_) = denoiser.all_patch_size
         image = (latents.shape[-2] // patch) * (latents.shape[-1] // patch)
         return Spans(image, -(-image // MULTIPLE) * MULTIPLE)
     latents = kwargs["hidden_states"]
-    patch = denoiser.config.patch_size  # type: ignore[union-attr]
+    patch = denoiser.config.patch_size
     image = (latents.shape[-2] // patch) * (latents.shape[-1] // patch)
     return Spans(image, image, tuple(mask.sum(1).tolist()))
 
