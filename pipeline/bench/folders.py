@@ -165,14 +165,15 @@ def write_ledger(folder: Path, plan: Plan) -> None:
 
 
 @contextmanager
-def big_folder() -> Iterator[Path]:
+def big_folder(needed: int = 0) -> Iterator[Path]:
     """A folder with room, removed afterwards: in memory where there is enough, else in data/results."""
+    needed = max(needed, NEEDED)
     memory = Path("/dev/shm")  # noqa: S108 - a place in memory, under a name of our own
     here = ROOT / "data" / "results"
     here.mkdir(parents=True, exist_ok=True)
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > NEEDED
-    if not roomy and shutil.disk_usage(here).free < NEEDED:
-        raise SystemExit(f"{here}: less than {NEEDED / 2**30:.0f} GiB free for the big data.")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > needed
+    if not roomy and shutil.disk_usage(here).free < needed:
+        raise SystemExit(f"{here}: less than {needed / 2**30:.0f} GiB free for the big data.")
     folder = tempfile.mkdtemp(prefix="bench-", dir=memory if roomy else here)
     try:
         yield Path(folder)

@@ -191,6 +191,12 @@ def empty_value(kind: pa.DataType) -> Any:
     return "" if pa.types.is_string(kind) else None
 
 
+# Of tuples, which rows can share: twenty lists for each row set the garbage collector off, 0.4 ms a row.
+_EMPTY = {
+    field.name: () if pa.types.is_list(field.type) else empty_value(field.type) for field in SCHEMA
+}
+
+
 def sample_row(work_unit: WorkUnit, prompt: Prompt, **columns: Any) -> dict[str, Any]:
     """The row of one item of a work unit, as `table_of` takes it.
 
@@ -199,7 +205,7 @@ def sample_row(work_unit: WorkUnit, prompt: Prompt, **columns: Any) -> dict[str,
         prompt: the item's prompt.
         columns: of `SCHEMA`; those left out say that nothing was measured.
     """
-    return {field.name: empty_value(field.type) for field in SCHEMA} | {
+    return _EMPTY | {
         "unit_id": work_unit.unit_id,
         "model": work_unit.model.name,
         "prompt_key": prompt.prompt_key,
@@ -224,15 +230,30 @@ def failed_row(
 def row_hashes(table: pa.Table, names: Sequence[str] = CONTENT) -> list[str]:
     """A sha256 per row over its content: independent of timing, place, compression and chunks."""
     digests = [hashlib.sha256() for _ in range(len(table))]
+    shared = b""  # what every row has next
     for name in names:
-        column = _joined(table.column(name))
-        start = name.encode() + b"\0"
-        for digest, spelling in zip(digests, _spellings(column, name in LATER), strict=True):
-            if spelling:
-                digest.update(start)
-            for part in spelling:
-                digest.update(part)
+        column, start, later = _joined(table.column(name)), name.encode() + b"\0", name in LATER
+        same = _same_spelling(column, later)
+        if same is not None:
+            shared += start + same if same else b""
+            continue
+        for digest, spelling in zip(digests, _spellings(column, later), strict=True):
+            parts = (shared, start, *spelling) if spelling else (shared,)
+            digest.update(b"".join(parts))
+        shared = b""
+    for digest in digests:
+        digest.update(shared)
     return [digest.hexdigest() for digest in digests]
+
+
+def _same_spelling(column: Any, later: bool) -> bytes | None:
+    """What is hashed of each row of a column that is the same in all of them; None where it is not.
+
+    Most columns of an import are empty or repeat one value: 0.1 ms a row in place of 0.3.
+    """
+    if len(column) and column[1:].equals(column[:-1]):
+        return b"".join(next(iter(_spellings(column[:1], later))))
+    return None
 
 
 def _joined(array: Any) -> Any:

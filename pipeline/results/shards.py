@@ -5,7 +5,7 @@ its ledger entry. A work unit counts as done when the ledger says so and the fil
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,24 @@ __all__ = ["explain_os_error", "fsync_folder", "write_whole"]  # also known by t
 MAX_ROWS = 2**16  # of a shard: as many prompts as a work unit may have
 
 
+def _leaves(kind: pa.DataType, path: str) -> Iterator[str]:
+    """The columns of a shard's file that hold a column of the table."""
+    if pa.types.is_list(kind):
+        yield from _leaves(kind.value_type, f"{path}.list.element")
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(field.type, f"{path}.{field.name}")
+    else:
+        yield path
+
+
+# Encoded images neither shrink nor recur: to try took 0.2 ms of one of 56 kB, a third of what writing it takes.
+_ENCODED = {"image", "frames.list.element.image", "switch_images.list.element.image"}
+_PATHS = [path for field in STORED for path in _leaves(field.type, field.name)]
+_COMPRESSION = {path: "none" if path in _ENCODED else "zstd" for path in _PATHS}
+_DICTIONARIES = [path for path in _PATHS if path not in _ENCODED]
+
+
 def write_shard(store: ShardStore, unit_id: str, rows: Sequence[Mapping[str, Any]]) -> LedgerEntry:
     """Writes a unit's shard, whole or not at all.
 
@@ -49,7 +67,9 @@ def write_shard(store: ShardStore, unit_id: str, rows: Sequence[Mapping[str, Any
     table = table_of(rows)
     errors = [str(row["error"]) for row in rows if row["status"] != "done"]
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", version="2.6")
+    pq.write_table(
+        table, buffer, compression=_COMPRESSION, use_dictionary=_DICTIONARIES, version="2.6"
+    )
     data = buffer.getvalue()
     if len(data) > MAX_SHARD:
         raise StoreError(

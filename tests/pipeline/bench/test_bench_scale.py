@@ -82,9 +82,17 @@ def test_big_folders_are_removed():
 
 def test_an_import_is_told_against_plain_decoding(monkeypatch):
     monkeypatch.setattr(imports, "SIDE", 64)
-    reading, complete, scored = imports.bench_imports(12)
+    reading, complete, scored, *by_clock = imports.bench_imports(12)
     assert reading.what.startswith("12 JPEG of 64 px") and reading.wanted == "at least 0.8x"
-    for row in (reading, complete, scored):
+    assert [row.what.endswith("by the clock") for row in by_clock] == [True, True]
+    for row in (reading, complete, scored, *by_clock):
         ours, plain = (float(text.split()[0]) for text in (row.ours, row.plain))
         assert ours > 0 and plain > 0 and row.ratio.endswith("x")
     assert complete.wanted == "at least 0.6x" and scored.passed is None
+
+
+def test_an_import_of_very_many_images_scores_a_part(monkeypatch):
+    monkeypatch.setattr(imports, "SIDE", 64)
+    monkeypatch.setattr(imports, "SCORED", 8)
+    scored = imports.bench_imports(40)[2]
+    assert "8 images" in scored.what and float(scored.ours.split()[0]) > 0
