@@ -19,7 +19,7 @@
 # make docs  docs/cli.md, of what --help prints
 # make chaos  at least 200 SIGKILLs over runs and publishers, and every other fault, SIGSTOP too; prints what was lost
 # make soak   10,000 reruns of the pages in one process: memory, descriptors, threads (RERUNS=500)
-# make training-demo  eight checkpoints of a short training of the bundled UNet (about 12 minutes), sampled and published: the page Training
+# make training-demo  eight checkpoints of a short training of the bundled UNet (10 minutes), sampled and published: the page Training
 # make bring-your-own  a study of a sampled model, images that exist, a training run and a score of another program (some minutes)
 # make train-demo  train the bundled models again (hours on a CPU)
 

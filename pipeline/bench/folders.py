@@ -165,13 +165,12 @@ def write_ledger(folder: Path, plan: Plan) -> None:
 
 
 @contextmanager
-def big_folder(needed: int = 0) -> Iterator[Path]:
-    """A folder with room, removed afterwards: in memory where there is enough, else in data/results."""
-    needed = max(needed, NEEDED)
+def big_folder(needed: int = NEEDED, on_disk: bool = False) -> Iterator[Path]:
+    """A folder with room for so many bytes, removed afterwards: in memory where there is enough, else in data/results."""
     memory = Path("/dev/shm")  # noqa: S108 - a place in memory, under a name of our own
     here = ROOT / "data" / "results"
     here.mkdir(parents=True, exist_ok=True)
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > needed
+    roomy = not on_disk and memory.is_dir() and shutil.disk_usage(memory).free > needed
     if not roomy and shutil.disk_usage(here).free < needed:
         raise SystemExit(f"{here}: less than {needed / 2**30:.0f} GiB free for the big data.")
     folder = tempfile.mkdtemp(prefix="bench-", dir=memory if roomy else here)

@@ -62,7 +62,7 @@ class Took:
 
 def bench_imports(images: int) -> list[Result]:
     """What an import does against decoding alone: up to decoding, to shards on the disk, and with a scorer."""
-    with big_folder(images * FILE) as folder:
+    with big_folder(images * FILE, on_disk=True) as folder:
         plan = _plan(folder, images)
         paths = sorted(folder.glob("*.jpg"))
         parts = (plan.study, plan.study.models[0], plan.bank, "cpu")
