@@ -13,7 +13,7 @@
 # make bench-jobs  clicks and seconds of the four jobs in a browser (RESULTS=DIR for another study than the tests')
 # make load RESULTS=DIR  what 30 readers at once wait for, and the server's memory
 # make load-sql RESULTS=DIR  what other readers wait for beside 20 heavy statements on the SQL page, and the server's memory
-# make figures  every figure of the newest demo results into docs/gallery (FIGURES=... for another folder)
+# make figures  every figure of the shipped reference study, and of what else is there, into docs/gallery (FIGURES=... for another folder)
 # make wheel  dist/stepscope-*.whl; make try-install  installs it in fresh environments and uses it there
 # make lock   requirements.lock, requirements-app.lock and requirements-run.lock, from the requirements files
 # make docs  docs/cli.md, of what --help prints
@@ -147,7 +147,7 @@ load-sql: $(DEV)
 
 figures: $(if $(RESULTS),$(APP),$(RUN))
 	$(if $(RESULTS),,$(BIN)/python -m pipeline run data/studies/figures.toml)
-	$(BIN)/python -m app.figures $(or $(RESULTS),data/results/demo --also data/results/figures $(wildcard data/results/causes data/results/training)) --all --out $(FIGURES)
+	$(BIN)/python -m app.figures $(or $(RESULTS),data/reference --also data/results/figures $(wildcard data/results/causes data/results/training data/results/demo)) --all --out $(FIGURES)
 	$(BIN)/python -m app.figures.thumbnails $(FIGURES)
 
 # Resumes: checkpoints that are there are kept, and images that are finished.

@@ -76,7 +76,7 @@ def _axes(data: pd.DataFrame, title: str) -> tuple[dict[str, Any], dict[str, Any
     seconds = {"type": "log", "nice": False} if logarithmic else {"zero": False}
     across = {
         "scale": alt.Scale(padding=14, **seconds),
-        "axis": alt.Axis(grid=False, tickCount=6, format="~g"),
+        "axis": alt.Axis(grid=False, tickCount=6, format="~r"),
         "title": f"Seconds per image{', log scale' if logarithmic else ''}  ← faster",
     }
     upright = {
