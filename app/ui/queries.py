@@ -6,11 +6,11 @@ without a restart; what is cached is keyed by the snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -31,6 +31,7 @@ from app.database.snapshots import (
     find_studies,
     locate,
 )
+from app.ui.answers import Answers
 
 __all__ = [
     "SANDBOX",
@@ -53,6 +54,8 @@ __all__ = [
     "scorers",
 ]
 
+# Rows are small (a page reads a few thousand); images make up most of the bytes, hence a bound on size too.
+ANSWERS = Answers(512, 256 * 2**20)
 LONG = 64  # ids in a list from which on it is kept as bytes
 
 
@@ -98,9 +101,10 @@ def ask(snapshot: Snapshot, name: str, **parameters: Any) -> pd.DataFrame:
         parameters: values of its `$named` parameters; those it does not use are left out.
     """
     _, wanted = snapshots.statement(name)
-    values = tuple(sorted((k, _frozen(v)) for k, v in parameters.items() if k in wanted))
+    values = {k: _frozen(v) for k, v in sorted(parameters.items()) if k in wanted}
+    question = (snapshot, name, *((k, type(v), v) for k, v in values.items()))  # 1 is not True
     with _waiting():
-        return _ask(snapshot, name, values)
+        return cast(pd.DataFrame, ANSWERS.get(question, lambda: _ask(snapshot, name, values)))
 
 
 def arrive(view: str) -> None:
@@ -120,10 +124,7 @@ def _waiting() -> AbstractContextManager[None]:
 
 
 def _frozen(value: Any) -> Any:
-    """A parameter as a key of the cache: a long list of ids as its bytes, which Streamlit hashes a thousand times faster.
-
-    (The prompts of a slice, 11,000 ids: 0.25 s for every question on the page.)
-    """
+    """A parameter as a key of the cache: a list as a tuple, a long one of ids (the prompts of a slice) as its bytes."""
     if not isinstance(value, list | tuple):
         return value
     if len(value) > LONG and isinstance(value[0], int):
@@ -138,12 +139,9 @@ def _thawed(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-# Rows are small (a page reads a few thousand); images make up most of the bytes, hence a bound on
-# size too.
-@st.cache_data(max_entries=512, max_size="256MB", show_spinner=False)
-def _ask(snapshot: Snapshot, name: str, parameters: tuple[tuple[str, Any], ...]) -> pd.DataFrame:
+def _ask(snapshot: Snapshot, name: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
     connection, _ = _connect(snapshot.path)
-    values = {key: _thawed(value) for key, value in parameters}
+    values = {key: _thawed(value) for key, value in parameters.items()}
     return snapshots.answer(connection, name, values, snapshot.scorer)
 
 

@@ -104,7 +104,7 @@ def draft(page: Page) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.markdown(f"**{plain(labels[1])}** against **{plain(labels[0])}**{first}")
         named = choices.choose_pairs(page)
-    measured = reviews.measures(page, pair, named=named)
+    measured = page.once(reviews.measures, pair=pair, named=named)
     criteria = write_criteria(measured)
     verdicts = [reviews.judge(c, measured, pair) for c in criteria]
     if not verdicts or not any(v.paired.difference.n for v in verdicts):
@@ -263,7 +263,7 @@ def kept(page: Page, review: Review) -> None:
             ":material/filter_alt: It was opened with different filters: "
             + (plain(review.filters) if review.filters else "none")
         )
-    measured = reviews.measures(page, pair, named=not _over_all_prompts(review))
+    measured = page.once(reviews.measures, pair=pair, named=not _over_all_prompts(review))
     verdicts = [reviews.judge(c, measured, pair) for c in review.criteria]
     frozen_panel.beside(notebook.store_of(page.path), review, verdicts, page.study)
     judged(page, verdicts, labels)

@@ -61,10 +61,12 @@ def main() -> int:
     """Print the table; 1 where descriptors or threads grew between half and all, or memory by over 10 %."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reruns", type=int, default=RERUNS)
+    parser.add_argument("--results", type=Path, help="a study in place of the tests' small one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder_name:
-        folder = Path(folder_name) / "demo"
-        build_results(folder, models=2, prompts=12, seeds=2, steps=6)
+        folder = options.results or Path(folder_name) / "demo"
+        if not options.results:
+            build_results(folder, models=2, prompts=12, seeds=2, steps=6)
         with contextlib.redirect_stdout(io.StringIO()):
             sizes = soak(options.reruns, folder)
     half, whole = sizes[-2], sizes[-1]

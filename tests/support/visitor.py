@@ -25,6 +25,11 @@ class Visitor:
         self.elements: dict[str, tuple[str, str]] = {}
         self.offered: dict[str, list[str]] = {}
         self.shown = 0
+        self.polls: dict[
+            str, float
+        ] = {}  # parts that are drawn anew by themselves -> every so many seconds
+        self._page = ""
+        self._last = BackMsg()
 
     def leave(self) -> None:
         """Close the tab."""
@@ -58,6 +63,29 @@ class Visitor:
         widget.string_array_value.data.extend(values)
         return self._ask(message)
 
+    def think(self, seconds: float) -> list[float]:
+        """Read the page for so long, while its parts are drawn anew as a browser asks for it; the seconds of each time."""
+        start = time.monotonic()
+        due = {part: start + every for part, every in self.polls.items()}
+        waits = []
+        while (
+            due and (first := min(due, key=lambda part: due[part])) and due[first] < start + seconds
+        ):
+            time.sleep(max(0.0, due[first] - time.monotonic()))
+            waits.append(self._poll(first))
+            due[first] = time.monotonic() + self.polls[first]
+        time.sleep(max(0.0, start + seconds - time.monotonic()))
+        return waits
+
+    def _poll(self, part: str) -> float:
+        message = BackMsg()
+        message.CopyFrom(self._last)
+        message.rerun_script.page_name = ""
+        message.rerun_script.page_script_hash = self._page
+        message.rerun_script.fragment_id = part
+        message.rerun_script.is_auto_rerun = True
+        return self._answered(message)
+
     def options(self, label: str) -> list[str]:
         """What a filter offers; nothing where the page does not have it."""
         return self.offered.get(label, [])
@@ -66,6 +94,11 @@ class Visitor:
         return next(key for key, element in self.elements.items() if element == (kind, label))
 
     def _ask(self, message: BackMsg) -> float:
+        self._last = message
+        self.polls = {}
+        return self._answered(message)
+
+    def _answered(self, message: BackMsg) -> float:
         start = time.perf_counter()
         self.socket.send(message.SerializeToString())
         while True:
@@ -73,6 +106,10 @@ class Visitor:
             answer.ParseFromString(self.socket.recv(timeout=300))
             if answer.WhichOneof("type") == "delta":
                 self._note(answer)
+            elif answer.WhichOneof("type") == "new_session":
+                self._page = answer.new_session.page_script_hash
+            elif answer.WhichOneof("type") == "auto_rerun":
+                self.polls[answer.auto_rerun.fragment_id] = answer.auto_rerun.interval
             elif answer.WhichOneof("type") == "script_finished":
                 return time.perf_counter() - start
 

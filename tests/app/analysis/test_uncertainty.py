@@ -185,3 +185,12 @@ def test_a_difference_has_the_digits_that_its_interval_leaves(
 )  # fmt: skip
 def test_significant_digits_have_no_powers_of_ten(value: float, text: str) -> None:
     assert uncertainty.significant(value, 2) == text
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 6])
+def test_the_p_of_many_ranks_is_scipys_to_the_last_digit(decimals):
+    rng = np.random.default_rng(decimals)
+    for prompts in (51, 64, 200):
+        gap = np.round(rng.normal(0.2, 1, prompts), decimals)
+        expected = stats.wilcoxon(gap, method="asymptotic").pvalue
+        assert uncertainty._signed_rank_p(gap) == pytest.approx(expected, rel=1e-13)

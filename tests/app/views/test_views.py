@@ -16,6 +16,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.database import snapshots
+from app.ui import page, queries
 from tests.support.pages import MAIN, PATIENCE, VIEWS, Open, charts_of, shown, too_wide
 from tests.support.texts import HOSTILE
 
@@ -454,7 +455,8 @@ def test_a_question_that_needs_too_much_memory_is_one_sentence(
     results: Path, open_view: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page ended in an exception where DuckDB met the limit of its memory."""
-    st.cache_data.clear()  # answers and connections of other tests
+    queries.ANSWERS.clear()  # answers and connections of other tests
+    page.RESULTS.clear()
     st.cache_resource.clear()
     monkeypatch.setitem(snapshots.SANDBOX, "memory_limit", "1MB")
     app = open_view("schedules", results)
