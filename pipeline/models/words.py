@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import partial
 from typing import Any
 
@@ -181,6 +182,31 @@ def sana_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " leng
     full_text = instruction + text.lower().strip()
     token_words = _by_spans(pipeline.tokenizer, full_text, spans, before + length)
     return np.concatenate([token_words[:1], token_words[len(token_words) - length + 1 :]])
+
+
+def cleaned_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """PRX: the prompt as its pipeline cleans it; a word that cleaning leaves out has no token."""
+    cleaned, tokenizer = pipeline.text_preprocessor.clean_text(text), pipeline.tokenizer
+    indices = np.array([*matched_words(split_words(text), split_words(cleaned)), SPECIAL])
+    # an index of -1 is that of the last, which is none
+    return _moved_right(tokenizer, cleaned, indices[token_words(tokenizer, cleaned, length)])
+
+
+def matched_words(words: Sequence[str], cleaned: Sequence[str]) -> list[int]:
+    """The index of the word that each word of a cleaned text comes from; -1 where that cannot be told.
+
+    Words that are equal but for case and punctuation match in their order; between two matches, one word for several, or as
+    many for as many.
+    """
+    sides = ([plain(word) for word in side] for side in (words, cleaned))
+    indices = []
+    for _, start, stop, first, last in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
+        for number in range(last - first):
+            if stop - start == last - first:
+                indices.append(start + number)
+            else:
+                indices.append(start if stop - start == 1 else SPECIAL)
+    return indices
 
 
 def left_padded_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:

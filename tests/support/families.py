@@ -30,7 +30,9 @@ WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm", "z
 # Turbo is asked for 0, and these guide at 1 too.
 UNGUIDED_AT_0 = ("sd-turbo", "z-image", "krea2")
 # Classes of today that take no negative prompt.
-UNSTEERED = ("flux2-klein", "flux2")
+UNSTEERED = ("flux2-klein", "flux2", "sana-sprint")
+# diffusers' call takes one prompt where it guides: its timesteps are those of two items.
+ONE_PROMPT = ("prx",)
 CPU = torch.device("cpu")
 STEPS = 3
 TEXTS = ("a dog on a red background", "a cat left of a rocket")
@@ -76,6 +78,11 @@ def scorer():
 
 
 def prompts_of(name, texts=TEXTS):
+    """Those of one call."""
+    return all_prompts_of(name, texts)[: 1 if name in ONE_PROMPT else None]
+
+
+def all_prompts_of(name, texts=TEXTS):
     if name == "dit":
         texts = ("hound", "2")
     return tuple(Prompt(f"k{i}", text, "test", "", {}, i) for i, text in enumerate(texts))
