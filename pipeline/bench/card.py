@@ -18,7 +18,7 @@ import diffusers
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from diffusers.pipelines.pipeline_utils import DeprecatedPipelineMixin
 
-from pipeline.bench.tried import TRIED, NEEDING, WORKS
+from pipeline.bench.tried import NEEDING, TRIED, WORKS
 from pipeline.models.families import FAMILIES
 from pipeline.preflight.models import class_problem
 from pipeline.tables import markdown_table

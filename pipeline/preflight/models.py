@@ -278,7 +278,7 @@ def check_scheduler(model: Inspected) -> Any:
 
 def needs_scaling(scheduler: Any) -> bool:
     """Whether a scheduler holds x = x0 + sigma eps, and so wants noise of its first sigma's size."""
-    if prediction_type(scheduler) == "flow":
+    if prediction_type(scheduler) == "flow" or has_angles(scheduler):
         return False
     scheduler.set_timesteps(10)
     return float(getattr(scheduler, "init_noise_sigma", 1.0)) > 1.5
