@@ -37,7 +37,7 @@ def keys_of(name, pipeline, text):
 
 
 @pytest.mark.parametrize("text", [*TEXTS, WORDY])
-@pytest.mark.parametrize("name", TODAY)
+@pytest.mark.parametrize("name", [*TODAY, "prx"])
 def test_the_keys_of_a_word_are_its_tokens(root, name, text):
     pipeline = pipeline_of(name)
     ids = keys_of(name, pipeline, text)
