@@ -37,7 +37,11 @@ TRIED: Mapping[str, str] = {
     "WuerstchenCombinedPipeline": f"component 'decoder' of model_index.json asks for 'WuerstchenDiffNeXt', {ABSENT}",
 }
 """Class -> WORKS, or the line with which the trial refuses it before a run, without the model's name."""
+SENTENCEPIECE = (
+    "diffusers offers it only where the package sentencepiece is installed, and its tests run there"
+)
 NEEDING: Mapping[str, str] = {
-    "KolorsPipeline": "diffusers offers it only where the package sentencepiece is installed, and its tests run there",
+    "KolorsPipeline": SENTENCEPIECE,
+    "KolorsPAGPipeline": SENTENCEPIECE,
 }
-"""Class -> what it needs that is not installed with the others."""
+"""Class with an entry -> what it needs that the requirements do not install."""

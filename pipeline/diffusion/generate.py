@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, ProcessorMixin
 
 from pipeline.errors import ModelError
 from pipeline.models import loading
@@ -26,7 +26,8 @@ def prompt_window(pipeline: Any, family: Family) -> tuple[Any, int | None]:
     """The tokenizer that takes in most of a prompt, and how many tokens it keeps (None = no limit is known)."""
     named = (getattr(pipeline, name, None) for name in family.tokenizer)
     tokenizer = next((one for one in named if one is not None), None)
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
+    if isinstance(tokenizer, ProcessorMixin):
+        tokenizer = getattr(tokenizer, "tokenizer", None)
     limit = getattr(tokenizer, "model_max_length", None)
     longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if longest is not None and not isinstance(tokenizer, CLIPTokenizer):

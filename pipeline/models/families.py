@@ -24,6 +24,7 @@ from pipeline.models.words import (
     instructed_layout,
     left_padded_layout,
     lower_layout,
+    pieces_layout,
     processor_layout,
     registers_layout,
     sana_layout,
@@ -192,6 +193,15 @@ TABLE = (
         layout=clip_layout,
         cam=UNET_LAYERS,
         guidance="embedded",
+    ),
+    Family(
+        "kolors",
+        ("KolorsPipeline",),
+        denoiser="unet",
+        attention="cross",
+        layout=pieces_layout,
+        cam=UNET_LAYERS,
+        upcasts=True,
     ),
     Family(
         "mmdit",
@@ -394,6 +404,7 @@ FURTHER = (
         for plain, pipeline in {
             "unet": "StableDiffusionPAGPipeline",
             "unet-xl": "StableDiffusionXLPAGPipeline",
+            "kolors": "KolorsPAGPipeline",
             "mmdit": "StableDiffusion3PAGPipeline",
         }.items()
     ),
@@ -404,15 +415,6 @@ FURTHER = (
         guidance="embedded",
         trigflow=True,
         bins=(32,),
-    ),
-    Family(
-        "kolors",
-        ("KolorsPipeline",),
-        denoiser="unet",
-        attention="cross",
-        layout=left_padded_layout,
-        cam=UNET_LAYERS,
-        upcasts=True,
     ),
     Family(
         "prx",

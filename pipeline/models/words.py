@@ -16,6 +16,8 @@ from pipeline.errors import ModelError
 
 MARK = "\u2603prompt\u2603"
 """Stands for a prompt where a template is asked what comes before it."""
+SPACE = "\u2581"
+"""How sentencepiece writes a space."""
 SPECIAL = -1
 """Word index of tokens that belong to no word: start, end, padding, registers."""
 
@@ -216,6 +218,35 @@ def left_padded_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray,
     )
     words = token_words(pipeline.tokenizer, text, min(tokens, length))
     return np.concatenate([np.full(length - len(words), SPECIAL), words])
+
+
+def pieces_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Kolors: padding, two tokens of the beginning, and the pieces of a tokenizer that tells no offsets.
+
+    Raises:
+        ModelError: the pieces hold another number of words than the prompt.
+    """
+    tokenizer = pipeline.tokenizer
+    words = piece_words(tokenizer.tokenize(text))
+    if max(words, default=SPECIAL) + 1 != len(split_words(text)):
+        raise ModelError(
+            f"the prompt {text[:80]!r} is read as {max(words) + 1} words, so which tokens are which word cannot be told. Write it "
+            "with plain spaces between the words, or leave out the measures of words."
+        )
+    begin = len(tokenizer.build_inputs_with_special_tokens([]))
+    words = words[: length - begin]
+    return np.array([*[SPECIAL] * (length - len(words)), *words])
+
+
+def piece_words(pieces: Sequence[str]) -> list[int]:
+    """The word of each piece of a text whose spaces are SPACE; a piece of spaces alone belongs to the word behind it, if there is one."""
+    words, word, inside = [], SPECIAL, False
+    for piece in pieces:
+        words.append(word if inside and not piece.startswith(SPACE) else word + 1)
+        for mark in piece:
+            word += mark != SPACE and not inside
+            inside = mark != SPACE
+    return [each if each <= word else SPECIAL for each in words]
 
 
 def chat_layout(

@@ -20,6 +20,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_parts import (
     BETAS,
     clip_text,
@@ -419,6 +420,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sd3-pag": sd3_pag,
     "sana-sprint": sana_sprint,
     "prx": prx,
+    **KOLORS,
     "unknown": deep_floyd,
 }
 

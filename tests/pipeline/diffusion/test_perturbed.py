@@ -12,13 +12,15 @@ from pipeline.diffusion.perturbed import Perturbation, perturbed_scale
 from pipeline.models import loading
 from pipeline.study.spec import Measures, ToolSpec
 from tests.support.families import LAST, pipeline_of, prompts_of, seen, spec, watch
+from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_pipelines import sd3
 
-NAMES = ("sd-pag", "sdxl-pag", "sd3-pag")
+NAMES = ("sd-pag", "sdxl-pag", "sd3-pag", *(name for name in KOLORS if name == "kolors-pag"))
 PLAIN = {
     "sd-pag": d.StableDiffusionPipeline,
     "sdxl-pag": d.StableDiffusionXLPipeline,
     "sd3-pag": d.StableDiffusion3Pipeline,
+    "kolors-pag": d.KolorsPipeline,
 }
 ATTENTION = Measures(attention=ToolSpec(), relevance=LAST)
 

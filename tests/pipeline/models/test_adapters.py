@@ -12,6 +12,7 @@ from pipeline.models import loading
 from pipeline.study.adapters import adapter_hash
 from pipeline.study.spec import AdapterSpec, ModelSpec
 from tests.support.adapters import RANK, matrices, prefixed, write_adapter
+from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_pipelines import folder_of
 
 CPU = torch.device("cpu")
@@ -34,6 +35,7 @@ FURTHER = {
     "sdxl-pag": ("unet", ["mid_block.attentions.0.transformer_blocks.0.attn1.to_v"]),
     "sd3-pag": ("transformer", ["transformer_blocks.1.attn.to_q", DIT_FF]),
     "sana-sprint": ("transformer", ["transformer_blocks.0.attn2.to_k"]),
+    **dict.fromkeys(KOLORS, ("unet", ["mid_block.attentions.0.transformer_blocks.0.attn2.to_k"])),
     "prx": ("transformer", ["blocks.0.attention.img_qkv_proj", "blocks.1.attention.txt_kv_proj"]),
 }
 CLASSES = [*((name, "transformer", layers) for name, layers in TODAY.items()), *((name, *rest) for name, rest in FURTHER.items())]  # fmt: skip

@@ -7,6 +7,7 @@ from pipeline.models.words import (
     SPECIAL,
     cleaned_layout,
     matched_words,
+    piece_words,
     plain,
     split_words,
     token_words,
@@ -108,3 +109,16 @@ def test_the_tokens_of_a_cleaned_prompt_are_its_words(tokenizer):
     ids = tokenizer("a dog and a cat").input_ids
     words = [tokenizer.decode(ids[position]).strip() for position in (layout == 5).nonzero()[0]]
     assert words == ["cat"] and 2 not in layout and set(layout) == {SPECIAL, 0, 1, 3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        (["\u2581a", "\u2581", "d", "og"], [0, 1, 1, 1]),
+        (["\u2581a\u2581red", "\u2581", "\u2581", "dog", "\u2581"], [0, 2, 2, 2, SPECIAL]),
+        (["<0xE7>", "<0x8C>"], [0, 0]),
+        ([], []),
+    ],
+)
+def test_pieces_belong_to_the_words_that_spaces_part(pieces, words):
+    assert piece_words(pieces) == words
