@@ -12,7 +12,7 @@ import diffusers as d
 
 from tests.support.tiny_parts import BETAS, unet, vae
 
-TEXT = ["a dog on a red background", "a cat left of a rocket", "a picture of a plain blue user"]
+TEXT = ["a dog on a red background", "a cat left of a rocket", "a picture of a plain blue rocket, user"]
 
 
 def vocabulary(folder: Path) -> Path:

@@ -49,7 +49,7 @@ def test_the_keys_of_a_word_are_its_tokens(root, name, text):
     for number, word in enumerate(text.split()):
         (indices,) = (layout[: len(ids)] == number).nonzero()
         assert len(indices) and (indices == torch.arange(indices[0], indices[-1] + 1).numpy()).all()
-        assert tokenizer.decode(ids[indices]).strip() == word
+        assert tokenizer.decode(ids[indices].tolist()).strip() == word
 
 
 def test_a_template_that_changes_the_prompt_is_refused():
