@@ -200,9 +200,9 @@ def matched_words(words: Sequence[str], cleaned: Sequence[str]) -> list[int]:
     Words that are equal but for case and punctuation match in their order; between two matches, one word for several, or as
     many for as many.
     """
-    sides = ([plain(word) for word in side] for side in (words, cleaned))
+    a, b = [plain(word) for word in words], [plain(word) for word in cleaned]
     indices = []
-    for _, start, stop, first, last in SequenceMatcher(None, *sides, autojunk=False).get_opcodes():
+    for _, start, stop, first, last in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         for number in range(last - first):
             if stop - start == last - first:
                 indices.append(start + number)

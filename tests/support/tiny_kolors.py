@@ -12,7 +12,11 @@ import diffusers as d
 
 from tests.support.tiny_parts import BETAS, unet, vae
 
-TEXT = ["a dog on a red background", "a cat left of a rocket", "a picture of a plain blue rocket, user"]
+TEXT = [
+    "a dog on a red background",
+    "a cat left of a rocket",
+    "a picture of a plain blue rocket, user",
+]
 
 
 def vocabulary(folder: Path) -> Path:
