@@ -272,17 +272,13 @@ class Watch:
         packing: Packing,
     ) -> Denoiser:
         (args, kwargs), *further = self._calls or [((), {})]
-        family = self.batch.family
-        halves, perturbation = 1, None
-        if family.known:  # of other classes it is not known what their calls hold
-            if family.guidance == "perturbed" and self._stage.do_perturbed_attention_guidance:
-                perturbation = Perturbation.of(self._module)
-            model_input = latents_of(args, kwargs)
-            halves = max(1, model_input.shape[0] // x.shape[0] - (perturbation is not None))
-            self._first = self._first or (scheduler, packing.unpack(model_input[: x.shape[0]]), x)
-        else:
+        family, halves, perturbation = self.batch.family, 1, self._perturbation()
+        if family.known:
+            rows = latents_of(args, kwargs)
+            halves = max(1, len(rows) // len(x) - (perturbation is not None))
+            self._first = self._first or (scheduler, packing.unpack(rows[: len(x)]), x)
+        else:  # of other classes it is not known what their calls hold
             further = []
-        guided = halves == 2 or bool(further)
         conditional = Denoiser(
             module=self._module,
             args=args,
@@ -290,7 +286,7 @@ class Watch:
             latents=x,
             prediction=prediction,
             halves=halves,
-            guidance=self._guidance(timestep) if guided or perturbation else None,
+            guidance=self._guidance(timestep) if halves == 2 or further or perturbation else None,
             scheduler=scheduler,
             scaled=self._is_scaled,
             timestep=timestep,
@@ -304,9 +300,15 @@ class Watch:
         )
         if not further:
             return conditional
-        args, kwargs = further[0]
-        unconditional = replace(conditional, args=args, kwargs=kwargs, guidance=None)
-        return replace(conditional, unconditional=unconditional)
+        second = replace(conditional, args=further[0][0], kwargs=further[0][1], guidance=None)
+        return replace(conditional, unconditional=second)
+
+    def _perturbation(self) -> Perturbation | None:
+        """PAG's processors, where the pipeline's call uses them."""
+        if self.batch.family.guidance != "perturbed":
+            return None
+        perturbs = self._stage.do_perturbed_attention_guidance
+        return Perturbation.of(self._module) if perturbs else None
 
     def _is_scaled(self) -> bool:
         """Whether the pipeline scales latents for its denoiser; read when a replay asks, by the noisiest step's latents."""

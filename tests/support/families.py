@@ -18,6 +18,7 @@ from pipeline.diffusion.phrases import encode_phrases
 from pipeline.diffusion.watch import Batch, Watch
 from pipeline.explain import make_observers
 from pipeline.models import loading
+from pipeline.models.prediction import prediction_type
 from pipeline.models.scorer import Scorer
 from pipeline.study.concepts import Concept
 from pipeline.study.prompts import Prompt
@@ -158,6 +159,19 @@ def shared_out(names, *values):
         for name in KNOWN
         for value in values
     ]
+
+
+def noise_of(view):
+    """The noise that a prediction implies, from the definitions alone."""
+    x, v, a, s = view.latents, view.prediction, view.alpha, view.sigma
+    kind = prediction_type(view.denoiser.scheduler)
+    if kind == "flow":
+        return v + view.denoised
+    if kind == "v_prediction":
+        return a * v + s * x
+    if getattr(view.denoiser.scheduler.config, "clip_sample", False):
+        return (x - a * view.denoised) / s  # clipped: nothing to compare with
+    return v
 
 
 def check_concepts(name, rows):

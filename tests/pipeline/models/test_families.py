@@ -53,6 +53,7 @@ from tests.support.families import (
     check_concepts,
     check_maps,
     check_words,
+    noise_of,
     pipeline_of,
     prompts_of,
     seen,
@@ -108,21 +109,6 @@ def test_sampling_and_x0(root, card, name):
         x = view.alpha * view.denoised + view.sigma * noise_of(view)
         assert torch.allclose(x, view.latents, atol=1e-3)
     card(name, "sampling, x0")
-
-
-def noise_of(view):
-    """The noise that a prediction implies, from the definitions alone."""
-    from pipeline.models.prediction import prediction_type
-
-    x, v, a, s = view.latents, view.prediction, view.alpha, view.sigma
-    kind = prediction_type(view.denoiser.scheduler)
-    if kind == "flow":
-        return v + view.denoised
-    if kind == "v_prediction":
-        return a * v + s * x
-    if getattr(view.denoiser.scheduler.config, "clip_sample", False):
-        return (x - a * view.denoised) / s  # clipped: nothing to compare with
-    return v
 
 
 @pytest.mark.parametrize("name", NAMES)
