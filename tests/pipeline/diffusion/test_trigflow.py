@@ -57,7 +57,10 @@ def test_an_image_is_drawn_anew_from_noise_of_its_deviation(root, monkeypatch):
     assert torch.allclose(inputs[1], flow_latents(level.sigma * torch.ones_like(inputs[1]), s))
 
 
-def test_a_scheduler_without_angles_is_refused(root):
+def test_schedulers_without_angles_and_schedules_of_training_steps_are_refused(root):
     model = inspect_model(spec("sana-sprint", scheduler="DDIMScheduler"))
     with pytest.raises(ModelError, match="'DDIMScheduler' has no timesteps that are angles"):
+        check_scheduler(model)
+    model = inspect_model(spec("sana-sprint", schedule="early"))
+    with pytest.raises(ModelError, match="the timesteps of SCMScheduler are angles"):
         check_scheduler(model)
