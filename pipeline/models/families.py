@@ -424,7 +424,7 @@ FURTHER = (
         layout=cleaned_layout,
         shifted=True,
         solo=True,
-        bins=(256, 512, 1024),
+        bins=(256, 512, 1024),  # never used: its denoiser has no sample size
         scales=False,
     ),
 )
