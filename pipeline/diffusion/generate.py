@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, ProcessorMixin
 
 from pipeline.errors import ModelError
 from pipeline.models import loading
@@ -26,7 +26,8 @@ def prompt_window(pipeline: Any, family: Family) -> tuple[Any, int | None]:
     """The tokenizer that takes in most of a prompt, and how many tokens it keeps (None = no limit is known)."""
     named = (getattr(pipeline, name, None) for name in family.tokenizer)
     tokenizer = next((one for one in named if one is not None), None)
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
+    if isinstance(tokenizer, ProcessorMixin):
+        tokenizer = getattr(tokenizer, "tokenizer", None)
     limit = getattr(tokenizer, "model_max_length", None)
     longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if longest is not None and not isinstance(tokenizer, CLIPTokenizer):
@@ -60,8 +61,7 @@ def generate(
         **schedule,
     }
     call = {k: v for k, v in wanted.items() if k in accepted and v is not None}
-    if not family.known:
-        call |= {k: v for k, v in as_asked(model).items() if k in accepted}
+    call |= {k: v for k, v in as_asked(model, family).items() if k in accepted}
     reset_cache(pipeline, model)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
     with torch.no_grad(), _seeded(seed, pipeline._execution_device):
@@ -99,10 +99,12 @@ def fixed_arguments(pipeline: Any, family: Family) -> dict[str, Any]:
     return fixed
 
 
-def as_asked(model: ModelSpec) -> dict[str, Any]:
-    """Arguments without which a class without an entry may take another size, or another guidance, than is asked for."""
-    arguments: dict[str, Any] = {"use_resolution_binning": False, "guidance_schedule": None}
-    if model.height and model.width:
+def as_asked(model: ModelSpec, family: Family) -> dict[str, Any]:
+    """Arguments without which a class may take other steps, and one without an entry another size or guidance, than is asked for."""
+    arguments: dict[str, Any] = {}
+    if not family.known:
+        arguments |= {"use_resolution_binning": False, "guidance_schedule": None}
+    if not family.known and model.height and model.width:
         arguments["max_area"] = model.height * model.width
     if model.steps != 2:  # a timestep that SANA-Sprint puts between two steps
         arguments["intermediate_timesteps"] = None

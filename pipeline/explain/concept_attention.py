@@ -98,8 +98,8 @@ class ConceptStream:
 
     def see(self, call: AttentionCall, _model_output: Callable[[], Tensor]) -> Tensor:
         """The layer's output: of image and prompt as without concepts, of concepts as they see the image."""
-        if call.layer.kind == "cross":
-            output, concepts = self._cross(call)
+        if call.has_text_keys_only:
+            output, concepts = self._keys_alone(call)
             image = output
         else:
             output, concepts = self._joint(call)
@@ -126,13 +126,14 @@ class ConceptStream:
         """The heads side by side, in float32."""
         return values.transpose(1, 2).flatten(2).float()
 
-    def _cross(self, call: AttentionCall) -> tuple[Tensor, Tensor]:
+    def _keys_alone(self, call: AttentionCall) -> tuple[Tensor, Tensor]:
         """(the layer's output, the concepts' values: what a position would get that attends to the concept alone)."""
-        prompt = call.key.shape[2] - len(self.phrases.tokens)
-        key, value = call.key[:, :, :prompt], call.value[:, :, :prompt]
-        mask = None if call.mask is None else call.mask[..., :prompt]
+        end = call.text_positions().stop or call.key.shape[2]
+        concepts = slice(end - len(self.phrases.tokens), end)
+        key, value = without(call.key, concepts, 2), without(call.value, concepts, 2)
+        mask = None if call.mask is None else without(call.mask, concepts, call.mask.ndim - 1)
         output = F.scaled_dot_product_attention(call.query, key, value, mask, scale=call.scale)
-        return output, call.value[:, :, prompt:]
+        return output, call.value[:, :, concepts]
 
     def _joint(self, call: AttentionCall) -> tuple[Tensor, Tensor]:
         """(the layer's output, the concepts' part of it)."""

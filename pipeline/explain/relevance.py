@@ -19,7 +19,7 @@ class AttentionGradient:
 
     Attributes:
         kind: "self" (image to image), "text" (text to text), "cross" (image to text) or "joint" (both to both).
-        image, text: where each stands in a joint sequence.
+        image, text: where each stands among the keys of a joint layer.
         averaged: head mean of (gradient x attention)+, Chefer et al.'s equation 5.
     """
 
@@ -114,7 +114,7 @@ def _first_rows_output(call: AttentionCall, rows: int) -> Tensor:
 def _record(call: AttentionCall, weight: Tensor, gradient: Tensor) -> AttentionGradient:
     averaged = (gradient * weight).clamp(min=0).mean(1)
     kind = {"single": "joint"}.get(call.layer.kind, call.layer.kind)
-    return AttentionGradient(kind, call.image_positions(), call.text_positions(), averaged)
+    return AttentionGradient(kind, call.image_keys(), call.text_positions(), averaged)
 
 
 def scale_free(records: Sequence[AttentionGradient]) -> list[AttentionGradient]:

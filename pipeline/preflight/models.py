@@ -15,6 +15,7 @@ from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from huggingface_hub.errors import EntryNotFoundError
 
 from pipeline.diffusion.generate import label_ids
+from pipeline.diffusion.noise import has_angles
 from pipeline.diffusion.timesteps import apply_schedule
 from pipeline.errors import ModelError
 from pipeline.models import loading
@@ -262,6 +263,10 @@ def check_scheduler(model: Inspected) -> Any:
             f"{model.name}: scheduler = {name!r} reads the denoiser's output as {reads}, but it was trained for {trained}. "
             f"`python -m pipeline schedulers {spec.folder}` lists those that fit."
         )
+    if model.family.trigflow and not has_angles(scheduler):
+        raise ModelError(
+            f"{model.name}: scheduler = {name!r} has no timesteps that are angles, which {model.pipeline.__name__} needs. Leave it out."
+        )
     if not model.family.scales and needs_scaling(scheduler):
         raise ModelError(
             f"{model.name}: scheduler = {name!r} needs noise scaled to its sigmas, which {model.pipeline.__name__} does "
@@ -273,7 +278,7 @@ def check_scheduler(model: Inspected) -> Any:
 
 def needs_scaling(scheduler: Any) -> bool:
     """Whether a scheduler holds x = x0 + sigma eps, and so wants noise of its first sigma's size."""
-    if prediction_type(scheduler) == "flow":
+    if prediction_type(scheduler) == "flow" or has_angles(scheduler):
         return False
     scheduler.set_timesteps(10)
     return float(getattr(scheduler, "init_noise_sigma", 1.0)) > 1.5

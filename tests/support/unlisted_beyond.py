@@ -18,23 +18,7 @@ from transformers import (
 )
 
 from tests.support.tiny_parts import clip_text, clip_tokenizer, flux2_vae, t5, t5_tokenizer
-from tests.support.tiny_pipelines import build
 from tests.support.unlisted_parts import TEMPLATE, ae, flow, mistral3, qwen25_vl, vae8
-
-
-def sana_sprint() -> Any:
-    """A scheduler whose timesteps are angles."""
-    parts = build("sana").components
-    sizes = dict(parts["transformer"].config) | {
-        "guidance_embeds": True,
-        "qk_norm": "rms_norm_across_heads",
-    }
-    transformer = d.SanaTransformer2DModel(
-        **{k: v for k, v in sizes.items() if not k.startswith("_")}
-    )
-    return d.SanaSprintPipeline(
-        **parts | {"transformer": transformer, "scheduler": d.SCMScheduler()}
-    )
 
 
 def hunyuan_image() -> Any:
@@ -137,7 +121,6 @@ def omnigen() -> Any:
 
 
 BEYOND = {
-    "sana_sprint": (sana_sprint, "SanaSprintPipeline"),
     "hunyuan_image": (hunyuan_image, "HunyuanImagePipeline"),
     "kandinsky5": (kandinsky5, "Kandinsky5T2IPipeline"),
     "hidream": (hidream, "HiDreamImagePipeline"),

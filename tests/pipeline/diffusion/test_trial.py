@@ -147,7 +147,6 @@ def opened(name, root):
 
 
 @pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")  # Chroma's import
-@pytest.mark.filterwarnings("ignore:`LoraLoaderMixin` is deprecated:FutureWarning")  # PRX
 @pytest.mark.parametrize("name", UNLISTED)
 def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, name, monkeypatch):
     """Without what was learnt of its own call, x0 would be wrong without a word, or no picture."""
@@ -173,7 +172,7 @@ def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, n
             assert "not known to be a picture" in str(error)
 
 
-LEARNT = ("sdxl_pag", "ovis", "nucleus", "z_image_omni", "ideogram4")
+LEARNT = ("glm_image", "ovis", "nucleus", "z_image_omni", "ideogram4")
 """Of the five ways in which latents are made ready for a decoder, one class each."""
 
 
@@ -195,8 +194,7 @@ def test_an_image_that_holds_no_numbers_is_one_line(sd):
 
 def test_steps_of_a_scheduler_of_angles_are_counted(root):
     """SANA-Sprint's table ends with the image's own timestep, and its middle one belongs to two steps only."""
-    model = replace(SMALL, source=str(unlisted_folder("sana_sprint", root)), steps=4)
-    pipeline = loading.open_pipeline(model, torch.device("cpu"))
+    model, pipeline = spec("sana-sprint", steps=4), pipeline_of("sana-sprint")
     assert count_calls(pipeline.scheduler, 4, {}) == 4
     assert generate(pipeline, model, [PROMPT] * 2, 0, {}).shape == (2, 3, 32, 32)
 

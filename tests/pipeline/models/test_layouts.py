@@ -11,6 +11,7 @@ from pipeline.models import loading
 from pipeline.models.words import SPECIAL, rendered_layout
 from pipeline.study.spec import Measures
 from tests.support.families import LAST, TEXTS, pipeline_of, prompts_of, spec, watch
+from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_parts import t5_tokenizer
 from tests.support.tiny_today import TODAY
 
@@ -37,7 +38,7 @@ def keys_of(name, pipeline, text):
 
 
 @pytest.mark.parametrize("text", [*TEXTS, WORDY])
-@pytest.mark.parametrize("name", TODAY)
+@pytest.mark.parametrize("name", [*TODAY, "prx", *KOLORS])
 def test_the_keys_of_a_word_are_its_tokens(root, name, text):
     pipeline = pipeline_of(name)
     ids = keys_of(name, pipeline, text)
@@ -48,7 +49,7 @@ def test_the_keys_of_a_word_are_its_tokens(root, name, text):
     for number, word in enumerate(text.split()):
         (indices,) = (layout[: len(ids)] == number).nonzero()
         assert len(indices) and (indices == torch.arange(indices[0], indices[-1] + 1).numpy()).all()
-        assert tokenizer.decode(ids[indices]).strip() == word
+        assert tokenizer.decode(ids[indices].tolist()).strip() == word
 
 
 def test_a_template_that_changes_the_prompt_is_refused():
