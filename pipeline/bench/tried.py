@@ -34,8 +34,6 @@ TRIED: Mapping[str, str] = {
     "ZImageOmniPipeline": WORKS,
     "ErnieImagePipeline": WORKS,
     "OmniGenPipeline": WORKS,
-    "HiDreamImagePipeline": WORKS,
-    "HunyuanImagePipeline": WORKS,
     "Kandinsky5T2IPipeline": WORKS,
     "SanaSprintPipeline": WORKS,
     "StableCascadeCombinedPipeline": f"component 'vqgan' of model_index.json asks for 'PaellaVQModel', {ABSENT}",

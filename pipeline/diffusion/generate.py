@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from pipeline.diffusion.guiders import guided_at
 from pipeline.errors import ModelError
 from pipeline.models import loading
 from pipeline.models.caches import reset_cache
@@ -64,7 +65,8 @@ def generate(
         call |= {k: v for k, v in as_asked(model).items() if k in accepted}
     reset_cache(pipeline, model)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
-    with torch.no_grad(), _seeded(seed, pipeline._execution_device):
+    guided = guided_at(loading.stage_of(pipeline), model.guidance)
+    with torch.no_grad(), _seeded(seed, pipeline._execution_device), guided:
         output = pipeline(**call)
     images = output.images if hasattr(output, "images") else output[0]
     if not isinstance(images, Tensor):

@@ -30,7 +30,7 @@ WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm", "z
 # Turbo is asked for 0, and these guide at 1 too.
 UNGUIDED_AT_0 = ("sd-turbo", "z-image", "krea2")
 # Classes of today that take no negative prompt.
-UNSTEERED = ("flux2-klein", "flux2")
+UNSTEERED = ("flux2-klein", "flux2", "hunyuan-distilled")
 CPU = torch.device("cpu")
 STEPS = 3
 TEXTS = ("a dog on a red background", "a cat left of a rocket")
@@ -54,8 +54,10 @@ BANK = (
     Concept("red", "colour", ("red",)),
 )
 FOLDERS: list[Path] = []
-SIDES = {"lumina2": 64}
-"""Pixels along a side, where 32 are too few: latents of Lumina2 are an eighth of them."""
+SIDES = {"lumina2": 64, "hidream": 128}
+"""Pixels along a side, where 32 are too few: latents of Lumina2 are an eighth of them, and images of HiDream have one size."""
+WIDE = {"hidream": (64, 256)}
+"""A size that is not square, where 32 x 64 px is none: images of HiDream have as many pixels whatever their shape."""
 
 
 def spec(name, **options):
