@@ -26,7 +26,7 @@ from tests.support.tiny_pipelines import BUILDERS, folder_of
 
 NAMES = list(BUILDERS)
 KNOWN = [name for name in NAMES if name != "unknown"]
-WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm", "z-image")]
+WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm")]
 # Turbo is asked for 0, and these guide at 1 too.
 UNGUIDED_AT_0 = ("sd-turbo", "z-image", "krea2")
 # Classes of today that take no negative prompt.

@@ -15,7 +15,7 @@ from tests.support.tiny_parts import t5_tokenizer
 from tests.support.tiny_today import TODAY
 
 WORDY = "a red dog left of a rocket, user"  # a word of the templates, too
-MASKED = ("qwen-image", "z-image", "lumina2")  # padding never reaches the denoiser
+MASKED = ("qwen-image", "z-image", "lumina2", "hunyuan-image", "hunyuan-distilled")  # padding never reaches the denoiser
 
 
 def keys_of(name, pipeline, text):
@@ -37,7 +37,7 @@ def keys_of(name, pipeline, text):
 
 
 @pytest.mark.parametrize("text", [*TEXTS, WORDY])
-@pytest.mark.parametrize("name", TODAY)
+@pytest.mark.parametrize("name", [n for n in TODAY if n != "hidream"])  # of several encoders
 def test_the_keys_of_a_word_are_its_tokens(root, name, text):
     pipeline = pipeline_of(name)
     ids = keys_of(name, pipeline, text)
@@ -56,7 +56,7 @@ def test_a_template_that_changes_the_prompt_is_refused():
         rendered_layout(t5_tokenizer(), lambda text: text[::-1], "a red dog", 16)
 
 
-@pytest.mark.parametrize("name", ["lumina2", "qwen-image"])
+@pytest.mark.parametrize("name", ["lumina2", "qwen-image", "z-image", "hunyuan-image", "hidream"])
 def test_words_of_prompts_of_different_lengths_are_those_of_each_alone(root, name):
     """Where each item's text has its own length, attention of a batch is that of its items; relevance, where padding is left out.
 
@@ -65,7 +65,7 @@ def test_words_of_prompts_of_different_lengths_are_those_of_each_alone(root, nam
     texts = ("a dog", "a cat left of a rocket on a red background " * 4)
     prompts, pipeline = prompts_of(name, texts), pipeline_of(name)
     padded = loading.family_of(pipeline).solo
-    assert padded == (name != "lumina2")
+    assert padded == (name not in ("lumina2", "hidream"))
     measures = Measures(attention=LAST, relevance=None if padded else LAST)
     together = watch(name, pipeline, spec(name), prompts, measures).columns
     for item, prompt in enumerate(prompts):
@@ -73,4 +73,4 @@ def test_words_of_prompts_of_different_lengths_are_those_of_each_alone(root, nam
         assert len(alone["words"]) == len(together[item]["words"])
         for one, other in zip(alone["words"], together[item]["words"], strict=True):
             assert one["word"] == other["word"]
-            assert one["mass"] == pytest.approx(other["mass"], rel=1e-2, abs=1e-4)
+            assert one["mass"] == pytest.approx(other["mass"], rel=1e-4, abs=1e-6)
