@@ -141,10 +141,13 @@ def test_a_call_without_a_prompt_or_steps_is_refused(pipe: Any) -> None:
         _ = seen.images
 
 
-def small(name: str) -> Any:
+def small(name: str) -> tuple[Any, dict[str, Any]]:
     """A tiny pipeline of a family, and the arguments of a short call."""
     pipe = build(name)
     pipe.set_progress_bar_config(disable=True)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
     return pipe, {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "np"}
 
 

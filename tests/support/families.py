@@ -54,9 +54,9 @@ BANK = (
     Concept("red", "colour", ("red",)),
 )
 FOLDERS: list[Path] = []
-SIDES = {"lumina2": 64, "hidream": 128}
-"""Pixels along a side, where 32 are too few: latents of Lumina2 are an eighth of them, and images of HiDream have one size."""
-WIDE = {"hidream": (64, 256)}
+SIDES = {"lumina2": 64}
+"""Pixels along a side, where 32 are too few: latents of Lumina2 are an eighth of them."""
+WIDE = {"hidream": (16, 64)}
 """A size that is not square, where 32 x 64 px is none: images of HiDream have as many pixels whatever their shape."""
 
 
