@@ -32,6 +32,8 @@ def prompt_window(pipeline: Any, family: Family) -> tuple[Any, int | None]:
     longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if longest is not None and not isinstance(tokenizer, CLIPTokenizer):
         limit = longest.default  # CLIP's window is its own, whatever the call says
+    elif longest is None:
+        limit = getattr(pipeline, "tokenizer_max_length", limit)  # HunyuanImage sets its own
     return tokenizer, limit if limit is not None and limit <= 100_000 else None
 
 

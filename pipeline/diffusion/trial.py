@@ -200,17 +200,7 @@ def _tried(
     def sample() -> Tensor:
         return generate(pipeline, model, prompts, 0, schedule)
 
-    batch = Batch(
-        prompts=prompts,
-        seed=0,
-        pipeline=pipeline,
-        family=family,
-        scorer=None,  # type: ignore[arg-type]  # nothing is scored
-        total_steps=count_calls(pipeline.scheduler, model.steps, schedule),
-        guided=model.guidance > family.off,
-        guidance=model.guidance,
-        negative_prompt=model.negative_prompt,
-    )
+    batch = _batch(pipeline, model, family, prompts, schedule)
     decoder = getattr(pipeline, family.decoder, None) if family.decoder else None
     with listen(decoder, loading.stage_of(pipeline).scheduler) as (handed, stepped):
         plain = sample()
@@ -233,6 +223,26 @@ def _tried(
         same_bits=_same_bits(plain, watched, sample),
         replay=keep.replay,
         alone=_is_alone(pipeline, model, schedule, plain) if batches and not family.known else None,
+    )
+
+
+def _batch(
+    pipeline: Any,
+    model: ModelSpec,
+    family: loading.Family,
+    prompts: tuple[Prompt, ...],
+    schedule: dict[str, Any],
+) -> Batch:
+    return Batch(
+        prompts=prompts,
+        seed=0,
+        pipeline=pipeline,
+        family=family,
+        scorer=None,  # type: ignore[arg-type]  # nothing is scored
+        total_steps=count_calls(pipeline.scheduler, model.steps, schedule),
+        guided=model.guidance > family.off,
+        guidance=model.guidance,
+        negative_prompt=model.negative_prompt,
     )
 
 

@@ -19,7 +19,6 @@ from transformers import (
 from tests.support.tiny_parts import AE, clip_text, clip_tokenizer, t5, t5_tokenizer, vae
 from tests.support.unlisted_parts import qwen25_vl
 
-
 SIDE = 16
 """Latents along a side of a square image of HiDream in tests; its class sets 128, whatever the folder says."""
 _plain_init = d.HiDreamImagePipeline.__init__

@@ -183,9 +183,7 @@ LEARNT = ("sdxl_pag", "ovis", "nucleus", "z_image_omni", "ideogram4")
 
 def test_a_size_that_is_not_the_one_asked_for_is_refused(root):
     pipeline = pipeline_of("hidream")
-    with pytest.raises(
-        ModelError, match="makes an image of 32 x 32 px where 64 x 64 px is asked"
-    ):
+    with pytest.raises(ModelError, match="makes an image of 32 x 32 px where 64 x 64 px is asked"):
         try_model(pipeline, spec("hidream", height=64, width=64))
 
 
