@@ -30,8 +30,6 @@ TRIED: Mapping[str, str] = {
     "ZImageOmniPipeline": WORKS,
     "ErnieImagePipeline": WORKS,
     "OmniGenPipeline": WORKS,
-    "HiDreamImagePipeline": WORKS,
-    "HunyuanImagePipeline": WORKS,
     "Kandinsky5T2IPipeline": WORKS,
     "StableCascadeCombinedPipeline": f"component 'vqgan' of model_index.json asks for 'PaellaVQModel', {ABSENT}",
     "WuerstchenCombinedPipeline": f"component 'decoder' of model_index.json asks for 'WuerstchenDiffNeXt', {ABSENT}",

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from pipeline.diffusion.experts import experts_with_gradients
 from pipeline.diffusion.noise import NoiseLevel, denoise
 from pipeline.diffusion.perturbed import Perturbation
 from pipeline.diffusion.trigflow import flow_latents, velocity
@@ -26,6 +27,10 @@ CHUNK = 32
 
 # Arguments whose first axis is a sequence, not the batch, even when the lengths agree by chance.
 UNBATCHED = frozenset({"txt_ids", "img_ids", "position_ids"})
+# Arguments whose second axis is the batch, after the layers of an encoder (HiDream).
+BATCHED_SECOND = frozenset({"encoder_hidden_states_llama3"})
+TEXTS = ("encoder_hidden_states", "encoder_hidden_states_t5")
+"""The argument that more text is put behind: the first that a call has."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,10 @@ class Guidance:
         axes = list(range(1, guided.ndim))
         matched = guided * (conditional.std(axes, keepdim=True) / guided.std(axes, keepdim=True))
         return self.rescale * matched + (1 - self.rescale) * guided
+
+    def of_item(self, item: int) -> Guidance:
+        """The guidance of one item of the batch; that of a guider may remember another past for each."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,9 @@ class Denoiser:
     ) -> Float[Tensor, "n c h w"]:
         """The guided prediction for n latents under the conditions of one item, in chunks of `chunk` images."""
         size = max(1, self.chunk // self.parts)
-        return torch.cat([self._guided(part, [item] * len(part)) for part in latents.split(size)])
+        alone = replace(self, guidance=self.guidance and self.guidance.of_item(item))
+        parts = [alone._guided(part, [item] * len(part)) for part in latents.split(size)]
+        return torch.cat(parts)
 
     def halves_of(
         self, latents: Float[Tensor, "n c h w"], item: int
@@ -239,9 +250,10 @@ class Denoiser:
             indices: of each of them in its text, for a denoiser that is told the places of tokens (FLUX.2).
         """
         kwargs = dict(self.kwargs)
-        text = kwargs["encoder_hidden_states"]
+        name = next(name for name in TEXTS if name in kwargs)
+        text = kwargs[name]
         more = tokens.to(text).expand(text.shape[0], -1, -1)
-        kwargs["encoder_hidden_states"] = torch.cat([text, more], 1)
+        kwargs[name] = torch.cat([text, more], 1)
         mask = kwargs.get("encoder_attention_mask")
         if mask is not None:
             kwargs["encoder_attention_mask"] = torch.cat(
@@ -259,6 +271,12 @@ class Denoiser:
                 added[..., -1] = indices.to(added)
             kwargs["txt_ids"] = torch.cat([positions, added], -2)
         return replace(self, kwargs=kwargs)
+
+    @property
+    def text_behind(self) -> int:
+        """Text keys that stand behind what `with_more_text` adds: what HiDream's language model gives, twice."""
+        streams = self.kwargs.get("encoder_hidden_states_llama3")
+        return 0 if streams is None else 2 * streams.shape[2]
 
     @torch.no_grad()
     def replay(self) -> Float[Tensor, "b c h w"]:
@@ -312,7 +330,7 @@ class Denoiser:
             model_input = flow_latents(model_input, kwargs["timestep"])
         packed = self.packing.pack(model_input).to(latents_of(self.args, self.kwargs).dtype)
         args, kwargs = _with_latents(args, kwargs, packed)
-        with self.silence(), self._perturbed(parts):
+        with self.silence(), experts_with_gradients(self.module), self._perturbed(parts):
             output = self.packing.unpack(first_output(self.module(*args, **kwargs)))
         if self.trigflow:
             output = velocity(output, model_input, kwargs["timestep"])
@@ -343,9 +361,16 @@ class Denoiser:
         else:
             args = tuple(_map(value, rows, select) for value in self.args)
         return args, {
-            name: value if name in UNBATCHED else _map(value, rows, select)
-            for name, value in self.kwargs.items()
+            name: self._picked(name, value, picked) for name, value in self.kwargs.items()
         }
+
+    def _picked(self, name: str, value: Any, picked: tuple[int, ...]) -> Any:
+        """The rows of a keyword argument that are picked."""
+        if name in UNBATCHED:
+            return value
+        if name in BATCHED_SECOND:
+            return value.index_select(1, index_of(picked, value.device))
+        return _map(value, self.halves * self.batch, _picker(picked))
 
 
 def first_output(output: Any) -> Tensor:

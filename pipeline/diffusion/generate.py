@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer, ProcessorMixin
 
+from pipeline.diffusion.guiders import guided_at
 from pipeline.errors import ModelError
 from pipeline.models import loading
 from pipeline.models.caches import reset_cache
@@ -32,6 +33,8 @@ def prompt_window(pipeline: Any, family: Family) -> tuple[Any, int | None]:
     longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if longest is not None and not isinstance(tokenizer, CLIPTokenizer):
         limit = longest.default  # CLIP's window is its own, whatever the call says
+    elif longest is None:
+        limit = getattr(pipeline, "tokenizer_max_length", limit)  # HunyuanImage sets its own
     return tokenizer, limit if limit is not None and limit <= 100_000 else None
 
 
@@ -64,7 +67,8 @@ def generate(
     call |= {k: v for k, v in as_asked(model, family).items() if k in accepted}
     reset_cache(pipeline, model)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
-    with torch.no_grad(), _seeded(seed, pipeline._execution_device):
+    guided = guided_at(loading.stage_of(pipeline), model.guidance)
+    with torch.no_grad(), _seeded(seed, pipeline._execution_device), guided:
         output = pipeline(**call)
     images = output.images if hasattr(output, "images") else output[0]
     if not isinstance(images, Tensor):

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.diffusion.denoiser import Denoiser, Guidance, Packing, latents_of, packing_of
+from pipeline.diffusion.guiders import GuidedBy, standing_guider
 from pipeline.diffusion.noise import NoiseLevel, denoise, noise_level, second_call, spread_of
 from pipeline.diffusion.perturbed import Perturbation, perturbed_scale
 from pipeline.diffusion.phrases import Phrases
@@ -156,6 +157,7 @@ class Watch:
         self._calls: list[tuple[tuple, dict]] = []
         self._apart = batch.family.guidance == "apart"
         self._silent = False
+        self._guider: Any = None
         # the same at every step; reading them from an accelerator makes the host wait
         self._tables = HostTables()
         self._packing: Packing | None = None
@@ -187,6 +189,8 @@ class Watch:
 
     def _capture(self, _module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         if not self._silent:
+            if self._apart and not self._calls:
+                self._guider = standing_guider(self._stage, kwargs)
             self._calls = [*self._calls, (args, kwargs)] if self._apart else [(args, kwargs)]
 
     def _wrapped(self) -> Callable[..., Any]:
@@ -321,6 +325,8 @@ class Watch:
         return self._scaled
 
     def _guidance(self, timestep: Any) -> Guidance:
+        if self._guider is not None:
+            return GuidedBy(scale=float(self._guider.guidance_scale), guider=self._guider)
         stage, scale, family = self._stage, self.batch.guidance, self.batch.family
         if scale is None and family.guided != "guidance_scale":
             scale = inspect.signature(stage.__call__).parameters[family.guided].default

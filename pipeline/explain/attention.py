@@ -28,16 +28,19 @@ from pipeline.explain.joined import Spans, order_of, seen_of, spans_of
 Kind = Literal["cross", "joint", "single", "self", "text"]
 
 TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV", "CogView4", "Qwen", "Lumina2", "Krea2", "PRX")
-TEXT_LAST = ("JointAttn", "ZSingleStream")
-READS_TEXT = "text_fusion."
-"""Layers of a denoiser that go with its text encoder (Krea 2), and are left to it."""
+TEXT_LAST = ("JointAttn", "ZSingleStream", "HunyuanImage", "HiDream")
+READS_TEXT = ("text_fusion.", "context_embedder.")
+"""Layers of a denoiser that go with its text encoder (Krea 2, HunyuanImage), and are left to it."""
 JOINED: Mapping[str, Kind] = {
     "layers": "single",
     "transformer_blocks": "single",
+    "double_stream_blocks": "single",
+    "single_stream_blocks": "single",
     "noise_refiner": "self",
     "context_refiner": "text",
 }
-"""The kinds of layers of a denoiser (Z-Image, Lumina2, Krea 2) that joins text and image before its first joint layer."""
+"""The kinds of layers of a denoiser whose call tells what stands where: Z-Image, Lumina2 and Krea 2, which join text and image
+before their first joint layer, and HiDream, which adds text at every layer."""
 QUERIES = ("to_q", "to_qkv_mlp_proj", "img_qkv_proj")
 """Layers with queries, by the name of what makes them."""
 BOTH = ("CogView4",)
@@ -106,8 +109,9 @@ def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
 
 
 def is_joined(module: Any) -> bool:
-    """Whether a layer is of a denoiser that joins text and image before its first joint layer."""
-    return type(module.processor).__name__.startswith(("ZSingleStream", "Lumina2", "Krea2"))
+    """Whether a layer is of a denoiser whose call tells what stands where in a joint sequence."""
+    name = type(module.processor).__name__
+    return name.startswith(("ZSingleStream", "Lumina2", "Krea2", "HiDream"))
 
 
 def _kind(name: str, module: Any) -> Kind:

@@ -77,7 +77,7 @@ def concept_maps(
         name_of: the group that a layer is counted in, beside `all`.
     """
     layers = text_layers(denoiser.module)
-    stream = ConceptStream(phrases, sets, name_of)
+    stream = ConceptStream(phrases, sets, name_of, denoiser.text_behind)
     longer = denoiser.with_more_text(phrases.tokens, phrases.indices)
     index = index_of(tuple(items), denoiser.latents.device)
     with AttentionTap(layers, stream.see):
@@ -93,6 +93,7 @@ class ConceptStream:
     phrases: Phrases
     sets: Sequence[Sequence[int]]
     name_of: Callable[[AttentionLayer], str] = group_of
+    behind: int = 0  # text keys that follow the concepts'
     _sums: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     _counts: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -137,7 +138,7 @@ class ConceptStream:
 
     def _joint(self, call: AttentionCall) -> tuple[Tensor, Tensor]:
         """(the layer's output, the concepts' part of it)."""
-        end = call.text_positions().stop
+        end = call.text_positions().stop - self.behind
         concepts = slice(end - len(self.phrases.tokens), end)
         image = call.image_positions()
         output = call.value.new_empty(*call.query.shape[:3], call.value.shape[3])

@@ -202,9 +202,9 @@ class AttentionRecorder:
             self._tap.__exit__(*error)
 
     def _count(self, *_: object) -> None:
-        """Where the unconditional call is one apart, it is the second of a step, and not looked at."""
+        """The first call of a step is looked at; a second is the unconditional one, or a replay of another observer."""
         self._calls += 1
-        if self._tap is not None and self._calls == 2 and self._batch.family.guidance == "apart":
+        if self._tap is not None and self._calls == 2:
             self._tap.active = False
 
     def expect(self, step: int) -> None:

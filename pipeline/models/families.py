@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.models.text_streams import glyph_layout, streams_layout
 from pipeline.models.words import (
     chat_layout,
     cleaned_layout,
@@ -44,6 +45,7 @@ UNET_LAYERS = (
 BLOCKS = (
     r"(transformer_blocks|single_transformer_blocks|joint_transformer_blocks|blocks|layers)\.\d+"
 )
+STREAMS = r"(double_stream_blocks|single_stream_blocks)\.\d+"
 REPLAYED = ("relevance", "df-cam", "df-rise", "lime", "faithfulness", "information")
 """The measures that call the denoiser again and so must know how the pipeline guides it."""
 WORDED = ("attention", "relevance", "concept-attention")
@@ -79,8 +81,8 @@ class Family:
         keeps_norm: it has the conditional one's norm over the last axis of the denoiser's output.
         negated: the scheduler is given the negative of it.
         trigflow: latents are on a circle whose angle is the timestep (sCM), around a denoiser of a flow.
-        solo: prompts are padded to the longest of a batch and the image, or the scale of relevance, follows the padding, or the
-            pipeline's call takes one prompt, so each prompt is sampled alone.
+        solo: prompts are padded to the longest of a batch and the image, or the scale of relevance, follows the padding; one guider
+            is chosen for a whole batch; or the pipeline's call takes one prompt. So each prompt is sampled alone.
         takes: what conditions an image: a "prompt", a "label" (one of a fixed list), or "nothing".
         no_negative: why a negative prompt cannot be used although the call takes one.
         stage: the sub-pipeline that runs the denoising loop, where the class only combines others.
@@ -312,8 +314,8 @@ TABLE = (
         "z-image",
         ("ZImagePipeline",),
         denoiser="transformer",
-        attention="none",
-        no_words="attention read from a batch of texts of different lengths is not that of each text alone",
+        attention="joint",
+        no_concepts=MOVES,
         layout=partial(chat_layout, right=True, enable_thinking=True),
         cam=r"layers\.\d+",
         image_first=True,
@@ -335,6 +337,32 @@ TABLE = (
         ragged=True,
         guidance="apart",
         keeps_norm=True,
+        negated=True,
+        shifted=True,
+        scales=False,
+    ),
+    Family(
+        "hunyuan-image",
+        ("HunyuanImagePipeline",),
+        denoiser="transformer",
+        attention="joint",
+        no_concepts="the tokens of its text attend to each other inside it, so that more text would change the prompt's",
+        layout=glyph_layout,
+        image_first=True,
+        guidance="apart",
+        guided="distilled_guidance_scale",
+        solo=True,
+        scales=False,
+    ),
+    Family(
+        "hidream",
+        ("HiDreamImagePipeline",),
+        denoiser="transformer",
+        attention="joint",
+        layout=streams_layout,
+        tokenizer=("tokenizer_3",),
+        cam=STREAMS,
+        image_first=True,
         negated=True,
         shifted=True,
         scales=False,

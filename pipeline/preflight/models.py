@@ -176,12 +176,19 @@ def _check_conditions(model: Inspected) -> None:
                 f"{model.name}: {key} = {getattr(spec, key)}, but {model.pipeline.__name__} takes no {key}: its images "
                 "have the size it was trained on. Leave it out."
             )
-    reason = model.family.no_negative
+    reason = model.family.no_negative or _without_guider(model)
     if spec.negative_prompt and (reason or not model.takes("negative_prompt")):
         raise ModelError(
             f"{model.name}: negative_prompt cannot be used with {model.pipeline.__name__}: "
             f"{reason or 'it takes none'}. Leave it out."
         )
+
+
+def _without_guider(model: Inspected) -> str:
+    """Why a class that guides by a component has no unconditional half where its folder has none; "" where it has (HunyuanImage)."""
+    if "guider" not in inspect.signature(model.pipeline).parameters or model.index.get("guider", [None])[0]:  # fmt: skip
+        return ""
+    return "without a guider its guidance is a number it is given, without an unconditional half"
 
 
 def _check_size(model: Inspected) -> None:
@@ -333,7 +340,7 @@ def _guidance_notices(model: Inspected) -> list[str]:
     if (
         not model.takes(model.family.guided)
         or (model.index.get("is_distilled") is True and model.family.name == "flux2-klein")
-        or (model.family.guidance == "embedded" and not embeds_guidance)
+        or ((model.family.guidance == "embedded" or _without_guider(model)) and not embeds_guidance)
     ):
         return [f"{model.name}: guidance has no effect: this model does not take a guidance scale."]
     off = model.family.off

@@ -27,11 +27,11 @@ from tests.support.tiny_pipelines import BUILDERS, folder_of
 
 NAMES = list(BUILDERS)
 KNOWN = [name for name in NAMES if name != "unknown"]
-WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm", "z-image")]
+WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm")]
 # Turbo is asked for 0, and these guide at 1 too.
 UNGUIDED_AT_0 = ("sd-turbo", "z-image", "krea2")
 # Classes of today that take no negative prompt.
-UNSTEERED = ("flux2-klein", "flux2", "sana-sprint")
+UNSTEERED = ("flux2-klein", "flux2", "sana-sprint", "hunyuan-distilled")
 # diffusers' call takes one prompt where it guides: its timesteps are those of two items.
 ONE_PROMPT = ("prx",)
 CPU = torch.device("cpu")
@@ -59,6 +59,8 @@ BANK = (
 FOLDERS: list[Path] = []
 SIDES = {"lumina2": 64}
 """Pixels along a side, where 32 are too few: latents of Lumina2 are an eighth of them."""
+WIDE = {"hidream": (16, 64)}
+"""A size that is not square, where 32 x 64 px is none: images of HiDream have as many pixels whatever their shape."""
 
 
 def spec(name, **options):

@@ -14,7 +14,7 @@ from tests.support.unlisted_older import OLDER
 BUILDERS = MORE | OLDER | BEYOND
 UNLISTED = {name: kind for name, (_, kind) in BUILDERS.items()}
 """Builder -> the class of diffusers that it builds."""
-SIZES = {"kandinsky3": 64, "kandinsky5": 256, "hidream": 256}
+SIZES = {"kandinsky3": 64, "kandinsky5": 256}
 """Sides of images of classes that have a size of their own, or steps of 64 px."""
 
 

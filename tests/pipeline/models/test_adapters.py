@@ -29,6 +29,11 @@ TODAY = {
     "flux2": [DIT_Q],
     "krea2": ["transformer_blocks.0.attn.to_q"],
     "lumina2": ["layers.0.attn.to_q", "layers.0.feed_forward.linear_1"],
+    "hunyuan-image": [DIT_Q, "single_transformer_blocks.0.attn.to_k"],
+    "hidream": [
+        "double_stream_blocks.0.block.attn1.to_k_t",
+        "single_stream_blocks.0.block.ff_i.experts.0.w1",
+    ],
 }
 FURTHER = {
     "sd-pag": ("unet", ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q", CONV]),
