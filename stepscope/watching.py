@@ -19,6 +19,7 @@ from pipeline.diffusion.watch import Batch, Observer, StepView, Watch
 from pipeline.errors import StepscopeError
 from pipeline.explain import make_observers
 from pipeline.models import loading
+from pipeline.models.devices import is_group_offloaded
 from pipeline.models.scorer import Scorer
 from pipeline.study.prompts import Prompt, key_of
 from pipeline.study.settings import Table
@@ -30,6 +31,8 @@ from stepscope.watched import Watched
 TOOLS = ("df-cam", "df-rise", "lime", "relevance")
 SPARSE = {"df-rise", "lime"}  # hundreds of calls of the denoiser for a map
 STRIDE = 5
+GRADIENTS = ("relevance", "df-cam")
+WORDS = ("attention", "relevance")
 
 
 class ImageScorer(Protocol):
@@ -62,6 +65,7 @@ class PipelineWatch:
             self._pipeline = pipe
             self._measures = measures_of(attention, saliency)
             refuse_missing(pipe, self._measures)
+            refuse_offload(pipe, self._measures)
             self._phrasings = phrasings_of(concepts)
             if self._phrasings and scorer is None:
                 raise StudyError('concepts: a scorer is needed to measure them. Give scorer="data/models/scenes-clip", another folder or name of open_clip, or an object with images() and texts().')  # fmt: skip
@@ -103,6 +107,7 @@ class PipelineWatch:
 
     def _batch(self, call: Mapping[str, Any]) -> Batch:
         prompts = prompts_of(call)
+        refuse_batch(self._pipeline, self._measures, prompts)
         scheduler = loading.stage_of(self._pipeline).scheduler
         schedule = {
             name: call[name] for name in ("timesteps", "sigmas") if call.get(name) is not None
@@ -214,6 +219,20 @@ def refuse_missing(pipe: Any, measures: Measures) -> None:
             raise StudyError(
                 f"{name}: not available for {type(pipe).__name__}: {missing[name]}. Leave it out."
             )
+
+
+def refuse_offload(pipe: Any, measures: Measures) -> None:
+    """Raises StudyError for tools that need gradients where weights leave the GPU before those have passed."""
+    asked = [name for name in measures.tools() if name in GRADIENTS]
+    if asked and is_group_offloaded(loading.stage_of(pipe)):
+        raise StudyError(f"{', '.join(asked)}: not available with group offload, which moves weights off the GPU before a gradient has passed through them. Leave it out, or use enable_model_cpu_offload().")  # fmt: skip
+
+
+def refuse_batch(pipe: Any, measures: Measures, prompts: Sequence[Prompt]) -> None:
+    """Raises StudyError for words of several prompts in one call, where padding to the longest changes what they get."""
+    asked = [name for name in measures.tools() if name in WORDS]
+    if asked and loading.family_of(pipe).solo and len({prompt.text for prompt in prompts}) > 1:
+        raise StudyError(f"{', '.join(asked)}: what words get from {type(pipe).__name__} depends on the other prompts of a call. Call it with one prompt at a time inside the block.")  # fmt: skip
 
 
 def refuse_late_steps(measures: Measures, total: int) -> None:

@@ -287,7 +287,7 @@ FOR_SOME = {
     [
         ("requirements-app.txt", ["app"], set()),
         ("requirements.txt", [*TREES], set(FOR_SOME)),
-        ("requirements-dev.txt", [*TREES, "tests"], {"ray", "torchao"}),
+        ("requirements-dev.txt", [*TREES, "tests"], {"ray", "torchao", "sentencepiece"}),  # Kolors
     ],
 )
 def test_all_that_is_imported_is_pinned(file, trees, unpinned):

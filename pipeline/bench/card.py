@@ -18,7 +18,7 @@ import diffusers
 from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from diffusers.pipelines.pipeline_utils import DeprecatedPipelineMixin
 
-from pipeline.bench.tried import TRIED, UNBUILT, WORKS
+from pipeline.bench.tried import NEEDING, TRIED, WORKS
 from pipeline.models.families import FAMILIES
 from pipeline.preflight.models import class_problem
 from pipeline.tables import markdown_table
@@ -117,8 +117,9 @@ OTHERS_HEAD = "Further text-to-image classes, which the mapping does not list:"
 
 def mapping_table() -> str:
     """What is known of each class of diffusers' mapping, and of others that were tried, with its heading."""
-    listed = {kind.__name__: kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
-    others = {name for name in (*TRIED, *UNBUILT) if name not in listed}
+    # whether the mapping lists a class that needs a package depends on the machine
+    listed = {kind.__name__ for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()} - set(NEEDING)
+    others = {name for name in (*TRIED, *NEEDING) if name not in listed}
     tables = [
         markdown_table(("class", "status"), [(name, status(name)) for name in sorted(names)])
         for names in (listed, others)
@@ -136,9 +137,7 @@ def status(name: str) -> str:
 
 def _status(name: str, kind: type) -> str:
     if name in FAMILIES:
-        return "entry"
-    if name in UNBUILT:
-        return UNBUILT[name]
+        return f"entry; {NEEDING[name]}" if name in NEEDING else "entry"
     problem = class_problem(kind)
     if problem:
         return f"refused: {problem.removeprefix(name).strip()}"

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, ProcessorMixin
 
+from pipeline.diffusion.guiders import guided_at
 from pipeline.errors import ModelError
 from pipeline.models import loading
 from pipeline.models.caches import reset_cache
@@ -26,11 +27,14 @@ def prompt_window(pipeline: Any, family: Family) -> tuple[Any, int | None]:
     """The tokenizer that takes in most of a prompt, and how many tokens it keeps (None = no limit is known)."""
     named = (getattr(pipeline, name, None) for name in family.tokenizer)
     tokenizer = next((one for one in named if one is not None), None)
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # of a processor
+    if isinstance(tokenizer, ProcessorMixin):
+        tokenizer = getattr(tokenizer, "tokenizer", None)
     limit = getattr(tokenizer, "model_max_length", None)
     longest = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if longest is not None and not isinstance(tokenizer, CLIPTokenizer):
         limit = longest.default  # CLIP's window is its own, whatever the call says
+    elif longest is None:
+        limit = getattr(pipeline, "tokenizer_max_length", limit)  # HunyuanImage sets its own
     return tokenizer, limit if limit is not None and limit <= 100_000 else None
 
 
@@ -60,11 +64,11 @@ def generate(
         **schedule,
     }
     call = {k: v for k, v in wanted.items() if k in accepted and v is not None}
-    if not family.known:
-        call |= {k: v for k, v in as_asked(model).items() if k in accepted}
+    call |= {k: v for k, v in as_asked(model, family).items() if k in accepted}
     reset_cache(pipeline, model)
     logging.getLogger("diffusers").setLevel(logging.ERROR)  # cut prompts are reported per item
-    with torch.no_grad(), _seeded(seed, pipeline._execution_device):
+    guided = guided_at(loading.stage_of(pipeline), model.guidance)
+    with torch.no_grad(), _seeded(seed, pipeline._execution_device), guided:
         output = pipeline(**call)
     images = output.images if hasattr(output, "images") else output[0]
     if not isinstance(images, Tensor):
@@ -99,10 +103,12 @@ def fixed_arguments(pipeline: Any, family: Family) -> dict[str, Any]:
     return fixed
 
 
-def as_asked(model: ModelSpec) -> dict[str, Any]:
-    """Arguments without which a class without an entry may take another size, or another guidance, than is asked for."""
-    arguments: dict[str, Any] = {"use_resolution_binning": False, "guidance_schedule": None}
-    if model.height and model.width:
+def as_asked(model: ModelSpec, family: Family) -> dict[str, Any]:
+    """Arguments without which a class may take other steps, and one without an entry another size or guidance, than is asked for."""
+    arguments: dict[str, Any] = {}
+    if not family.known:
+        arguments |= {"use_resolution_binning": False, "guidance_schedule": None}
+    if not family.known and model.height and model.width:
         arguments["max_area"] = model.height * model.width
     if model.steps != 2:  # a timestep that SANA-Sprint puts between two steps
         arguments["intermediate_timesteps"] = None

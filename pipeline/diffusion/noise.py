@@ -54,6 +54,8 @@ def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
     Raises:
         ModelError: the scheduler keeps its noise level in no way that is known.
     """
+    if isinstance(timestep, Tensor) and timestep.ndim:
+        timestep = timestep[0]  # one for each item, all the same
     if hasattr(scheduler, "sigmas") and hasattr(scheduler, "step_index"):
         sigma = _current_sigma(scheduler, timestep)
         if hasattr(scheduler, "precondition_outputs"):
@@ -72,13 +74,24 @@ def noise_level(scheduler: Any, timestep: Tensor | float) -> NoiseLevel:
     if hasattr(scheduler, "alphas_cumprod"):
         signal = float(scheduler.alphas_cumprod[int(timestep)])
         return NoiseLevel(math.sqrt(signal), math.sqrt(1 - signal), "vp")
-    if getattr(scheduler.config, "prediction_type", "") == "trigflow":
+    if has_angles(scheduler):
         angle = float(timestep)
         return NoiseLevel(math.cos(angle), math.sin(angle), "vp")
     raise ModelError(
         f"scheduler {type(scheduler).__name__} keeps neither sigmas nor alphas_cumprod, so the clean image of a step "
         "cannot be derived. Choose another scheduler for this model."
     )
+
+
+def spread_of(scheduler: Any) -> float:
+    """The deviation of the noise that a scheduler adds at a noise scale of 1: sigma_data on the circle of sCM, else 1."""
+    return float(scheduler.config.sigma_data) if has_angles(scheduler) else 1.0
+
+
+def has_angles(scheduler: Any) -> bool:
+    """Whether a scheduler's timesteps are angles on a circle (sCM); others may have taken `trigflow` into their configuration."""
+    declared = getattr(scheduler.config, "prediction_type", "") == "trigflow"
+    return declared and not hasattr(scheduler, "alphas_cumprod")
 
 
 def denoise(

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pipeline.diffusion.branch import Run, kept_outputs, replayed_outputs
-from pipeline.diffusion.noise import NoiseLevel, noise_level
+from pipeline.diffusion.noise import NoiseLevel, noise_level, spread_of
 
 Change = Callable[[int, Any, Any, Tensor], Tensor]
 """(step, the scheduler as it was before, timestep, the following latents) -> the latents to go on with."""
@@ -101,7 +101,8 @@ def redraw(
     """
     if step == len(plain.levels):
         return plain.images
-    start = noised(plain.latents, plain.levels[step], seed)
+    spread = spread_of(scheduler)
+    start = noised(plain.latents / spread, plain.levels[step], seed) * spread
 
     def begin(number: int, _before: Any, _timestep: Any, following: Tensor) -> Tensor:
         if number != step - 1:

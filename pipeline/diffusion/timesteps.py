@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.diffusion.noise import has_angles
 from pipeline.errors import ModelError
 
 TRAINING_TIMESTEPS = 1000
@@ -140,6 +141,8 @@ def _with_timesteps(
     scheduler: Any, schedule: str, gamma: float | None, steps: int, pipeline_class: type | None
 ) -> tuple[Any, dict[str, Any]]:
     name = type(scheduler).__name__
+    if has_angles(scheduler):
+        raise ModelError(f'schedule = {schedule!r}: the timesteps of {name} are angles, not steps of training. Use schedule = "default".')  # fmt: skip
     takes = inspect.signature(scheduler.set_timesteps).parameters
     flow = hasattr(scheduler.config, "shift") and "sigmas" in takes
     if not flow and "timesteps" not in takes:

@@ -3,7 +3,7 @@
 A pipeline may scale, shift or negate latents and predictions in its own loop. Then the clean latents that are derived from
 them are wrong without an error. So a model, known or not, is sampled twice in two steps, plainly and watched, and three things
 are compared: the last predicted clean image with the final image, the two final images, and the replayed denoiser call with the
-captured one.
+captured one. A class without an entry is also sampled beside a second prompt, if a study asks for batches.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from pipeline.diffusion.watch import Batch, StepView, Watch
 from pipeline.errors import ModelError
 from pipeline.models import loading
 from pipeline.models.decoding import learn, listen
+from pipeline.models.devices import is_out_of_memory
 from pipeline.models.families import REPLAYED
 from pipeline.study.prompts import Prompt
 from pipeline.study.spec import ModelSpec
 
 STEPS = 2
+BESIDE = "two dogs and a wooden chair on a wide green field under a cloudy sky"
 MOST_LEVELS = {torch.float32: 0.25}
 MOST_LEVELS_HALF = 1.0
 """Mean difference of two images, in levels of 255, that rounding explains: of half-precision latents at most one level."""
@@ -52,6 +54,8 @@ class Trial:
         same_bits: whether the watched image has the bits of the plain one; None where two plain ones differ too.
         replay: largest difference of the replayed call from the captured one, as a share of its largest value; None where
             the class is not known.
+        alone: whether an image is another one beside a second prompt, so that each prompt is sampled alone; None where no
+            batch was tried.
     """
 
     x0_levels: float
@@ -60,6 +64,7 @@ class Trial:
     next_step: float | None
     same_bits: bool | None
     replay: float | None
+    alone: bool | None = None
 
     def record(self) -> dict[str, Any]:
         """The figures as they are stored: rounded, so that two runs of one model say the same."""
@@ -107,12 +112,13 @@ def most_levels(dtype: torch.dtype) -> float:
     return MOST_LEVELS.get(dtype, MOST_LEVELS_HALF)
 
 
-def try_model(pipeline: Any, model: ModelSpec) -> Trial:
+def try_model(pipeline: Any, model: ModelSpec, batches: bool = False) -> Trial:
     """Samples a loaded model in two steps, plainly and watched. The pipeline's scheduler stays as it is.
 
     Args:
         pipeline: the loaded pipeline.
         model: how the study samples it.
+        batches: whether several prompts may share a call, which is tried of a class without an entry.
 
     Raises:
         ModelError: the pipeline, or watching it, raised.
@@ -122,7 +128,7 @@ def try_model(pipeline: Any, model: ModelSpec) -> Trial:
         steps = _fewest(before)
         short, schedule = apply_schedule(before, model.schedule, model.gamma, steps, type(pipeline))
         loading.use_scheduler(pipeline, short)
-        return _tried(pipeline, replace(model, steps=steps), schedule)
+        return _tried(pipeline, replace(model, steps=steps), schedule, batches)
     except ModelError:
         raise
     except Exception as error:
@@ -185,24 +191,16 @@ class _Views:
         return {}
 
 
-def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
+def _tried(
+    pipeline: Any, model: ModelSpec, schedule: dict[str, Any], batches: bool = False
+) -> Trial:
     family = loading.family_of(pipeline)
     prompts = (_prompt(pipeline, family),)
 
     def sample() -> Tensor:
         return generate(pipeline, model, prompts, 0, schedule)
 
-    batch = Batch(
-        prompts=prompts,
-        seed=0,
-        pipeline=pipeline,
-        family=family,
-        scorer=None,  # type: ignore[arg-type]  # nothing is scored
-        total_steps=count_calls(pipeline.scheduler, model.steps, schedule),
-        guided=model.guidance > family.off,
-        guidance=model.guidance,
-        negative_prompt=model.negative_prompt,
-    )
+    batch = _batch(pipeline, model, family, prompts, schedule)
     decoder = getattr(pipeline, family.decoder, None) if family.decoder else None
     with listen(decoder, loading.stage_of(pipeline).scheduler) as (handed, stepped):
         plain = sample()
@@ -211,7 +209,7 @@ def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
     keep = _Views(replays=model.cache is None)  # a cache would be changed by it
     with Watch(batch, [keep]):
         watched = sample()
-    _check_image(plain, pipeline, model, family)
+    _check_image(plain, pipeline, model)
     if not keep.views:
         raise ModelError(
             f"model {model.name}: {type(pipeline).__name__} never calls its scheduler's step, so no step can be watched."
@@ -224,11 +222,49 @@ def _tried(pipeline: Any, model: ModelSpec, schedule: dict[str, Any]) -> Trial:
         next_step=_next_step(keep.views),
         same_bits=_same_bits(plain, watched, sample),
         replay=keep.replay,
+        alone=_is_alone(pipeline, model, schedule, plain) if batches and not family.known else None,
     )
 
 
-def _check_image(image: Tensor, pipeline: Any, model: ModelSpec, family: loading.Family) -> None:
-    """That an image holds numbers, and that a class without an entry gives it the size that is asked for."""
+def _batch(
+    pipeline: Any,
+    model: ModelSpec,
+    family: loading.Family,
+    prompts: tuple[Prompt, ...],
+    schedule: dict[str, Any],
+) -> Batch:
+    return Batch(
+        prompts=prompts,
+        seed=0,
+        pipeline=pipeline,
+        family=family,
+        scorer=None,  # type: ignore[arg-type]  # nothing is scored
+        total_steps=count_calls(pipeline.scheduler, model.steps, schedule),
+        guided=model.guidance > family.off,
+        guidance=model.guidance,
+        negative_prompt=model.negative_prompt,
+    )
+
+
+def _is_alone(
+    pipeline: Any, model: ModelSpec, schedule: dict[str, Any], plain: Tensor
+) -> bool | None:
+    """Whether an image beside that of a longer prompt is another one, as where one generator serves a whole call (GLM-Image)."""
+    prompts = (
+        Prompt("beside", BESIDE, "", "", {}, 0),
+        _prompt(pipeline, loading.family_of(pipeline)),
+    )
+    try:
+        beside = generate(pipeline, model, prompts, 0, schedule)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return None  # a study that runs into it halves its batches by itself
+        return True
+    return _difference(beside[-1:], plain) > most_levels(loading.dtype_of(pipeline))
+
+
+def _check_image(image: Tensor, pipeline: Any, model: ModelSpec) -> None:
+    """That an image holds numbers, and has the size that is asked for."""
     if not bool(torch.isfinite(image).all()):
         raise ModelError(
             f"model {model.name}: its image holds values that are no numbers (NaN or infinity). Use another dtype, such as "
@@ -236,7 +272,7 @@ def _check_image(image: Tensor, pipeline: Any, model: ModelSpec, family: loading
         )
     height, width = image.shape[2:]
     asked = (model.height or height, model.width or width)
-    if not family.known and asked != (height, width):
+    if asked != (height, width):
         raise ModelError(
             f"model {model.name}: {type(pipeline).__name__} makes an image of {width} x {height} px where {asked[1]} x "
             f"{asked[0]} px is asked for. Give width = {width} and height = {height}, or leave both out."

@@ -19,7 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pipeline.diffusion.denoiser import Denoiser, Guidance, Packing, latents_of, packing_of
-from pipeline.diffusion.noise import NoiseLevel, denoise, noise_level, second_call
+from pipeline.diffusion.guiders import GuidedBy, standing_guider
+from pipeline.diffusion.noise import NoiseLevel, denoise, noise_level, second_call, spread_of
+from pipeline.diffusion.perturbed import Perturbation, perturbed_scale
 from pipeline.diffusion.phrases import Phrases
 from pipeline.diffusion.scheduler_step import SchedulerStep, remember_step
 from pipeline.models import loading
@@ -43,6 +45,21 @@ class LearntPacking(Packing):
     def pack(self, latents: Float[Tensor, "n c h w"]) -> Tensor:
         """The inverse of `unpack`."""
         return self.arrangement.pack(latents)
+
+
+@dataclass(frozen=True)
+class Scaled(Packing):
+    """Latents and predictions as a scheduler keeps them whose noise has another deviation than 1 (sCM)."""
+
+    spread: float = 1.0
+
+    def unpack(self, packed: Tensor) -> Float[Tensor, "n c h w"]:
+        """Those with noise of deviation 1."""
+        return packed / self.spread
+
+    def pack(self, latents: Float[Tensor, "n c h w"]) -> Tensor:
+        """The inverse of `unpack`."""
+        return latents * self.spread
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,7 @@ class Watch:
         self._calls: list[tuple[tuple, dict]] = []
         self._apart = batch.family.guidance == "apart"
         self._silent = False
+        self._guider: Any = None
         # the same at every step; reading them from an accelerator makes the host wait
         self._tables = HostTables()
         self._packing: Packing | None = None
@@ -171,6 +189,8 @@ class Watch:
 
     def _capture(self, _module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         if not self._silent:
+            if self._apart and not self._calls:
+                self._guider = standing_guider(self._stage, kwargs)
             self._calls = [*self._calls, (args, kwargs)] if self._apart else [(args, kwargs)]
 
     def _wrapped(self) -> Callable[..., Any]:
@@ -201,9 +221,10 @@ class Watch:
             raise RuntimeError("scheduler.step was called before the denoiser")
         count = len(self.batch.prompts)
         packing = self._packing = self._packing or self._read_packing()
+        stepped = Scaled(spread=spread_of(scheduler)) if self.batch.family.trigflow else packing
         # some pipelines step both guidance halves, of which one is the image
         x, prediction, following = (
-            packing.unpack(value[:count]) for value in (x, prediction, following)
+            stepped.unpack(value[:count]) for value in (x, prediction, following)
         )
         prediction = prediction[:, : x.shape[1]]  # a learned variance, where there is one, follows
         number, level = self._read_level(scheduler, timestep)
@@ -219,7 +240,7 @@ class Watch:
             prediction=prediction,
             denoised=denoise(scheduler, level, x, prediction),
             denoiser=self._denoiser(scheduler, level, prediction, timestep, x, packing),
-            take_step=taken(packing),
+            take_step=taken(stepped),
         )
         for observer in self.observers:
             observer.on_step(view)
@@ -255,13 +276,12 @@ class Watch:
         packing: Packing,
     ) -> Denoiser:
         (args, kwargs), *further = self._calls or [((), {})]
-        family = self.batch.family
-        halves = 1
-        if family.known:  # of other classes it is not known what their calls hold
-            model_input = latents_of(args, kwargs)
-            halves = max(1, model_input.shape[0] // x.shape[0])
-            self._first = self._first or (scheduler, packing.unpack(model_input[: x.shape[0]]), x)
-        else:
+        family, halves, perturbation = self.batch.family, 1, self._perturbation()
+        if family.known:
+            rows = latents_of(args, kwargs)
+            halves = max(1, len(rows) // len(x) - (perturbation is not None))
+            self._first = self._first or (scheduler, packing.unpack(rows[: len(x)]), x)
+        else:  # of other classes it is not known what their calls hold
             further = []
         conditional = Denoiser(
             module=self._module,
@@ -270,7 +290,7 @@ class Watch:
             latents=x,
             prediction=prediction,
             halves=halves,
-            guidance=self._guidance() if halves == 2 or further else None,
+            guidance=self._guidance(timestep) if halves == 2 or further or perturbation else None,
             scheduler=scheduler,
             scaled=self._is_scaled,
             timestep=timestep,
@@ -279,12 +299,20 @@ class Watch:
             packing=packing,
             swapped=family.guidance == "swapped" and halves == 2,
             negated=family.negated,
+            trigflow=family.trigflow,
+            perturbation=perturbation,
         )
         if not further:
             return conditional
-        args, kwargs = further[0]
-        unconditional = replace(conditional, args=args, kwargs=kwargs, guidance=None)
-        return replace(conditional, unconditional=unconditional)
+        second = replace(conditional, args=further[0][0], kwargs=further[0][1], guidance=None)
+        return replace(conditional, unconditional=second)
+
+    def _perturbation(self) -> Perturbation | None:
+        """PAG's processors, where the pipeline's call uses them."""
+        if self.batch.family.guidance != "perturbed":
+            return None
+        perturbs = self._stage.do_perturbed_attention_guidance
+        return Perturbation.of(self._module) if perturbs else None
 
     def _is_scaled(self) -> bool:
         """Whether the pipeline scales latents for its denoiser; read when a replay asks, by the noisiest step's latents."""
@@ -296,7 +324,9 @@ class Watch:
             self._scaled = scales and not torch.equal(shown, x.to(shown.dtype))
         return self._scaled
 
-    def _guidance(self) -> Guidance:
+    def _guidance(self, timestep: Any) -> Guidance:
+        if self._guider is not None:
+            return GuidedBy(scale=float(self._guider.guidance_scale), guider=self._guider)
         stage, scale, family = self._stage, self.batch.guidance, self.batch.family
         if scale is None and family.guided != "guidance_scale":
             scale = inspect.signature(stage.__call__).parameters[family.guided].default
@@ -305,4 +335,5 @@ class Watch:
             rescale=float(getattr(stage, "guidance_rescale", 0.0) or 0.0),
             beyond=family.beyond,
             keeps_norm=family.keeps_norm,
+            perturbed=perturbed_scale(stage, timestep) if family.guidance == "perturbed" else 0.0,
         )

@@ -79,7 +79,7 @@ class Worker:
         self.scorer, *self.further = (Scorer(spec, self.device) for spec in study.scorers)
         weights = study.measures.inception
         self.inception = Inception(weights, self.device) if weights else None
-        alone = 1 if self.family.solo else None
+        alone = 1 if self.family.solo or trial.alone else None
         self._batch_size = alone or images_at_once(model) or study.run.batch_size
         self._bank = bank
         self._read: Phrases | None = None
@@ -100,9 +100,14 @@ class Worker:
     def _trial(self) -> Trial:
         """What two steps of the model show; refuses one of which wrong numbers would be recorded."""
         refuse_measures(self.model, self.study.measures.of(self.model.name).tools())
-        trial = try_model(self.pipeline, self.model)
+        trial = try_model(self.pipeline, self.model, batches=self.study.run.batch_size != 1)
         dtype = loading.dtype_of(self.pipeline)
         check_trial(trial, self.model, dtype, self.study.measures.of(self.model.name).tools())
+        if trial.alone:
+            LOG.warning(
+                "%s: an image depends on the prompts beside it, so each prompt is sampled alone",
+                self.model.name,
+            )
         return trial
 
     def __enter__(self) -> Worker:

@@ -9,6 +9,7 @@ not computed a second time, and its output is passed on untouched. So one reader
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,27 +21,36 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pipeline.diffusion.perturbed import is_perturbing
 from pipeline.errors import ModelError
 from pipeline.explain.joined import Spans, order_of, seen_of, spans_of
 
 Kind = Literal["cross", "joint", "single", "self", "text"]
 
-TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV", "CogView4", "Qwen", "Lumina2", "Krea2")
-TEXT_LAST = ("JointAttn", "ZSingleStream")
-READS_TEXT = "text_fusion."
-"""Layers of a denoiser that go with its text encoder (Krea 2), and are left to it."""
+TEXT_FIRST = ("Flux", "AuraFlow", "AttnAddedKV", "CogView4", "Qwen", "Lumina2", "Krea2", "PRX")
+TEXT_LAST = ("JointAttn", "ZSingleStream", "HunyuanImage", "HiDream")
+READS_TEXT = ("text_fusion.", "context_embedder.")
+"""Layers of a denoiser that go with its text encoder (Krea 2, HunyuanImage), and are left to it."""
 JOINED: Mapping[str, Kind] = {
     "layers": "single",
     "transformer_blocks": "single",
+    "double_stream_blocks": "single",
+    "single_stream_blocks": "single",
     "noise_refiner": "self",
     "context_refiner": "text",
 }
-"""The kinds of layers of a denoiser (Z-Image, Lumina2, Krea 2) that joins text and image before its first joint layer."""
+"""The kinds of layers of a denoiser whose call tells what stands where: Z-Image, Lumina2 and Krea 2, which join text and image
+before their first joint layer, and HiDream, which adds text at every layer."""
+QUERIES = ("to_q", "to_qkv_mlp_proj", "img_qkv_proj")
+"""Layers with queries, by the name of what makes them."""
 BOTH = ("CogView4",)
 """Processors that project text and image by the same weights."""
 
+PREFIXES = re.compile("^(PAG(CFG)?|Fused)")
+"""Of processors that keep the text where others do."""
+
 _UNET_ORDER = {"down": 0, "mid": 1, "up": 2}
-_HIDDEN = ("Sliced", "XFormers", "NPU", "XLA", "PAG", "Linear")
+_HIDDEN = ("Sliced", "XFormers", "NPU", "XLA", "Linear")
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ def attention_layers(denoiser: nn.Module) -> list[AttentionLayer]:
         for name, module in denoiser.named_modules()
         if hasattr(module, "processor")
         and not name.startswith(READS_TEXT)
-        and (hasattr(module, "to_q") or hasattr(module, "to_qkv_mlp_proj"))
+        and any(hasattr(module, name) for name in QUERIES)
     ]
     blocks = _block_numbers([name for name, _ in named])
     layers = []
@@ -99,15 +109,17 @@ def layer_groups(layers: Sequence[AttentionLayer]) -> list[str]:
 
 
 def is_joined(module: Any) -> bool:
-    """Whether a layer is of a denoiser that joins text and image before its first joint layer."""
-    return type(module.processor).__name__.startswith(("ZSingleStream", "Lumina2", "Krea2"))
+    """Whether a layer is of a denoiser whose call tells what stands where in a joint sequence."""
+    name = type(module.processor).__name__
+    return name.startswith(("ZSingleStream", "Lumina2", "Krea2", "HiDream"))
 
 
 def _kind(name: str, module: Any) -> Kind:
     if is_joined(module):
         return JOINED[name.split(".")[0]]
     processor = type(module.processor).__name__
-    if getattr(module, "add_k_proj", None) is not None or processor.startswith(BOTH):
+    added = getattr(module, "add_k_proj", None) or getattr(module, "txt_kv_proj", None)
+    if added is not None or processor.startswith(BOTH):
         return "joint"
     if "single_transformer_blocks" in name:
         return "single"
@@ -115,7 +127,7 @@ def _kind(name: str, module: Any) -> Kind:
 
 
 def _is_text_first(name: str, module: Any) -> bool:
-    processor = type(module.processor).__name__.removeprefix("Fused")
+    processor = PREFIXES.sub("", type(module.processor).__name__)
     if processor.startswith(TEXT_FIRST):
         return True
     if processor.startswith(TEXT_LAST):
@@ -171,6 +183,13 @@ class AttentionCall:
         """The softmax over all keys, in float32; sums to 1."""
         return attention_weights(self.query, self.key, self.mask, self.scale)
 
+    @property
+    def has_text_keys_only(self) -> bool:
+        """Whether the image attends to text that attends to nothing: cross-attention, or text as added keys (PRX)."""
+        if self.layer.kind == "cross":
+            return True
+        return self.layer.kind == "joint" and self.query.shape[2] != self.key.shape[2]
+
     def image_positions(self) -> slice:
         """Where the image stands among the queries."""
         if self.layer.kind in ("cross", "self", "text"):
@@ -179,6 +198,12 @@ class AttentionCall:
             start = self.text if self.layer.text_first else 0
             return slice(start, start + self.spans.image)
         return _image_part(self.query.shape[2], self._query_text(), self.layer.text_first)
+
+    def image_keys(self) -> slice:
+        """Where the image stands among the keys of a joint layer; of the image, if its queries are the image's alone (PRX)."""
+        if self.layer.kind == "joint" and self.has_text_keys_only:
+            return _image_part(self.key.shape[2], self.text, self.layer.text_first)
+        return self.image_positions()
 
     def text_positions(self) -> slice:
         """Where the text stands among the keys."""
@@ -208,7 +233,7 @@ class AttentionCall:
 
     def _query_text(self) -> int:
         """Text among the queries: none where text is an added key only (AttnAddedKV)."""
-        return self.text if self.query.shape[2] == self.key.shape[2] else 0
+        return 0 if self.has_text_keys_only else self.text
 
 
 def _image_part(length: int, text: int, text_first: bool) -> slice:
@@ -239,6 +264,15 @@ Handle = Callable[[AttentionCall, Callable[[], Tensor]], Tensor]
 """Gets a call and a function that computes the model's own output; returns the output to use."""
 
 
+@dataclass
+class _Running:
+    """A layer that runs, the number of text positions, and how often it has called PyTorch's attention."""
+
+    layer: AttentionLayer
+    text: int
+    calls: int = 0
+
+
 class AttentionTap:
     """Context manager that shows each attention call of some layers to a function.
 
@@ -258,7 +292,7 @@ class AttentionTap:
         self.spans: Spans | None = None
         self._hooks = ExitStack()
         self._thread = 0
-        self._open: list[tuple[AttentionLayer, int]] = []
+        self._open: list[_Running] = []
 
     def __enter__(self) -> AttentionTap:
         for root in {layer.root for layer in self.layers if layer.root is not None}:
@@ -287,15 +321,19 @@ class AttentionTap:
         self, model_output: Callable[..., Tensor], args: tuple, kwargs: dict[str, Any]
     ) -> Tensor:
         """Shows a call of the layer that runs; `model_output` computes the model's output. Calls that `handle` makes are not seen."""
-        layer, text = self._open.pop()
+        running = self._open.pop()
+        layer, text = running.layer, running.text
+        running.calls += 1
         try:
+            if running.calls > 1 and is_perturbing(layer.module):  # the perturbed part, apart (SD3)
+                return model_output(*args, **kwargs)
             call = _read_call(layer, text, *args, **kwargs)
             if self.spans is not None and layer.kind == "single":
                 text = call.key.shape[2] - self.spans.room
                 call = replace(call, text=text, spans=self.spans)
             return self.handle(call, lambda: model_output(*args, **kwargs))
         finally:
-            self._open.append((layer, text))
+            self._open.append(running)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -315,7 +353,7 @@ class AttentionTap:
             if layer.kind in ("cross", "joint") and text is not None:
                 self.text = text.shape[1]
             if self.active:
-                self._open.append((layer, self.text))
+                self._open.append(_Running(layer, self.text))
 
         return open_
 

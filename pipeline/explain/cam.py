@@ -60,8 +60,10 @@ def patch_size_of(denoiser: nn.Module, channels: int) -> int:
     config = getattr(denoiser, "config", {})
     if config.get("in_channels") == 4 * channels:
         return 2  # whatever the denoiser calls a patch
-    patches = config.get("all_patch_size") or (config.get("patch_size") or 1,)
-    return int(patches[0])
+    if config.get("all_patch_size"):
+        return int(config["all_patch_size"][0])
+    patch = config.get("patch_size") or 1
+    return int(patch if isinstance(patch, int) else patch[-1])  # of HunyuanImage's two
 
 
 @dataclass

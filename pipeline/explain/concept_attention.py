@@ -77,7 +77,7 @@ def concept_maps(
         name_of: the group that a layer is counted in, beside `all`.
     """
     layers = text_layers(denoiser.module)
-    stream = ConceptStream(phrases, sets, name_of)
+    stream = ConceptStream(phrases, sets, name_of, denoiser.text_behind)
     longer = denoiser.with_more_text(phrases.tokens, phrases.indices)
     index = index_of(tuple(items), denoiser.latents.device)
     with AttentionTap(layers, stream.see):
@@ -93,13 +93,14 @@ class ConceptStream:
     phrases: Phrases
     sets: Sequence[Sequence[int]]
     name_of: Callable[[AttentionLayer], str] = group_of
+    behind: int = 0  # text keys that follow the concepts'
     _sums: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     _counts: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def see(self, call: AttentionCall, _model_output: Callable[[], Tensor]) -> Tensor:
         """The layer's output: of image and prompt as without concepts, of concepts as they see the image."""
-        if call.layer.kind == "cross":
-            output, concepts = self._cross(call)
+        if call.has_text_keys_only:
+            output, concepts = self._keys_alone(call)
             image = output
         else:
             output, concepts = self._joint(call)
@@ -126,17 +127,18 @@ class ConceptStream:
         """The heads side by side, in float32."""
         return values.transpose(1, 2).flatten(2).float()
 
-    def _cross(self, call: AttentionCall) -> tuple[Tensor, Tensor]:
+    def _keys_alone(self, call: AttentionCall) -> tuple[Tensor, Tensor]:
         """(the layer's output, the concepts' values: what a position would get that attends to the concept alone)."""
-        prompt = call.key.shape[2] - len(self.phrases.tokens)
-        key, value = call.key[:, :, :prompt], call.value[:, :, :prompt]
-        mask = None if call.mask is None else call.mask[..., :prompt]
+        end = call.text_positions().stop or call.key.shape[2]
+        concepts = slice(end - len(self.phrases.tokens), end)
+        key, value = without(call.key, concepts, 2), without(call.value, concepts, 2)
+        mask = None if call.mask is None else without(call.mask, concepts, call.mask.ndim - 1)
         output = F.scaled_dot_product_attention(call.query, key, value, mask, scale=call.scale)
-        return output, call.value[:, :, prompt:]
+        return output, call.value[:, :, concepts]
 
     def _joint(self, call: AttentionCall) -> tuple[Tensor, Tensor]:
         """(the layer's output, the concepts' part of it)."""
-        end = call.text_positions().stop
+        end = call.text_positions().stop - self.behind
         concepts = slice(end - len(self.phrases.tokens), end)
         image = call.image_positions()
         output = call.value.new_empty(*call.query.shape[:3], call.value.shape[3])

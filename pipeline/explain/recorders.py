@@ -24,7 +24,7 @@ from pipeline.explain.paper_relevance import paper_relevance
 from pipeline.explain.relevance import token_relevance, word_scores
 from pipeline.explain.tools import apart, conditional_forward
 from pipeline.explain.word_attention import WordAccumulator
-from pipeline.models.loading import denoiser_of
+from pipeline.models.loading import denoiser_of, stage_of
 from pipeline.models.transfers import index_of, to_host
 from pipeline.models.words import SPECIAL, plain, split_words, word_average, word_roles
 
@@ -202,9 +202,9 @@ class AttentionRecorder:
             self._tap.__exit__(*error)
 
     def _count(self, *_: object) -> None:
-        """Where the unconditional call is one apart, it is the second of a step, and not looked at."""
+        """The first call of a step is looked at; a second is the unconditional one, or a replay of another observer."""
         self._calls += 1
-        if self._tap is not None and self._calls == 2 and self._batch.family.guidance == "apart":
+        if self._tap is not None and self._calls == 2:
             self._tap.active = False
 
     def expect(self, step: int) -> None:
@@ -222,13 +222,19 @@ class AttentionRecorder:
             self._layout = batch_layout(self._batch, length)
         if self._sums is None:
             self._sums = WordAccumulator(self._average_of(tuple(items), call.query.device))
-        # the conditional half comes last, or first
-        first = 0 if self._batch.family.guidance == "swapped" else call.query.shape[0] - batch
+        first = self._first_row(call.query.shape[0], batch)
         rows: slice | Tensor = slice(first, first + batch)
         if len(items) < batch:
             rows = index_of(tuple(first + item for item in items), call.query.device)
         self._sums.add(call, rows)
         return output
+
+    def _first_row(self, rows: int, batch: int) -> int:
+        """The first of the conditional items: they come last, or first; with perturbed attention, first but for unconditional ones."""
+        guidance = self._batch.family.guidance
+        if guidance == "perturbed":
+            return batch if stage_of(self._batch.pipeline).do_classifier_free_guidance else 0
+        return 0 if guidance == "swapped" else rows - batch
 
     def _average_of(self, items: tuple[int, ...], device: torch.device) -> Tensor:
         """The part of the layout that is of some items; copied to the device once."""

@@ -19,14 +19,16 @@ class AttentionGradient:
 
     Attributes:
         kind: "self" (image to image), "text" (text to text), "cross" (image to text) or "joint" (both to both).
-        image, text: where each stands in a joint sequence.
+        image, text: where each stands among the keys of a joint layer.
         averaged: head mean of (gradient x attention)+, Chefer et al.'s equation 5.
+        renewed: text tokens at the end that the next layer gets anew.
     """
 
     kind: str
     image: slice
     text: slice
     averaged: Float[Tensor, "b query key"]
+    renewed: int = 0
 
 
 def token_relevance(
@@ -114,7 +116,8 @@ def _first_rows_output(call: AttentionCall, rows: int) -> Tensor:
 def _record(call: AttentionCall, weight: Tensor, gradient: Tensor) -> AttentionGradient:
     averaged = (gradient * weight).clamp(min=0).mean(1)
     kind = {"single": "joint"}.get(call.layer.kind, call.layer.kind)
-    return AttentionGradient(kind, call.image_positions(), call.text_positions(), averaged)
+    image, text = call.image_keys(), call.text_positions()
+    return AttentionGradient(kind, image, text, averaged, call.spans.renewed if call.spans else 0)
 
 
 def scale_free(records: Sequence[AttentionGradient]) -> list[AttentionGradient]:
@@ -170,6 +173,10 @@ def joint_relevance(
             part, averaged = relevance[:, rows], record.averaged[:, :most, :most]
             relevance = relevance.clone()
             relevance[:, rows] = part + averaged @ part
+        if record.renewed:  # tokens that come from the text encoder again
+            rows = slice(record.text.stop - record.renewed, record.text.stop)
+            relevance = relevance.clone()
+            relevance[:, rows] = _identity(relevance, total)[:, rows]
     block = relevance[:, first.image][:, :, first.text]
     return {block.shape[1]: block}
 

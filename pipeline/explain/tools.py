@@ -107,7 +107,7 @@ def cam_maps(view: StepView, items: Sequence[int], tool: ToolSpec, protocol: str
             )
             by_item.update(zip(members, maps, strict=True))
         return by_item
-    halves, scale = denoiser.parts, denoiser.second_half_scale
+    halves, scale = denoiser.conditions, denoiser.second_half_scale
     by_item = {}
     for members, both in forwards_of_both(denoiser, items, view.batch.family.ragged):
         maps = df_cam(both, denoiser.module, size, halves, scale, layers, patch, image_first)

@@ -3,7 +3,8 @@
 A cache remembers the call before, so a call alone cannot be replayed, and layers that are skipped have no attention: such a
 model is sampled and scored, and no tool looks into it.
 
-Source: First Block Cache (ParaAttention); Pyramid Attention Broadcast, Zhao et al. 2024 (arXiv 2408.12588).
+Source: First Block Cache (ParaAttention); Pyramid Attention Broadcast, Zhao et al. 2024 (arXiv 2408.12588); FasterCache, Lv et
+al. 2024 (arXiv 2410.19355).
 """
 
 from __future__ import annotations
@@ -12,17 +13,34 @@ import inspect
 from collections.abc import Collection
 from typing import Any
 
-from diffusers import FirstBlockCacheConfig, PyramidAttentionBroadcastConfig
+from diffusers import (
+    FasterCacheConfig,
+    FirstBlockCacheConfig,
+    PyramidAttentionBroadcastConfig,
+)
 from diffusers.models.cache_utils import CacheMixin
 
 from pipeline.errors import ModelError
+from pipeline.models.families import FAMILIES
 from pipeline.models.guard import one_line
 from pipeline.study.spec import ModelSpec
 
 DENOISERS = ("transformer", "unet")
-NEEDED = {"first-block": "cache_context", "pyramid-attention": "current_timestep"}
+NEEDED = {
+    "first-block": "cache_context",
+    "pyramid-attention": "current_timestep",
+    "faster-cache": "current_timestep",
+}
 """What a pipeline's call must do for a method to work, by the name that stands in its code."""
 ADVICE = "Leave out cache."
+ONE_CALL = tuple(
+    name
+    for name, family in FAMILIES.items()
+    if family.guidance == "embedded" and family.denoiser == "transformer"
+)
+"""Classes that call their transformer once a step, for one image each."""
+FASTER_WEIGHT = 0.5
+"""How far FasterCache extrapolates attention from the two steps before; diffusers' default."""
 
 
 def refuse_measures(spec: ModelSpec, measures: Collection[str]) -> None:
@@ -58,6 +76,12 @@ def check_cache(spec: ModelSpec, pipeline: type, denoiser: type) -> None:
         raise ModelError(f"{problem} is not available for a {denoiser.__name__}, which diffusers gives no cache. {ADVICE}")  # fmt: skip
     if NEEDED[method] not in inspect.getsource(pipeline):
         raise ModelError(f"{problem} is not available for {pipeline.__name__}, whose call does not tell a cache where it is. {ADVICE}")  # fmt: skip
+    if method == "faster-cache" and pipeline.__name__ not in ONE_CALL:
+        raise ModelError(
+            f"{problem} is not available for {pipeline.__name__}: it counts calls of the transformer as steps, so it needs a "
+            f"class whose guidance is a number that the transformer is given: {', '.join(ONE_CALL)}. Leave out cache, or take "
+            "another method."
+        )
 
 
 def enable_cache(pipeline: Any, spec: ModelSpec) -> None:
@@ -94,6 +118,14 @@ def _config(pipeline: Any, spec: ModelSpec) -> Any:
     if cache.method == "first-block":
         return FirstBlockCacheConfig(threshold=cache.threshold or 0.0)
     timesteps = cache.timesteps or (100, 800)
+    if cache.method == "faster-cache":
+        return FasterCacheConfig(
+            spatial_attention_block_skip_range=cache.every or 2,
+            spatial_attention_timestep_skip_range=timesteps,
+            attention_weight_callback=lambda _module: FASTER_WEIGHT,
+            is_guidance_distilled=True,
+            current_timestep_callback=lambda: pipeline.current_timestep,
+        )
     return PyramidAttentionBroadcastConfig(
         spatial_attention_block_skip_range=cache.every,
         spatial_attention_timestep_skip_range=timesteps,

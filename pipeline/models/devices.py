@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from diffusers.hooks.group_offloading import _is_group_offload_enabled
 from diffusers.models.attention_dispatch import attention_backend
 from torch import nn
 
@@ -147,6 +148,11 @@ def _offload(pipeline: Any, spec: ModelSpec, device: torch.device) -> None:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
+
+
+def is_group_offloaded(pipeline: Any) -> bool:
+    """Whether a denoiser has diffusers' group offload: its weights leave the GPU before a gradient has passed through them."""
+    return any(_is_group_offload_enabled(module) for module in denoisers(pipeline))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int
 
+from pipeline.models.text_streams import glyph_layout, streams_layout
 from pipeline.models.words import (
     chat_layout,
+    cleaned_layout,
     clip_layout,
     instructed_layout,
     left_padded_layout,
     lower_layout,
+    pieces_layout,
     processor_layout,
     registers_layout,
     sana_layout,
@@ -42,12 +45,13 @@ UNET_LAYERS = (
 BLOCKS = (
     r"(transformer_blocks|single_transformer_blocks|joint_transformer_blocks|blocks|layers)\.\d+"
 )
+STREAMS = r"(double_stream_blocks|single_stream_blocks)\.\d+"
 REPLAYED = ("relevance", "df-cam", "df-rise", "lime", "faithfulness", "information")
 """The measures that call the denoiser again and so must know how the pipeline guides it."""
 WORDED = ("attention", "relevance", "concept-attention")
 """The measures that look at where the image attends to text."""
 MOVES = "the positions of its image follow the length of its text, so that more text would change what it computes"
-ONE_ENCODER = ("unet", "unet-lcm")
+ONE_ENCODER = ("unet", "unet-lcm", "unet-pag")
 """Families whose denoiser attends to what one CLIP text encoder gives, and to nothing else."""
 
 
@@ -69,14 +73,16 @@ class Family:
         ragged: in a batch, each item's image follows its own text at once.
         image_first: the image stands before the text in a joint sequence, and in what a joint block returns.
         guidance: "halves" (unconditional items first, both in one call), "swapped" (conditional items first), "apart" (two
-            calls, the conditional one first), "embedded" (a number that the denoiser is given) or "none".
+            calls, the conditional one first), "perturbed" (unconditional items, where guidance is on, conditional ones, and these
+            once more with perturbed attention), "embedded" (a number that the denoiser is given) or "none".
         guided: the name of the guidance scale; what the pipeline's call takes.
         neutral: the negative prompt in place of none, where the pipeline guides only with one.
         beyond: the guided prediction is counted from the conditional one, c + scale (c - u).
         keeps_norm: it has the conditional one's norm over the last axis of the denoiser's output.
         negated: the scheduler is given the negative of it.
-        solo: prompts are padded to the longest of a batch and the image, or the scale of relevance, follows the padding, so each
-            prompt is sampled alone.
+        trigflow: latents are on a circle whose angle is the timestep (sCM), around a denoiser of a flow.
+        solo: prompts are padded to the longest of a batch and the image, or the scale of relevance, follows the padding; one guider
+            is chosen for a whole batch; or the pipeline's call takes one prompt. So each prompt is sampled alone.
         takes: what conditions an image: a "prompt", a "label" (one of a fixed list), or "nothing".
         no_negative: why a negative prompt cannot be used although the call takes one.
         stage: the sub-pipeline that runs the denoising loop, where the class only combines others.
@@ -106,12 +112,13 @@ class Family:
     cam: str = BLOCKS
     image_first: bool = False
     ragged: bool = False
-    guidance: Literal["halves", "swapped", "apart", "embedded", "none"] = "halves"
+    guidance: Literal["halves", "swapped", "apart", "perturbed", "embedded", "none"] = "halves"
     guided: str = "guidance_scale"
     neutral: str = ""
     beyond: bool = False
     keeps_norm: bool = False
     negated: bool = False
+    trigflow: bool = False
     solo: bool = False
     takes: Literal["prompt", "label", "nothing"] = "prompt"
     no_negative: str = ""
@@ -188,6 +195,15 @@ TABLE = (
         layout=clip_layout,
         cam=UNET_LAYERS,
         guidance="embedded",
+    ),
+    Family(
+        "kolors",
+        ("KolorsPipeline",),
+        denoiser="unet",
+        attention="cross",
+        layout=pieces_layout,
+        cam=UNET_LAYERS,
+        upcasts=True,
     ),
     Family(
         "mmdit",
@@ -298,8 +314,8 @@ TABLE = (
         "z-image",
         ("ZImagePipeline",),
         denoiser="transformer",
-        attention="none",
-        no_words="attention read from a batch of texts of different lengths is not that of each text alone",
+        attention="joint",
+        no_concepts=MOVES,
         layout=partial(chat_layout, right=True, enable_thinking=True),
         cam=r"layers\.\d+",
         image_first=True,
@@ -321,6 +337,32 @@ TABLE = (
         ragged=True,
         guidance="apart",
         keeps_norm=True,
+        negated=True,
+        shifted=True,
+        scales=False,
+    ),
+    Family(
+        "hunyuan-image",
+        ("HunyuanImagePipeline",),
+        denoiser="transformer",
+        attention="joint",
+        no_concepts="the tokens of its text attend to each other inside it, so that more text would change the prompt's",
+        layout=glyph_layout,
+        image_first=True,
+        guidance="apart",
+        guided="distilled_guidance_scale",
+        solo=True,
+        scales=False,
+    ),
+    Family(
+        "hidream",
+        ("HiDreamImagePipeline",),
+        denoiser="transformer",
+        attention="joint",
+        layout=streams_layout,
+        tokenizer=("tokenizer_3",),
+        cam=STREAMS,
+        image_first=True,
         negated=True,
         shifted=True,
         scales=False,
@@ -382,7 +424,43 @@ TABLE = (
     ),
 )
 
-FAMILIES: Mapping[str, Family] = {name: family for family in TABLE for name in family.pipelines}
+_NAMED = {family.name: family for family in TABLE}
+
+FURTHER = (
+    *(
+        replace(_NAMED[plain], name=f"{plain}-pag", pipelines=(pipeline,), guidance="perturbed")
+        for plain, pipeline in {
+            "unet": "StableDiffusionPAGPipeline",
+            "unet-xl": "StableDiffusionXLPAGPipeline",
+            "kolors": "KolorsPAGPipeline",
+            "mmdit": "StableDiffusion3PAGPipeline",
+        }.items()
+    ),
+    replace(
+        _NAMED["sana"],
+        name="sana-sprint",
+        pipelines=("SanaSprintPipeline",),
+        guidance="embedded",
+        trigflow=True,
+        bins=(32,),
+    ),
+    Family(
+        "prx",
+        ("PRXPipeline",),
+        denoiser="transformer",
+        attention="joint",
+        layout=cleaned_layout,
+        shifted=True,
+        solo=True,
+        bins=(256, 512, 1024),  # never used: its denoiser has no sample size
+        scales=False,
+    ),
+)
+"""Classes that differ from others in little, and those that the mapping of a release added."""
+
+FAMILIES: Mapping[str, Family] = {
+    name: family for family in (*TABLE, *FURTHER) for name in family.pipelines
+}
 """diffusers pipeline class -> family."""
 
 PARTS = {

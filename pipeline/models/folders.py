@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,11 @@ def check_index(index: Mapping[str, Any], folder: Path, title: str) -> None:
         ModelError: names the entry.
     """
     file, wanted = f"{folder}/model_index.json", index["_class_name"]
+    if lacking := missing_packages(wanted):
+        raise ModelError(
+            f"{title}: {file} asks for pipeline class {show(wanted)}, which diffusers offers only where {', '.join(lacking)} is "
+            f"installed. Install it: pip install {' '.join(lacking)}."
+        )
     if not _is_pipeline(wanted):
         raise ModelError(
             f"{title}: {file} asks for pipeline class {show(wanted)}, which diffusers "
@@ -165,6 +171,12 @@ def _is_pipeline(wanted: object) -> bool:
     """Whether a name is that of one of diffusers' pipeline classes."""
     kind = getattr(diffusers, wanted, None) if isinstance(wanted, str) else None
     return inspect.isclass(kind) and issubclass(kind, DiffusionPipeline)
+
+
+def missing_packages(wanted: object) -> list[str]:
+    """The packages that a class of diffusers needs and that are not installed: diffusers has a stand-in for it then."""
+    kind = getattr(diffusers, wanted, None) if isinstance(wanted, str) else None
+    return [name for name in getattr(kind, "_backends", ()) if find_spec(name) is None]
 
 
 def _check_entry(component: str, entry: list[Any], file: str, title: str) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,8 @@ from pipeline.errors import ModelError
 
 MARK = "\u2603prompt\u2603"
 """Stands for a prompt where a template is asked what comes before it."""
+SPACE = "\u2581"
+"""How sentencepiece writes a space."""
 SPECIAL = -1
 """Word index of tokens that belong to no word: start, end, padding, registers."""
 
@@ -183,6 +186,31 @@ def sana_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " leng
     return np.concatenate([token_words[:1], token_words[len(token_words) - length + 1 :]])
 
 
+def cleaned_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """PRX: the prompt as its pipeline cleans it; a word that cleaning leaves out has no token."""
+    cleaned, tokenizer = pipeline.text_preprocessor.clean_text(text), pipeline.tokenizer
+    indices = np.array([*matched_words(split_words(text), split_words(cleaned)), SPECIAL])
+    # an index of -1 is that of the last, which is none
+    return _moved_right(tokenizer, cleaned, indices[token_words(tokenizer, cleaned, length)])
+
+
+def matched_words(words: Sequence[str], cleaned: Sequence[str]) -> list[int]:
+    """The index of the word that each word of a cleaned text comes from; -1 where that cannot be told.
+
+    Words that are equal but for case and punctuation match in their order; between two matches, one word for several, or as
+    many for as many.
+    """
+    a, b = [plain(word) for word in words], [plain(word) for word in cleaned]
+    indices = []
+    for _, start, stop, first, last in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        for number in range(last - first):
+            if stop - start == last - first:
+                indices.append(start + number)
+            else:
+                indices.append(start if stop - start == 1 else SPECIAL)
+    return indices
+
+
 def left_padded_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
     """CogView4: the prompt's tokens are the last ones, for padding comes before them."""
     tokens = len(
@@ -190,6 +218,35 @@ def left_padded_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray,
     )
     words = token_words(pipeline.tokenizer, text, min(tokens, length))
     return np.concatenate([np.full(length - len(words), SPECIAL), words])
+
+
+def pieces_layout(pipeline: Any, text: str, length: int) -> Int[np.ndarray, " length"]:
+    """Kolors: padding, two tokens of the beginning, and the pieces of a tokenizer that tells no offsets.
+
+    Raises:
+        ModelError: the pieces hold another number of words than the prompt.
+    """
+    tokenizer = pipeline.tokenizer
+    words = piece_words(tokenizer.tokenize(text))
+    if max(words, default=SPECIAL) + 1 != len(split_words(text)):
+        raise ModelError(
+            f"the prompt {text[:80]!r} is read as {max(words) + 1} words, so which tokens are which word cannot be told. Write it "
+            "with plain spaces between the words, or leave out the measures of words."
+        )
+    begin = len(tokenizer.build_inputs_with_special_tokens([]))
+    words = words[: length - begin]
+    return np.array([*[SPECIAL] * (length - len(words)), *words])
+
+
+def piece_words(pieces: Sequence[str]) -> list[int]:
+    """The word of each piece of a text whose spaces are SPACE; a piece of spaces alone belongs to the word behind it, if there is one."""
+    words, word, inside = [], SPECIAL, False
+    for piece in pieces:
+        words.append(word if inside and not piece.startswith(SPACE) else word + 1)
+        for mark in piece:
+            word += mark != SPACE and not inside
+            inside = mark != SPACE
+    return [each if each <= word else SPECIAL for each in words]
 
 
 def chat_layout(

@@ -15,6 +15,7 @@ from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from huggingface_hub.errors import EntryNotFoundError
 
 from pipeline.diffusion.generate import label_ids
+from pipeline.diffusion.noise import has_angles
 from pipeline.diffusion.timesteps import apply_schedule
 from pipeline.errors import ModelError
 from pipeline.models import loading
@@ -175,12 +176,19 @@ def _check_conditions(model: Inspected) -> None:
                 f"{model.name}: {key} = {getattr(spec, key)}, but {model.pipeline.__name__} takes no {key}: its images "
                 "have the size it was trained on. Leave it out."
             )
-    reason = model.family.no_negative
+    reason = model.family.no_negative or _without_guider(model)
     if spec.negative_prompt and (reason or not model.takes("negative_prompt")):
         raise ModelError(
             f"{model.name}: negative_prompt cannot be used with {model.pipeline.__name__}: "
             f"{reason or 'it takes none'}. Leave it out."
         )
+
+
+def _without_guider(model: Inspected) -> str:
+    """Why a class that guides by a component has no unconditional half where its folder has none; "" where it has (HunyuanImage)."""
+    if "guider" not in inspect.signature(model.pipeline).parameters or model.index.get("guider", [None])[0]:  # fmt: skip
+        return ""
+    return "without a guider its guidance is a number it is given, without an unconditional half"
 
 
 def _check_size(model: Inspected) -> None:
@@ -262,6 +270,10 @@ def check_scheduler(model: Inspected) -> Any:
             f"{model.name}: scheduler = {name!r} reads the denoiser's output as {reads}, but it was trained for {trained}. "
             f"`python -m pipeline schedulers {spec.folder}` lists those that fit."
         )
+    if model.family.trigflow and not has_angles(scheduler):
+        raise ModelError(
+            f"{model.name}: scheduler = {name!r} has no timesteps that are angles, which {model.pipeline.__name__} needs. Leave it out."
+        )
     if not model.family.scales and needs_scaling(scheduler):
         raise ModelError(
             f"{model.name}: scheduler = {name!r} needs noise scaled to its sigmas, which {model.pipeline.__name__} does "
@@ -273,7 +285,7 @@ def check_scheduler(model: Inspected) -> Any:
 
 def needs_scaling(scheduler: Any) -> bool:
     """Whether a scheduler holds x = x0 + sigma eps, and so wants noise of its first sigma's size."""
-    if prediction_type(scheduler) == "flow":
+    if prediction_type(scheduler) == "flow" or has_angles(scheduler):
         return False
     scheduler.set_timesteps(10)
     return float(getattr(scheduler, "init_noise_sigma", 1.0)) > 1.5
@@ -328,7 +340,7 @@ def _guidance_notices(model: Inspected) -> list[str]:
     if (
         not model.takes(model.family.guided)
         or (model.index.get("is_distilled") is True and model.family.name == "flux2-klein")
-        or (model.family.guidance == "embedded" and not embeds_guidance)
+        or ((model.family.guidance == "embedded" or _without_guider(model)) and not embeds_guidance)
     ):
         return [f"{model.name}: guidance has no effect: this model does not take a guidance scale."]
     off = model.family.off

@@ -15,7 +15,7 @@ import diffusers
 import torch
 from torch import Tensor
 
-from pipeline.diffusion.noise import NoiseLevel, denoise, noise_level, second_call
+from pipeline.diffusion.noise import NoiseLevel, denoise, has_angles, noise_level, second_call
 from pipeline.diffusion.timesteps import apply_schedule, check_timesteps
 from pipeline.errors import ModelError
 from pipeline.models.loading import check_model, scheduler_class
@@ -169,11 +169,16 @@ def drive(
     scheduler: Any, predict: Callable[[NoiseLevel, Tensor], Tensor], steps: int = STEPS
 ) -> Iterator[tuple[NoiseLevel, Tensor, Tensor, Any]]:
     """A scheduler's loop as a pipeline runs it: (noise level, x, prediction, the step's output) of each call."""
-    shift = {"mu": 1.0} if getattr(scheduler.config, "use_dynamic_shifting", False) else {}
-    scheduler.set_timesteps(steps, **shift)
+    options: dict[str, Any] = {}
+    if getattr(scheduler.config, "use_dynamic_shifting", False):
+        options["mu"] = 1.0
+    angles = has_angles(scheduler)
+    if angles:  # its middle timestep belongs to two steps only, and its last one is the image's
+        options["intermediate_timesteps"] = None
+    scheduler.set_timesteps(steps, **options)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(SHAPE, generator=generator) * getattr(scheduler, "init_noise_sigma", 1.0)
-    for timestep in scheduler.timesteps:
+    for timestep in scheduler.timesteps[:-1] if angles else scheduler.timesteps:
         if hasattr(scheduler, "scale_model_input"):
             scheduler.scale_model_input(x, timestep)
         level = noise_level(scheduler, timestep)

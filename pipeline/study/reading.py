@@ -341,6 +341,8 @@ def _weights(table: Table, study: Path, check: bool) -> tuple[str, str | None]:
 
 def _loading(table: Table) -> dict[str, Any]:
     """How the weights are loaded and run; None for what the entry does not name."""
+    if table.has("offload") and table.raw("offload") == "group":
+        raise table.fail("offload", "= 'group' is not offered: group offload moves weights off the GPU before a gradient has passed through them. Allowed: model, sequential.")  # fmt: skip
     choices = {"offload": OFFLOADS, "attention_backend": ATTENTION_BACKENDS}
     values: dict[str, Any] = {key: table.take_flag(key, False) or None for key in MODEL_FLAGS}
     values |= {k: table.take_choice(k, v) if table.has(k) else None for k, v in choices.items()}

@@ -222,10 +222,10 @@ class CacheSpec:
     """A cache of diffusers in a transformer, with the settings that its method has.
 
     Attributes:
-        method: "first-block" or "pyramid-attention".
+        method: "first-block", "pyramid-attention" or "faster-cache".
         threshold: of first-block: relative change of the first block's residual up to which the others are taken over.
-        every: of pyramid-attention: attention is computed at every such step, and taken over between.
-        timesteps: of pyramid-attention: between which it does so.
+        every: of the other two: attention is computed at every such step, and taken over (faster-cache: extrapolated) between.
+        timesteps: of the other two: between which they do so.
     """
 
     method: str

@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 import stepscope
 from pipeline.models.scorer import Scorer
 from pipeline.study.spec import ScorerSpec
+from tests.support.tiny_pipelines import build
 
 ROOT = Path(__file__).parents[2]
 SCORER = ROOT / "data/models/scenes-clip"
@@ -138,3 +139,51 @@ def test_a_call_without_a_prompt_or_steps_is_refused(pipe: Any) -> None:
             draw(pipe, None)
     with pytest.raises(stepscope.StudyError, match="No call was watched"):
         _ = seen.images
+
+
+def small(name: str) -> tuple[Any, dict[str, Any]]:
+    """A tiny pipeline of a family, and the arguments of a short call."""
+    pipe = build(name)
+    pipe.set_progress_bar_config(disable=True)
+    for part in pipe.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()
+    return pipe, {"height": 32, "width": 32, "num_inference_steps": 2, "output_type": "np"}
+
+
+@pytest.mark.parametrize("name", ["cogview4", "qwen-image", "z-image", "hunyuan-image"])
+def test_words_of_several_prompts_are_refused_where_each_is_to_be_alone(name: str) -> None:
+    pipe, options = small(name)
+    prompts = ("a dog", "a cat left of a rocket on a red background")
+    with stepscope.watch(pipe, attention=True) as seen:
+        with pytest.raises(stepscope.StudyError, match="^attention: .* one prompt at a time") as no:
+            pipe([*prompts], **options)  # a list of its own: Z-Image's call writes into it
+        for prompt in prompts:
+            pipe(prompt, **options)
+        pipe(["a dog"] * 2, **options)
+    assert "\n" not in str(no.value)
+    assert seen.prompts == [*prompts, "a dog", "a dog"]
+    with stepscope.watch(pipe) as seen:  # images are those of the call, whatever they depend on
+        pipe([*prompts], **options)
+    assert seen.prompts == [*prompts]
+
+
+def test_group_offload_keeps_the_bits_and_refuses_gradients() -> None:
+    pipe, options = small("flux-dev")
+    tools: dict[str, Any] = {"df-rise": {"steps": [1], "masks": 4}}
+
+    def call() -> np.ndarray:
+        generator = torch.Generator().manual_seed(0)
+        return np.asarray(pipe("a dog", **options, generator=generator).images)
+
+    with stepscope.watch(pipe, attention=True, saliency=tools) as before:
+        call()
+    pipe.enable_group_offload("cpu", offload_type="leaf_level")  # its hooks, on the CPU
+    plain = call()
+    with stepscope.watch(pipe, attention=True, saliency=tools) as seen:
+        assert np.array_equal(plain, call())
+    assert np.allclose(seen.words["mass"], before.words["mass"], atol=1e-3)
+    assert len(seen.maps.table) == len(before.maps.table)
+    for name in ("df-cam", "relevance"):
+        with pytest.raises(stepscope.StudyError, match=f"^{name}: not available with group off"):
+            stepscope.watch(pipe, saliency=[name])

@@ -18,6 +18,7 @@ from pipeline.diffusion.phrases import encode_phrases
 from pipeline.diffusion.watch import Batch, Watch
 from pipeline.explain import make_observers
 from pipeline.models import loading
+from pipeline.models.prediction import prediction_type
 from pipeline.models.scorer import Scorer
 from pipeline.study.concepts import Concept
 from pipeline.study.prompts import Prompt
@@ -26,11 +27,13 @@ from tests.support.tiny_pipelines import BUILDERS, folder_of
 
 NAMES = list(BUILDERS)
 KNOWN = [name for name in NAMES if name != "unknown"]
-WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm", "z-image")]
+WORDS = [name for name in KNOWN if name not in ("kandinsky22", "dit", "ddpm")]
 # Turbo is asked for 0, and these guide at 1 too.
 UNGUIDED_AT_0 = ("sd-turbo", "z-image", "krea2")
 # Classes of today that take no negative prompt.
-UNSTEERED = ("flux2-klein", "flux2")
+UNSTEERED = ("flux2-klein", "flux2", "sana-sprint", "hunyuan-distilled")
+# diffusers' call takes one prompt where it guides: its timesteps are those of two items.
+ONE_PROMPT = ("prx",)
 CPU = torch.device("cpu")
 STEPS = 3
 TEXTS = ("a dog on a red background", "a cat left of a rocket")
@@ -56,6 +59,8 @@ BANK = (
 FOLDERS: list[Path] = []
 SIDES = {"lumina2": 64}
 """Pixels along a side, where 32 are too few: latents of Lumina2 are an eighth of them."""
+WIDE = {"hidream": (16, 64)}
+"""A size that is not square, where 32 x 64 px is none: images of HiDream have as many pixels whatever their shape."""
 
 
 def spec(name, **options):
@@ -76,6 +81,11 @@ def scorer():
 
 
 def prompts_of(name, texts=TEXTS):
+    """Those of one call."""
+    return all_prompts_of(name, texts)[: 1 if name in ONE_PROMPT else None]
+
+
+def all_prompts_of(name, texts=TEXTS):
     if name == "dit":
         texts = ("hound", "2")
     return tuple(Prompt(f"k{i}", text, "test", "", {}, i) for i, text in enumerate(texts))
@@ -151,6 +161,19 @@ def shared_out(names, *values):
         for name in KNOWN
         for value in values
     ]
+
+
+def noise_of(view):
+    """The noise that a prediction implies, from the definitions alone."""
+    x, v, a, s = view.latents, view.prediction, view.alpha, view.sigma
+    kind = prediction_type(view.denoiser.scheduler)
+    if kind == "flow":
+        return v + view.denoised
+    if kind == "v_prediction":
+        return a * v + s * x
+    if getattr(view.denoiser.scheduler.config, "clip_sample", False):
+        return (x - a * view.denoised) / s  # clipped: nothing to compare with
+    return v
 
 
 def check_concepts(name, rows):

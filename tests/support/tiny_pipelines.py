@@ -20,6 +20,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_parts import (
     BETAS,
     clip_text,
@@ -32,6 +33,7 @@ from tests.support.tiny_parts import (
     unet,
     vae,
 )
+from tests.support.tiny_prx import prx
 from tests.support.tiny_today import TODAY
 
 LABELS = {0: "dog, hound", 1: "cat", 2: "rocket"}
@@ -79,6 +81,15 @@ def sdxl() -> Any:
         ),
         scheduler=d.EulerDiscreteScheduler(**BETAS),
     )
+
+
+def sd_pag() -> Any:
+    parts = stable_diffusion(set_alpha_to_one=True).components
+    return d.StableDiffusionPAGPipeline(**parts, requires_safety_checker=False)
+
+
+def sdxl_pag() -> Any:
+    return d.StableDiffusionXLPAGPipeline(**sdxl().components)
 
 
 def lcm() -> Any:
@@ -129,6 +140,13 @@ def sd3(encoder_3: bool = True, **options: Any) -> Any:
 
 def sd35() -> Any:
     return sd3(qk_norm="rms_norm", dual_attention_layers=(0,))
+
+
+def sd3_pag() -> Any:
+    """Its second layer of three is perturbed: diffusers' default, which no folder changes."""
+    left_out = ("image_encoder", "feature_extractor")
+    parts = {k: part for k, part in sd3(num_layers=3).components.items() if k not in left_out}
+    return d.StableDiffusion3PAGPipeline(**parts)
 
 
 def aura_flow() -> Any:
@@ -248,6 +266,17 @@ def sana() -> Any:
         scheduler=d.DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
+    )
+
+
+def sana_sprint() -> Any:
+    """A scheduler whose timesteps are angles."""
+    parts = sana().components
+    sizes = {k: v for k, v in parts["transformer"].config.items() if not k.startswith("_")}
+    sizes |= {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"}
+    transformer = d.SanaTransformer2DModel(**sizes)
+    return d.SanaSprintPipeline(
+        **parts | {"transformer": transformer, "scheduler": d.SCMScheduler()}
     )
 
 
@@ -386,6 +415,12 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "dit": dit,
     "ddpm": ddpm,
     **TODAY,
+    "sd-pag": sd_pag,
+    "sdxl-pag": sdxl_pag,
+    "sd3-pag": sd3_pag,
+    "sana-sprint": sana_sprint,
+    "prx": prx,
+    **KOLORS,
     "unknown": deep_floyd,
 }
 

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from tests.support.tiny_parts import AE, QWEN3, flux2_vae, qwen_vae, t5, t5_tokenizer, vae
+from tests.support.tiny_streams import STREAMS
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{% if m['content'] is string %}{{ m['content'] }}"
@@ -201,4 +202,5 @@ TODAY = {
     "lumina2": lumina2,
     "flux2": flux2,
     "krea2": krea2,
+    **STREAMS,
 }

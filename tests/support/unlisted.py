@@ -10,12 +10,11 @@ from tests.support.tiny_pipelines import spread
 from tests.support.unlisted_beyond import BEYOND
 from tests.support.unlisted_more import MORE
 from tests.support.unlisted_older import OLDER
-from tests.support.unlisted_pipelines import FIRST
 
-BUILDERS = FIRST | MORE | OLDER | BEYOND
+BUILDERS = MORE | OLDER | BEYOND
 UNLISTED = {name: kind for name, (_, kind) in BUILDERS.items()}
 """Builder -> the class of diffusers that it builds."""
-SIZES = {"kandinsky3": 64, "kandinsky5": 256, "hidream": 256}
+SIZES = {"kandinsky3": 64, "kandinsky5": 256}
 """Sides of images of classes that have a size of their own, or steps of 64 px."""
 
 

@@ -5,56 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import diffusers as d
-from diffusers.guiders import AdaptiveProjectedMixGuidance
 from transformers import (
     CLIPTextModel,
-    CLIPTextModelWithProjection,
-    LlamaConfig,
-    LlamaForCausalLM,
     Mistral3Model,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
 )
 
-from tests.support.tiny_parts import clip_text, clip_tokenizer, flux2_vae, t5, t5_tokenizer
-from tests.support.tiny_pipelines import build
+from tests.support.tiny_parts import clip_tokenizer, flux2_vae, t5_tokenizer
+from tests.support.tiny_streams import long_clip
 from tests.support.unlisted_parts import TEMPLATE, ae, flow, mistral3, qwen25_vl, vae8
-
-
-def sana_sprint() -> Any:
-    """A scheduler whose timesteps are angles."""
-    parts = build("sana").components
-    sizes = dict(parts["transformer"].config) | {
-        "guidance_embeds": True,
-        "qk_norm": "rms_norm_across_heads",
-    }
-    transformer = d.SanaTransformer2DModel(
-        **{k: v for k, v in sizes.items() if not k.startswith("_")}
-    )
-    return d.SanaSprintPipeline(
-        **parts | {"transformer": transformer, "scheduler": d.SCMScheduler()}
-    )
-
-
-def hunyuan_image() -> Any:
-    """A component that guides."""
-    return d.HunyuanImagePipeline(
-        transformer=d.HunyuanImageTransformer2DModel(
-            in_channels=4, out_channels=4, num_attention_heads=2, attention_head_dim=16, num_layers=1, num_single_layers=1,
-            num_refiner_layers=1, text_embed_dim=16, text_embed_2_dim=16, rope_axes_dim=(8, 8),
-        ),
-        vae=d.AutoencoderKLHunyuanImage(
-            in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(32, 32), layers_per_block=1,
-            spatial_compression_ratio=2, sample_size=32, scaling_factor=0.75,
-        ),
-        text_encoder=qwen25_vl(layers=3),
-        tokenizer=t5_tokenizer(),
-        text_encoder_2=t5(),
-        tokenizer_2=t5_tokenizer(),
-        scheduler=flow(),
-        guider=AdaptiveProjectedMixGuidance(),
-    )  # fmt: skip
 
 
 def kandinsky5() -> Any:
@@ -74,37 +35,6 @@ def kandinsky5() -> Any:
         ),
         text_encoder_2=long_clip(CLIPTextModel),
         tokenizer_2=clip_tokenizer(),
-        scheduler=flow(),
-    )  # fmt: skip
-
-
-def long_clip(kind: Any = CLIPTextModelWithProjection) -> Any:
-    config = clip_text(kind).config
-    config.max_position_embeddings = 128
-    return kind(config)
-
-
-def hidream() -> Any:
-    """Four text encoders; a negated prediction; its images always have as many pixels."""
-    llama = LlamaConfig(
-        vocab_size=1200, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2,
-    )  # fmt: skip
-    return d.HiDreamImagePipeline(
-        transformer=d.HiDreamImageTransformer2DModel(
-            patch_size=2, in_channels=4, out_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=8,
-            num_attention_heads=2, caption_channels=[16, 16], text_emb_dim=32, num_routed_experts=2,
-            num_activated_experts=1, axes_dims_rope=(4, 2, 2), max_resolution=(128, 128), llama_layers=(0, 1),
-        ),
-        vae=ae(),
-        text_encoder=long_clip(),
-        tokenizer=clip_tokenizer(),
-        text_encoder_2=long_clip(),
-        tokenizer_2=clip_tokenizer(),
-        text_encoder_3=t5(),
-        tokenizer_3=t5_tokenizer(),
-        text_encoder_4=LlamaForCausalLM(llama),
-        tokenizer_4=t5_tokenizer(),
         scheduler=flow(),
     )  # fmt: skip
 
@@ -137,10 +67,7 @@ def omnigen() -> Any:
 
 
 BEYOND = {
-    "sana_sprint": (sana_sprint, "SanaSprintPipeline"),
-    "hunyuan_image": (hunyuan_image, "HunyuanImagePipeline"),
     "kandinsky5": (kandinsky5, "Kandinsky5T2IPipeline"),
-    "hidream": (hidream, "HiDreamImagePipeline"),
     "ernie": (ernie, "ErnieImagePipeline"),
     "omnigen": (omnigen, "OmniGenPipeline"),
 }

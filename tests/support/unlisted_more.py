@@ -16,16 +16,13 @@ from transformers import (
     Siglip2ImageProcessor,
     Siglip2VisionConfig,
     Siglip2VisionModel,
-    T5GemmaConfig,
 )
-from transformers.models.t5gemma.modeling_t5gemma import T5GemmaEncoder
 
 from tests.support.tiny_parts import (
     AE,
     QWEN3,
     flux2_vae,
     gemma,
-    gemma_tokenizer,
     qwen_vae,
     t5,
     t5_tokenizer,
@@ -74,28 +71,6 @@ def ideogram4() -> Any:
         tokenizer=chat_tokenizer(),
         scheduler=flow(),
     )
-
-
-def prx() -> Any:
-    sizes = {
-        "vocab_size": len(gemma_tokenizer()), "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "layer_types": ["full_attention"],
-    }  # fmt: skip
-    config = T5GemmaConfig(encoder=sizes, is_encoder_decoder=False, dropout_rate=0.0)
-    tokenizer = gemma_tokenizer()
-    tokenizer.model_max_length = 64
-    encoder = T5GemmaEncoder(config.encoder)
-    encoder.config = config  # which published folders have, and diffusers reads
-    return d.PRXPipeline(
-        transformer=d.PRXTransformer2DModel(
-            patch_size=1, in_channels=4, context_in_dim=8, hidden_size=8, mlp_ratio=2.0, num_heads=2, depth=1,
-            axes_dim=[2, 2],
-        ),
-        vae=ae(),
-        text_encoder=encoder,
-        tokenizer=tokenizer,
-        scheduler=flow(),
-    )  # fmt: skip
 
 
 def lumina() -> Any:
@@ -195,6 +170,5 @@ MORE = {
     "flux_kontext": (flux_kontext, "FluxKontextPipeline"),
     "ovis": (ovis, "OvisImagePipeline"),
     "ideogram4": (ideogram4, "Ideogram4Pipeline"),
-    "prx": (prx, "PRXPipeline"),
     "lumina": (lumina, "LuminaPipeline"),
 }

@@ -27,11 +27,6 @@ from tests.support.tiny_pipelines import build
 from tests.support.unlisted_parts import bert, bert_tokenizer, movq, vae8, xlm_tokenizer
 
 
-def sd_pag() -> Any:
-    parts = build("sd-epsilon").components | {"scheduler": ddim(set_alpha_to_one=True)}
-    return d.StableDiffusionPAGPipeline(**parts, requires_safety_checker=False)
-
-
 def sana_pag() -> Any:
     return d.SanaPAGPipeline(**build("sana").components)
 
@@ -171,7 +166,6 @@ OLDER = {
     "kandinsky3": (kandinsky3, "Kandinsky3Pipeline"),
     "cascade": (cascade, "StableCascadeCombinedPipeline"),
     "wuerstchen": (wuerstchen, "WuerstchenCombinedPipeline"),
-    "sd_pag": (sd_pag, "StableDiffusionPAGPipeline"),
     "sana_pag": (sana_pag, "SanaPAGPipeline"),
     "pixart_sigma_pag": (pixart_sigma_pag, "PixArtSigmaPAGPipeline"),
     "hunyuan_dit": (hunyuan_dit, "HunyuanDiTPipeline"),

@@ -10,11 +10,15 @@ from pipeline.bench.tried import TRIED, WORKS
 from pipeline.diffusion import trial as trials
 from pipeline.diffusion.generate import count_calls, generate
 from pipeline.diffusion.trial import MOST_LEVELS_HALF, check_trial, most_levels, try_model
+from pipeline.engine.worker import Worker
 from pipeline.errors import ModelError
 from pipeline.models import decoding, loading
 from pipeline.preflight.models import check_call, inspect_model
+from pipeline.study.concepts import Concept, ConceptBank
+from pipeline.study.plan import WorkUnit
 from pipeline.study.prompts import Prompt
-from pipeline.study.spec import ModelSpec
+from pipeline.study.reading import load_study
+from pipeline.study.spec import Frames, Measures, ModelSpec
 from tests.support.families import KNOWN, pipeline_of, spec
 from tests.support.tiny_pipelines import build
 from tests.support.unlisted import SIZES, UNLISTED, unlisted_folder
@@ -147,7 +151,6 @@ def opened(name, root):
 
 
 @pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")  # Chroma's import
-@pytest.mark.filterwarnings("ignore:`LoraLoaderMixin` is deprecated:FutureWarning")  # PRX
 @pytest.mark.parametrize("name", UNLISTED)
 def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, name, monkeypatch):
     """Without what was learnt of its own call, x0 would be wrong without a word, or no picture."""
@@ -173,18 +176,45 @@ def test_what_the_trial_makes_of_an_unlisted_class_is_what_the_card_says(root, n
             assert "not known to be a picture" in str(error)
 
 
-LEARNT = ("sdxl_pag", "ovis", "nucleus", "z_image_omni", "ideogram4")
+LEARNT = ("glm_image", "ovis", "nucleus", "z_image_omni", "ideogram4")
 """Of the five ways in which latents are made ready for a decoder, one class each."""
 
 
 def test_a_size_that_is_not_the_one_asked_for_is_refused(root):
-    folder = unlisted_folder("hidream", root)
-    model = replace(SMALL, source=str(folder))
-    pipeline = loading.open_pipeline(model, torch.device("cpu"))
-    with pytest.raises(
-        ModelError, match="makes an image of 256 x 256 px where 32 x 32 px is asked"
-    ):
-        try_model(pipeline, model)
+    pipeline = pipeline_of("hidream")
+    with pytest.raises(ModelError, match="makes an image of 32 x 32 px where 64 x 64 px is asked"):
+        try_model(pipeline, spec("hidream", height=64, width=64))
+
+
+@pytest.mark.parametrize(("name", "alone"), [("glm_image", True), ("ovis", False)])
+def test_a_class_whose_image_depends_on_the_prompts_beside_it_is_sampled_alone(root, name, alone):
+    """GLM-Image draws the tokens of all images of a call from one generator."""
+    model, pipeline = opened(name, root)
+    assert try_model(pipeline, model).alone is None
+    assert try_model(pipeline, model, batches=True).alone is alone
+    study = replace(load_study("data/studies/small.toml"), models=(model,), measures=Measures(frames=Frames()))  # fmt: skip
+    study = replace(study, run=replace(study.run, batch_size=2))
+    bank = ConceptBank("one", (Concept("dog", "object", ("a dog",)),))
+    worker = Worker(study, model, bank, "cpu")
+    assert worker.description["trial"]["alone"] is alone
+    prompts = tuple(replace(PROMPT, prompt_key=text, text=text) for text in ("a red dog", "a cat"))
+    rows = worker.run(WorkUnit("u", model, prompts, 0))
+    assert [row["status"] for row in rows] == ["done"] * 2, rows[0]["error"]
+    if alone:
+        assert worker.run(WorkUnit("u", model, prompts[1:], 0))[0]["image"] == rows[1]["image"]
+
+
+def test_a_class_that_takes_one_prompt_a_call_is_sampled_alone(root, monkeypatch):
+    model, pipeline = opened("ovis", root)
+    original = generate
+
+    def single(pipeline, model, prompts, *rest):
+        if len(prompts) > 1:
+            raise ValueError("one prompt a call")
+        return original(pipeline, model, prompts, *rest)
+
+    monkeypatch.setattr(trials, "generate", single)
+    assert try_model(pipeline, model, batches=True).alone is True
 
 
 def test_an_image_that_holds_no_numbers_is_one_line(sd):
@@ -195,8 +225,7 @@ def test_an_image_that_holds_no_numbers_is_one_line(sd):
 
 def test_steps_of_a_scheduler_of_angles_are_counted(root):
     """SANA-Sprint's table ends with the image's own timestep, and its middle one belongs to two steps only."""
-    model = replace(SMALL, source=str(unlisted_folder("sana_sprint", root)), steps=4)
-    pipeline = loading.open_pipeline(model, torch.device("cpu"))
+    model, pipeline = spec("sana-sprint", steps=4), pipeline_of("sana-sprint")
     assert count_calls(pipeline.scheduler, 4, {}) == 4
     assert generate(pipeline, model, [PROMPT] * 2, 0, {}).shape == (2, 3, 32, 32)
 

@@ -55,6 +55,30 @@ def test_joint_attention_is_the_same_rule_on_one_matrix():
     assert torch.allclose(relevance, whole[:4, 4:], atol=1e-6)
 
 
+@pytest.mark.parametrize("text_first", [True, False])
+def test_image_queries_over_both_leave_the_text_as_it_is(text_first):
+    """As in PRX: the rows of the text stay the identity's, wherever it stands among the keys."""
+    image, text = (slice(2, 6), slice(0, 2)) if text_first else (slice(0, 4), slice(4, 6))
+    first, second = random_attention(1, 4, 6), random_attention(1, 4, 6, seed=1)
+    records = [AttentionGradient("joint", image, text, part) for part in (first, second)]
+    by_hand = torch.eye(6)
+    for part in (first, second):
+        by_hand[image] = by_hand[image] + part[0] @ by_hand
+    assert torch.equal(by_hand[text], torch.eye(6)[text])
+    assert torch.allclose(joint_relevance(records)[4][0], by_hand[image][:, text], atol=1e-6)
+
+
+def test_text_that_every_layer_gets_anew_keeps_nothing_of_the_layer_before():
+    """Of positions image, kept text, renewed text; the last one's row is its own again before each layer."""
+    layer = torch.tensor([[[0.1, 0.2, 0.3], [0.4, 0.1, 0.2], [0.3, 0.5, 0.1]]])
+    records = [AttentionGradient("joint", slice(0, 1), slice(1, 3), layer, renewed=1)] * 2
+    expected = torch.eye(3)
+    for _ in range(2):
+        expected = expected + layer[0] @ expected
+        expected[2] = torch.tensor([0.0, 0.0, 1.0])
+    assert torch.allclose(joint_relevance(records)[1][0], expected[:1, 1:])
+
+
 def test_without_any_layer_before_it_the_identity_is_left():
     eye = torch.eye(3)[None]
     assert torch.equal(normalised(eye), eye)

@@ -12,6 +12,7 @@ from pipeline.models import loading
 from pipeline.study.adapters import adapter_hash
 from pipeline.study.spec import AdapterSpec, ModelSpec
 from tests.support.adapters import RANK, matrices, prefixed, write_adapter
+from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_pipelines import folder_of
 
 CPU = torch.device("cpu")
@@ -28,7 +29,21 @@ TODAY = {
     "flux2": [DIT_Q],
     "krea2": ["transformer_blocks.0.attn.to_q"],
     "lumina2": ["layers.0.attn.to_q", "layers.0.feed_forward.linear_1"],
+    "hunyuan-image": [DIT_Q, "single_transformer_blocks.0.attn.to_k"],
+    "hidream": [
+        "double_stream_blocks.0.block.attn1.to_k_t",
+        "single_stream_blocks.0.block.ff_i.experts.0.w1",
+    ],
 }
+FURTHER = {
+    "sd-pag": ("unet", ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q", CONV]),
+    "sdxl-pag": ("unet", ["mid_block.attentions.0.transformer_blocks.0.attn1.to_v"]),
+    "sd3-pag": ("transformer", ["transformer_blocks.1.attn.to_q", DIT_FF]),
+    "sana-sprint": ("transformer", ["transformer_blocks.0.attn2.to_k"]),
+    **dict.fromkeys(KOLORS, ("unet", ["mid_block.attentions.0.transformer_blocks.0.attn2.to_k"])),
+    "prx": ("transformer", ["blocks.0.attention.img_qkv_proj", "blocks.1.attention.txt_kv_proj"]),
+}
+CLASSES = [*((name, "transformer", layers) for name, layers in TODAY.items()), *((name, *rest) for name, rest in FURTHER.items())]  # fmt: skip
 TEXT = "encoder.layers.0.self_attn.q_proj"
 
 
@@ -72,7 +87,7 @@ def by_hand(state, layer):
         ("sd3-no-t5", "transformer", [DIT_Q, DIT_FF]),
         ("flux-dev", "transformer", [DIT_Q, DIT_FF]),
         ("pixart-alpha", "transformer", ["transformer_blocks.0.attn1.to_q"]),
-        *((name, "transformer", layers) for name, layers in TODAY.items()),
+        *CLASSES,
     ],
 )
 def test_the_product_of_the_matrices_is_added(name, component, layers, opened, tmp_path):
@@ -141,7 +156,7 @@ def test_several_add_up_and_opposite_weights_cancel(opened, tmp_path):
     [
         ("sd-epsilon", "unet", [Q, CONV], "float32"),
         ("sd-epsilon", "unet", [Q, CONV], "bfloat16"),
-        *((name, "transformer", layers, "float32") for name, layers in TODAY.items()),
+        *((*each, "float32") for each in CLASSES),
     ],
 )
 def test_weight_0_changes_no_bit(name, component, layers, dtype, opened, tmp_path):

@@ -33,6 +33,8 @@ pytestmark = pytest.mark.usefixtures("root")
 CPU = torch.device("cpu")
 FIRST = CacheSpec("first-block", threshold=0.5)
 PYRAMID = CacheSpec("pyramid-attention", every=2, timesteps=(100, 900))
+FASTER = CacheSpec("faster-cache", every=2, timesteps=(0, 900))
+METHODS = pytest.mark.parametrize("cache", [FIRST, PYRAMID, FASTER], ids=lambda cache: cache.method)
 BANK = ConceptBank("one", (Concept("dog", "object", ("a dog",)),))
 
 
@@ -47,6 +49,13 @@ def images(pipeline, model: ModelSpec, prompts=None) -> torch.Tensor:
 def theirs(cache: CacheSpec, pipeline):
     if cache.method == "first-block":
         return diffusers.FirstBlockCacheConfig(threshold=cache.threshold)
+    if cache.method == "faster-cache":
+        return diffusers.FasterCacheConfig(
+            spatial_attention_block_skip_range=cache.every,
+            spatial_attention_timestep_skip_range=cache.timesteps,
+            is_guidance_distilled=True,
+            current_timestep_callback=lambda: pipeline.current_timestep,
+        )
     return diffusers.PyramidAttentionBroadcastConfig(
         spatial_attention_block_skip_range=cache.every,
         spatial_attention_timestep_skip_range=cache.timesteps,
@@ -54,7 +63,7 @@ def theirs(cache: CacheSpec, pipeline):
     )
 
 
-@pytest.mark.parametrize("cache", [FIRST, PYRAMID], ids=lambda cache: cache.method)
+@METHODS
 def test_images_are_those_of_diffusers_with_the_cache(cache):
     ours, plain = open_pipeline(spec(cache), CPU), open_pipeline(spec(None), CPU)
     before = images(plain, spec(None))
@@ -70,7 +79,7 @@ def study_of(cache: CacheSpec, measures: Measures):
     return replace(study, models=(spec(cache),), measures=measures, run=replace(study.run, batch_size=3))  # fmt: skip
 
 
-@pytest.mark.parametrize("cache", [FIRST, PYRAMID], ids=lambda cache: cache.method)
+@METHODS
 def test_such_a_model_is_sampled_and_scored(cache):
     study = study_of(cache, Measures(frames=Frames(), spectrum=True, embeddings=True))
     worker = Worker(study, study.models[0], BANK, "cpu")
@@ -139,6 +148,16 @@ def test_a_class_that_cannot_have_one_is_refused_by_name(family, options, words)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("family", ["chroma", "qwen-image", "cogview4"])
+def test_faster_cache_is_refused_where_guidance_takes_a_call_of_its_own(family):
+    """It would take the unconditional call for the next step of the conditional one."""
+    model = replace(families.spec(family), cache=FASTER)
+    words = "counts calls of the transformer as steps, so it needs .*: FluxPipeline, Flux2Pipeline"
+    with pytest.raises(ModelError, match=words) as caught:
+        check_tensors(model)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_pipeline_that_does_not_tell_the_cache_where_it_is_is_refused():
     class Pipeline:
         pass
@@ -163,6 +182,8 @@ def read(cache: object):
         ({"method": "pyramid-attention", "threshold": 0.1}, "cache.threshold is a key of 'first-block'"),
         ({"method": "pyramid-attention", "every": 1}, "cache.every"),
         ({"method": "pyramid-attention", "timesteps": [800, 100]}, "cache.timesteps = \\[800, 100\\] is no range"),
+        ({"method": "faster-cache", "threshold": 0.1}, "cache.threshold is a key of 'first-block'"),
+        ({"method": "faster-cache", "timesteps": [0, 1001]}, "cache.timesteps"),
         ({"method": "first-block", "x": 1}, "cache.x is an unknown key"),
         ("first-block", "cache"),
     ],
@@ -179,8 +200,10 @@ def test_the_settings_are_part_of_what_a_model_is():
     assert study.models[0].cache == CacheSpec("first-block", threshold=0.05)
     other = read({"method": "pyramid-attention"})
     assert other.models[0].cache == CacheSpec("pyramid-attention", every=2, timesteps=(100, 800))
-    for each in (study, other):
+    faster = read({"method": "faster-cache"})
+    assert faster.models[0].cache == CacheSpec("faster-cache", every=2, timesteps=(0, 681))
+    for each in (study, other, faster):
         assert parse_study(study_spec(each), each.path, check_files=False) == each
-    plans = [plan_study(each) for each in (small_study(), study, other, read({"method": "first-block", "threshold": 0.1}))]  # fmt: skip
+    plans = [plan_study(each) for each in (small_study(), study, other, faster, read({"method": "first-block", "threshold": 0.1}))]  # fmt: skip
     first = [next(iter(plan)).unit_id for plan in plans]
-    assert len(set(first)) == 4
+    assert len(set(first)) == 5

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderTiny
 
 from pipeline.diffusion.generate import generate
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, StudyError
 from pipeline.explain.attention import text_layers
 from pipeline.models import loading
 from pipeline.preflight.models import check_call, inspect_model
+from pipeline.study.reading import parse_study
+from pipeline.study.spec import study_spec
 from tests.support.families import (
     CPU,
     FOLDERS,
@@ -23,6 +26,7 @@ from tests.support.families import (
     prompts_of,
     spec,
 )
+from tests.support.synthetic import small_study
 from tests.support.tiny_pipelines import LABELS, folder_of
 
 
@@ -36,6 +40,13 @@ def test_a_side_that_is_no_multiple_is_refused(root, name):
 def test_offload_needs_a_gpu(root, kind):
     with pytest.raises(ModelError, match=f"offload = '{kind}' moves parts"):
         loading.open_pipeline(spec("sd-epsilon", offload=kind), CPU)
+
+
+def test_group_offload_is_refused_by_what_is_allowed():
+    values = study_spec(small_study())
+    values["model"][0]["offload"] = "group"
+    with pytest.raises(StudyError, match="'group' is not offered: .* Allowed: model, sequential"):
+        parse_study(values, Path("study.toml"), check_files=False)
 
 
 def test_a_negative_prompt_without_guidance_is_said_to_have_no_effect(root):

@@ -40,17 +40,21 @@ from tests.support.families import (
     KNOWN,
     LAST,
     NAMES,
+    ONE_PROMPT,
     SIDES,
     STEPS,
     TEXTS,
     TOOLS,
     UNGUIDED_AT_0,
     UNSTEERED,
+    WIDE,
     WORDS,
+    all_prompts_of,
     check_areas,
     check_concepts,
     check_maps,
     check_words,
+    noise_of,
     pipeline_of,
     prompts_of,
     seen,
@@ -93,7 +97,7 @@ def card():
 def test_sampling_and_x0(root, card, name):
     run, family = seen(name), loading.family_of(pipeline_of(name))
     side = SIDES.get(name, 32)
-    assert run.plain.shape == (2, 3, side, side)
+    assert run.plain.shape == (len(prompts_of(name)), 3, side, side)
     assert run.plain.min() >= 0 and run.plain.max() <= 1
     assert len(run.views) == run.views[0].total_steps == STEPS
     last = run.views[-1]
@@ -106,21 +110,6 @@ def test_sampling_and_x0(root, card, name):
         x = view.alpha * view.denoised + view.sigma * noise_of(view)
         assert torch.allclose(x, view.latents, atol=1e-3)
     card(name, "sampling, x0")
-
-
-def noise_of(view):
-    """The noise that a prediction implies, from the definitions alone."""
-    from pipeline.models.prediction import prediction_type
-
-    x, v, a, s = view.latents, view.prediction, view.alpha, view.sigma
-    kind = prediction_type(view.denoiser.scheduler)
-    if kind == "flow":
-        return v + view.denoised
-    if kind == "v_prediction":
-        return a * v + s * x
-    if getattr(view.denoiser.scheduler.config, "clip_sample", False):
-        return (x - a * view.denoised) / s  # clipped: nothing to compare with
-    return v
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,7 +172,8 @@ def test_switching_prompts(root, card, name, guided):
         return card(name, "switch", f"no: {reason}")
     guidance = 3.0 if guided else 0.0 if name in UNGUIDED_AT_0 else 1.0
     sample = partial(generate, pipeline, spec(name, guidance=guidance), seed=0, schedule={})
-    there, back = prompts_of(name), prompts_of(name)[::-1]
+    there = prompts_of(name)
+    back = there[::-1] if len(there) > 1 else prompts_of(name, TEXTS[::-1])
     plain, other = sample(there), sample(back)
     images = dict(
         branches(module, lambda: sample(back), lambda: sample(there), (0, 1, STEPS), STEPS)
@@ -232,7 +222,7 @@ def test_information(root, card, name):
         images = sample(prompts)
     assert torch.equal(images, seen(name).plain)
     information.measure(images)
-    for item, word in enumerate(("dog", "cat")):
+    for item, word in zip(range(len(prompts)), ("dog", "cat"), strict=False):
         (row,) = information.columns(item)["information"]
         assert row["word"] == word and row["nats"] > 0
         assert np.isfinite([*row["density"], *row["signed"], row["effect"], row["change"]]).all()
@@ -266,11 +256,16 @@ def test_replay_is_the_captured_output(root, card, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_is_its_items_one_by_one(root, card, name):
     pipeline, model = pipeline_of(name), spec(name)
+    if name in ONE_PROMPT:
+        assert loading.family_of(pipeline).solo
+        with pytest.raises(RuntimeError, match="must match the size"):
+            generate(pipeline, model, all_prompts_of(name), 0, {})
+        return card(name, "batch = one by one", "no: diffusers' call takes one prompt at a time")
     alone = [generate(pipeline, model, [p], 0, {}) for p in prompts_of(name)]
     assert torch.allclose(torch.cat(alone), seen(name).plain, atol=1e-3)
     if name != "ddpm":
         assert not torch.allclose(alone[0], alone[1], atol=1e-6), "the prompt does not matter"
-    card(name, "batch = one by one")
+    return card(name, "batch = one by one")
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -278,7 +273,7 @@ def test_weights_sum_to_one_and_are_the_built_in_attention(root, card, name):
     pipeline = pipeline_of(name)
     layers = attention_layers(loading.denoiser_of(pipeline))
     hidden = [layer for layer in layers if "Linear" in type(layer.module.processor).__name__]
-    assert bool(hidden) == (name == "sana")
+    assert bool(hidden) == (name in ("sana", "sana-sprint"))
     read_layers = []
 
     def look(call, plain_call):
@@ -303,27 +298,28 @@ def test_weights_sum_to_one_and_are_the_built_in_attention(root, card, name):
 def test_words_are_where_the_encoder_has_them(root, name):
     """Attention is on the words of the right item: swapping the prompts swaps the words' shares."""
     run = seen(name)
-    for item, text in enumerate(TEXTS):
-        rows = [r for r in run.columns[item]["words"] if r["layer_group"] == "all"]
+    for columns, text in zip(run.columns, TEXTS, strict=name not in ONE_PROMPT):
+        rows = [r for r in columns["words"] if r["layer_group"] == "all"]
         words = [r["word"] for r in rows if r["source"] == "attention" and r["word_index"] >= 0]
         assert words == text.split()
 
 
 @pytest.mark.parametrize("name", ways_to_watch())
 def test_sizes_that_are_not_square(root, card, name):
-    model = spec(name, height=32, width=64)
+    height, width = WIDE.get(name, (32, 64))
+    model = spec(name, height=height, width=width)
     if name in ("dit", "ddpm"):
         with pytest.raises(ModelError, match="takes no height"):
             check_call(inspect_model(model), ["dog"])
         return card(name, "not square", "refused")
     assert check_call(inspect_model(model)) is not None
     run = watch(name, pipeline_of(name), model, prompts_of(name)[:1])
-    assert run.plain.shape == (1, 3, 32, 64) and torch.equal(run.plain, run.watched)
+    assert run.plain.shape == (1, 3, height, width) and torch.equal(run.plain, run.watched)
     assert torch.equal(run.replays[-1], run.views[-1].prediction)
     size = tuple(run.views[0].latents.shape[-2:])
-    assert size[1] == 2 * size[0]
+    assert size[1] * height == size[0] * width
     for row in run.columns[0]["explanations"]:
-        assert row["width"] == 2 * row["height"]
+        assert row["width"] * height == row["height"] * width
     return card(name, "not square")
 
 
@@ -365,7 +361,7 @@ def test_guidance_off(root, card, name):
     run = watch(name, pipeline_of(name), model, prompts_of(name), replace(NO_GAMES, lime=None))
     assert torch.equal(run.plain, run.watched)
     for view, replay in zip(run.views, run.replays, strict=True):
-        assert view.denoiser.parts == 1 and torch.equal(replay, view.prediction)
+        assert view.denoiser.conditions == 1 and torch.equal(replay, view.prediction)
     assert (run.columns[0]["explanations"] == []) == (name == "unknown")
     notices = check_call(inspect_model(model), ["dog"])
     takes = not [notice for notice in notices if "guidance has no effect" in notice]
@@ -458,7 +454,7 @@ def test_a_worker_runs_the_folder(root, name):
     study = replace(study, measures=replace(Measures(), frames=Frames(), attention=LAST))
     bank = ConceptBank("one", (Concept("dog", "object", ("a dog",)),))
     with Worker(study, spec(name), bank, "cpu") as worker:
-        rows = worker.run(WorkUnit("u", worker.model, prompts_of(name), 0))
+        rows = worker.run(WorkUnit("u", worker.model, all_prompts_of(name), 0))
     assert [row["error"] for row in rows] == ["", ""]
     assert worker.description["family"] == loading.family_of(pipeline_of(name)).name
 

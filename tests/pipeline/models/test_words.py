@@ -5,6 +5,9 @@ from transformers import CLIPTokenizer
 
 from pipeline.models.words import (
     SPECIAL,
+    cleaned_layout,
+    matched_words,
+    piece_words,
     plain,
     split_words,
     token_words,
@@ -72,3 +75,50 @@ def test_the_average_of_a_word_is_over_its_tokens(tokenizer):
     assert matrix[:, :2].sum(0).tolist() == pytest.approx([1, 1])
     assert float(matrix[:, 2].sum()) == (layout == SPECIAL).sum()
     assert float(matrix[:, 3].sum()) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned", "indices"),
+    [
+        ("A Red dog, left of it.", "a red dog, left of it.", [0, 1, 2, 3, 4, 5]),
+        ("see www.a.com a dog", "see a dog", [0, 2, 3]),
+        ("a red/blue (dog)", "a red blue dog", [0, 1, 1, 2]),
+        ("a dog's cat", "a dog`s cat", [0, 1, 2]),
+        ("one two three end", "1 2 end", [SPECIAL, SPECIAL, 3]),
+        ("a a a dog", "a a dog", [1, 2, 3]),
+        ("", "", []),
+    ],
+)
+def test_words_are_found_again_in_a_cleaned_text(text, cleaned, indices):
+    """What cannot be told belongs to no word."""
+    assert matched_words(split_words(text), split_words(cleaned)) == indices
+
+
+class Cleans:
+    """A pipeline that leaves out links and lowers the case, as PRX does, with the bundled tokenizer."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.text_preprocessor = tokenizer, self
+
+    def clean_text(self, text):
+        return " ".join(word.lower() for word in text.split() if "www." not in word)
+
+
+def test_the_tokens_of_a_cleaned_prompt_are_its_words(tokenizer):
+    layout = cleaned_layout(Cleans(tokenizer), "A dog www.dogs.com and a CAT", 16)
+    ids = tokenizer("a dog and a cat").input_ids
+    words = [tokenizer.decode(ids[position]).strip() for position in (layout == 5).nonzero()[0]]
+    assert words == ["cat"] and 2 not in layout and set(layout) == {SPECIAL, 0, 1, 3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        (["\u2581a", "\u2581", "d", "og"], [0, 1, 1, 1]),
+        (["\u2581a\u2581red", "\u2581", "\u2581", "dog", "\u2581"], [0, 2, 2, 2, SPECIAL]),
+        (["<0xE7>", "<0x8C>"], [0, 0]),
+        ([], []),
+    ],
+)
+def test_pieces_belong_to_the_words_that_spaces_part(pieces, words):
+    assert piece_words(pieces) == words

@@ -27,7 +27,7 @@ SECOND_ORDER = {
 }  # fmt: skip
 RETURN_THEIR_OWN = {
     "DDIMScheduler", "DDPMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler",
-    "EDMEulerScheduler", *SECOND_ORDER,
+    "EDMEulerScheduler", "SCMScheduler", *SECOND_ORDER,
 }  # fmt: skip
 
 REASONS = (
