@@ -370,7 +370,7 @@ class Denoiser:
             return value
         if name in BATCHED_SECOND:
             return value.index_select(1, index_of(picked, value.device))
-        return _map(value, self.halves * self.batch, _picker(picked))
+        return _map(value, self.shared * self.batch, _picker(picked))
 
 
 def first_output(output: Any) -> Tensor:
