@@ -292,14 +292,17 @@ class Sheet {
     const asked = frames.map((frame) => frame[1]).join();
     if (asked === spot.drawn) return;
     const images = frames.map(([, offset, length]) => this.images.get(offset, length));
-    spot.box.setAttribute("aria-busy", String(!images.every(Boolean)));
-    if (!images.every(Boolean)) return;
+    const busy = !images.every(Boolean);
+    if (busy !== spot.busy) spot.box.setAttribute("aria-busy", String(busy));
+    spot.busy = busy;
+    if (busy) return;
     spot.drawn = asked;
     this.say(spot, frames);
     const { canvas } = spot;
-    canvas.width = Math.max(...images.map((image) => image.width));
-    canvas.height = Math.max(...images.map((image) => image.height));
-    this.shape = [canvas.width, canvas.height];
+    const width = Math.max(...images.map((image) => image.width));
+    const height = Math.max(...images.map((image) => image.height));
+    if (width !== canvas.width || height !== canvas.height) [canvas.width, canvas.height] = [width, height]; // which clears it
+    this.shape = [width, height];
     canvas.classList.toggle("steps-crisp", canvas.width < 2 * this.head.side * this.view.zoom);
     this.compose(canvas, images);
   }
@@ -308,8 +311,10 @@ class Sheet {
     const pen = canvas.getContext("2d");
     const { width, height } = canvas;
     pen.imageSmoothingEnabled = false;
+    pen.globalCompositeOperation = "copy"; // over whatever the canvas held
     const shown = images.length > 1 && this.view.mode === "Flicker" && this.view.second_shown ? images[1] : images[0];
     pen.drawImage(shown, 0, 0, width, height);
+    pen.globalCompositeOperation = "source-over";
     if (images.length < 2) return;
     if (this.view.mode === "Wipe") {
       const edge = Math.round((this.view.wipe / 100) * width);
