@@ -125,6 +125,11 @@ def tokenizer_files(folder: Path) -> dict[str, Path]:
 def read_index(folder: Path, title: str) -> dict[str, Any]:
     """The pipeline's model_index.json."""
     file = folder / "model_index.json"
+    if not file.is_file() and (folder / "modular_model_index.json").is_file():
+        raise ModelError(
+            f"{title}: {folder} is a modular pipeline (modular_model_index.json), whose denoising loop is put together of blocks "
+            "and is not recorded. Give the model's standard pipeline, a folder with model_index.json."
+        )
     if not file.is_file():
         raise ModelError(
             f"{title}: {folder} has no model_index.json, so it is not a diffusers pipeline folder. Save the "

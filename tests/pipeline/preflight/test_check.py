@@ -70,9 +70,14 @@ def no_config(folder):
     (folder / "scheduler" / "scheduler_config.json").unlink()
 
 
+def modular(folder):
+    (folder / "model_index.json").rename(folder / "modular_model_index.json")
+
+
 ODD = {
     "no folder": (shutil.rmtree, "no folder"),
     "no index": (lambda folder: (folder / "model_index.json").unlink(), "no model_index.json"),
+    "a modular pipeline": (modular, "is a modular pipeline"),
     "a list": (lambda folder: (folder / "model_index.json").write_text("[]"), "model_index.json"),
     "an unknown class": (index_of(_class_name="OurOwnPipeline"), "OurOwnPipeline"),
     "a class that wants an image": (index_of(_class_name="StableDiffusionImg2ImgPipeline"), "it also wants image"),
