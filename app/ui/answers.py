@@ -1,6 +1,6 @@
 """Answers that all readers of the server share: what one reader's filters ask is computed once, and kept in memory.
 
-Streamlit's `cache_data` writes every answer as a pickle and reads it anew each time, and hashes its arguments one by one: of a page with
+Streamlit's `cache_data` writes every answer down and reads it anew each time, and hashes its arguments one by one: of a page with
 40 questions that was a tenth of the processor time. pandas copies a frame where somebody writes to it, so that readers
 can be handed the same one.
 """

@@ -122,7 +122,6 @@ def test_the_sql_editor_is_monospaced_and_has_a_run_button(reader: Reader) -> No
 def test_the_bar_can_be_read_with_its_panels_open(scheme: str, reader: Reader) -> None:
     """WCAG AA contrast and names by axe, the chips of the multiselects included."""
     prefers(reader.driver, scheme)
-    reader.driver.set_script_timeout(60)
     reader.open("/models?seeds=1&models=UNet&models=Transformer&slice_roles=subject")
     for panel in ("filters", "slice"):
         reader.unfold(panel)

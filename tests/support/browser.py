@@ -224,6 +224,7 @@ def chrome(width: int, height: int, *, dark: bool, profile: Path) -> webdriver.C
     options.add_argument(f"--window-size={width},{height}")
     options.add_argument(f"--user-data-dir={profile}")
     driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
+    driver.set_script_timeout(PATIENCE)  # a script that imports a module waits for a busy server
     prefers(driver, "dark" if dark else "light")
     return driver
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -25,9 +26,8 @@ class Visitor:
         self.elements: dict[str, tuple[str, str]] = {}
         self.offered: dict[str, list[str]] = {}
         self.shown = 0
-        self.polls: dict[
-            str, float
-        ] = {}  # parts that are drawn anew by themselves -> every so many seconds
+        # Parts that are drawn anew by themselves -> every so many seconds.
+        self.polls: dict[str, float] = {}
         self._page = ""
         self._last = BackMsg()
 
@@ -133,8 +133,11 @@ def memory_gb(pid: int, field: str) -> float:
 
 
 def said(what: str, seconds: Sequence[float]) -> float:
-    """Prints median, 95th percentile and most of some waits as a row; returns the 95th percentile."""
+    """Prints median, 95th percentile and most of some waits as a row; returns the 95th percentile, infinite where nobody waited."""
     ordered = sorted(seconds)
+    if not ordered:
+        print(f"| {what} | 0 | – | – | – |", flush=True)
+        return math.inf
     high = ordered[int(0.95 * (len(ordered) - 1))]
     print(
         f"| {what} | {len(ordered)} | {statistics.median(ordered):.2f} s | {high:.2f} s | {ordered[-1]:.2f} s |",
