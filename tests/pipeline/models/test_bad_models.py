@@ -6,10 +6,12 @@ import shutil
 import pytest
 
 from pipeline.__main__ import main
+from pipeline.bench.tried import NEEDING
 from pipeline.errors import ModelError
 from pipeline.models import loading
 from pipeline.models.families import FAMILIES
 from tests.support.families import NAMES, spec
+from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_pipelines import folder_of
 
 STUDY = """
@@ -146,6 +148,6 @@ def test_every_family_of_the_table_is_tested(root):
         json.loads((folder_of(n, root) / "model_index.json").read_text())["_class_name"]
         for n in NAMES
     }
-    assert set(FAMILIES) - tested == {
-        "DDIMPipeline"
-    }  # which is DDPMPipeline with another scheduler
+    another_scheduler = {"DDIMPipeline"}  # which is DDPMPipeline
+    needs_a_package = set() if KOLORS else set(NEEDING)
+    assert set(FAMILIES) - tested == another_scheduler | needs_a_package
