@@ -16,6 +16,7 @@ import pandas as pd
 from app.analysis.measures import Measure, of_metrics
 
 NAME = ["family", "concept"]
+TITLES = {"clip-score": "CLIP score"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Definitions:
 
     @cached_property
     def versions(self) -> Mapping[str, Any] | None:
-        """The versions above 1 of what the tools measure, by tool; None where the snapshot does not say them."""
+        """The versions above 1 of measures, by name; None where the snapshot does not say them."""
         values = self.environment.get("definitions")
         return values if isinstance(values, dict) else None
 
@@ -80,7 +81,7 @@ class Redefined:
     Attributes:
         table: measure, then, now: in words.
         scorer: whether the scorer is another, so that no similarity is compared.
-        metrics: scores of other programs whose definition is another, by name.
+        metrics: scores whose definition is another, by name; "" is the CLIP score.
         concepts: (family, concept) of those with other phrasings.
         emergence: (model, family, concept) of those with other thresholds or noise levels.
     """
@@ -103,9 +104,11 @@ def redefined(then: Definitions, now: Definitions, labels: Mapping[str, str]) ->
     scorer = _another_scorer(then, now)
     if scorer:
         lines.append(("CLIP score and every similarity", then.scorer, now.scorer))
-    metrics = {n for n in then.scores.keys() & now.scores.keys() if _said(then.scores[n]) != _said(now.scores[n])}  # fmt: skip
+    metrics = _other_clip_score(then.versions, now.versions)
+    metrics |= {n for n in then.scores.keys() & now.scores.keys() if _said(then.scores[n]) != _said(now.scores[n])}  # fmt: skip
     lines += [
-        (now.scores[n].title, _said(then.scores[n]), _said(now.scores[n])) for n in sorted(metrics)
+        (now.scores[n].title, _said(then.scores[n]), _said(now.scores[n]))
+        for n in sorted(metrics - {""})
     ]
     concepts = _differing(then.phrasings, now.phrasings, NAME, "phrasings")
     lines += [
@@ -116,6 +119,12 @@ def redefined(then: Definitions, now: Definitions, labels: Mapping[str, str]) ->
     lines += _versions(then.versions, now.versions)
     table = pd.DataFrame(lines, columns=["measure", "then", "now"])
     return Redefined(table, scorer, frozenset(metrics), frozenset(concepts), frozenset(emergence))
+
+
+def _other_clip_score(then: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> set[str]:
+    """The name of the CLIP score among scores, where its definition is another; a snapshot that does not say it has the first."""
+    before, after = ((each or {}).get("clip-score", 1) for each in (then, now))
+    return {""} if before != after else set()
 
 
 def _another_scorer(then: Definitions, now: Definitions) -> bool:
@@ -157,12 +166,16 @@ def _emergence_lines(
 def _versions(
     then: Mapping[str, Any] | None, now: Mapping[str, Any] | None
 ) -> list[tuple[str, str, str]]:
-    """The tools whose definition has another version, where both snapshots say theirs."""
-    if then is None or now is None:
-        return []
-    tools = sorted(map(str, {*then, *now}))
+    """The measures whose definition has another version, where both snapshots say theirs; the CLIP score's in any case."""
+    known = None not in (then, now)
+    then, now = then or {}, now or {}
+    names = sorted(map(str, {*then, *now} if known else {"clip-score"}))
     return [
-        (tool, f"definition {then.get(tool, 1)}", f"definition {now.get(tool, 1)}")
-        for tool in tools
-        if then.get(tool, 1) != now.get(tool, 1)
+        (
+            TITLES.get(name, name),
+            f"definition {then.get(name, 1)}",
+            f"definition {now.get(name, 1)}",
+        )
+        for name in names
+        if then.get(name, 1) != now.get(name, 1)
     ]

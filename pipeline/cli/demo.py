@@ -2,11 +2,13 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli.database import RESULTS
+from pipeline.cli.study import positive
 from pipeline.study.spec import BASELINES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +106,13 @@ def _add_trust(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--masks", type=int, help="masks and perturbations for a map (64; 32)")
     parser.add_argument(
         "--quick", action="store_true", help="few scenes, steps and masks: a minute"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        default=os.cpu_count() or 1,
+        help="processes, each with one thread",
     )
     parser.add_argument(
         "--words", action="store_true", help="only what has a map of each word, and print it alone"
@@ -280,6 +289,7 @@ def run_prompts(arguments: argparse.Namespace) -> int:
 def run_trust(arguments: argparse.Namespace) -> int:
     """Explains real scenes, writes DIR/extra/*.parquet for `publish`, and prints the tables."""
     from pipeline.demo import trust, trust_tables
+    from pipeline.demo.trust_parts import run_parts
 
     names = tuple(arguments.model or trust.NAMES)
     options = trust.QUICK if arguments.quick else trust.TrustOptions()
@@ -288,7 +298,8 @@ def run_trust(arguments: argparse.Namespace) -> int:
     if arguments.scenes is not None:
         counts["random_scenes"] = min(arguments.scenes, options.random_scenes)
     options = replace(options, **{k: v for k, v in counts.items() if v is not None})
-    results = trust.run_trust(arguments.models, names, options)
+    finished = arguments.out / "trust"
+    results = run_parts(arguments.models, names, options, finished, arguments.workers)
     tables: tuple[str, ...] = (
         trust_tables.localisation_table(results.localisation),
         trust_tables.paired_table(results.localisation, "concept-attention", "attention"),

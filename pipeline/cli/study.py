@@ -158,7 +158,7 @@ def _run_once(options: argparse.Namespace) -> int:
     from pipeline.preflight.deleted import with_deleted
     from pipeline.preflight.prepare import prepare
     from pipeline.results.folder import Results
-    from pipeline.results.record import redefined
+    from pipeline.results.record import redefined, with_clip_score_of
     from pipeline.results.split import parse_part
 
     part = parse_part(options.part) if options.part else None
@@ -166,7 +166,7 @@ def _run_once(options: argparse.Namespace) -> int:
     if options.plan:
         return _show_cost(plan, options)
     folder = options.out or RESULTS / plan.study.name
-    plan = with_deleted(plan, Results(folder))
+    plan = with_clip_score_of(Results(folder), with_deleted(plan, Results(folder)))
     if options.engine == "slurm":
         return _submit(plan, folder, options)
     for line in redefined(Results(folder), plan):

@@ -8,7 +8,7 @@ sizes of superpixels) and `copy` (DF-RISE of a denoiser that returns its input).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ from pipeline.study.concepts import Concept
 from pipeline.study.spec import ModelSpec, ScorerSpec, ToolSpec
 
 Rows = list[dict[str, Any]]
+OnScene = Callable[[int], object]
 BANK = [Concept(each.name, each.family, tuple(each.phrasings)) for each in CONCEPTS]
 SUPERPIXELS = LimeOptions(segmentation="slic")
 
@@ -68,14 +69,14 @@ class TrustOptions:
     random_scenes: int = 20
     random_at: tuple[int, ...] = (10,)
     stages: int = 4
-    batch: int = 10
+    batch: int = 5
     words: bool = False
 
 
 # Maps of words alone, on trained weights: some minutes for all scenes and steps.
 WORDS = TrustOptions(random_scenes=0, random_at=(), words=True)
 # A look of about a minute on two cores, for `make demo`: the same procedure, wider intervals.
-QUICK = TrustOptions(scenes=8, at=(10, 18), masks=32, random_scenes=8, stages=2, batch=8)
+QUICK = TrustOptions(scenes=8, at=(10, 18), masks=32, random_scenes=8, stages=2, batch=4)
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,12 @@ class Trust:
     randomisation: Rows
     area: Rows
 
+    def add(self, other: Trust) -> None:
+        """Append the rows of another."""
+        self.localisation.extend(other.localisation)
+        self.randomisation.extend(other.randomisation)
+        self.area.extend(other.area)
+
 
 def run_trust(
     folder: Path, names: Sequence[str] = NAMES, options: TrustOptions = TrustOptions()
@@ -100,30 +107,52 @@ def run_trust(
         names: of the models.
         options: how much.
     """
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
-    scorer = Scorer(ScorerSpec(str(folder / "scenes-clip")))
-    known = known_scenes(options.scenes)
     trust = Trust([], [], [])
-    with tqdm(total=len(names) * _scene_steps(options), unit=" scene steps", desc="trust") as bar:
+    total = sum(scene_steps(options, first) for first in firsts(options)) * len(names)
+    with tqdm(total=total, unit=" scene steps", desc="trust") as bar:
         for name in names:
             bar.set_postfix_str(name)
-            spec = ModelSpec(name, name, str(folder / name), steps=options.steps, guidance=GUIDANCE)
-            pipeline = loading.open_pipeline(spec, torch.device("cpu"))
-            phrases = encode_phrases(pipeline, loading.family_of(pipeline), BANK)
-            at = sorted({*options.at, *options.random_at})
-            for first in range(0, len(known), options.batch):
-                scenes = known[first : first + options.batch]
-                without = without_objects(pipeline, spec, scorer, scenes, at)
-                judge = _Judge(name, scenes, first, options, trust, bar, without)
-                show_noised(pipeline, spec, scorer, judge.known, first, at, judge.see, phrases)
+            for first in firsts(options):
+                trust.add(run_batch(folder, name, first, options, bar.update))
     return trust
 
 
-def _scene_steps(options: TrustOptions) -> int:
-    """Explained scenes and steps of one model: the trained one, and each stage of the randomised one."""
+def run_batch(
+    folder: Path, name: str, first: int, options: TrustOptions, on_scene: OnScene = lambda _: None
+) -> Trust:
+    """Of one model and the batch of scenes from number `first` on.
+
+    Args:
+        folder: of the models.
+        name: of the model.
+        first: one of `firsts(options)`.
+        options: how much.
+        on_scene: called with how many scenes were explained at a step, as they are.
+    """
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    scorer = Scorer(ScorerSpec(str(folder / "scenes-clip")))
+    spec = ModelSpec(name, name, str(folder / name), steps=options.steps, guidance=GUIDANCE)
+    pipeline = loading.open_pipeline(spec, torch.device("cpu"))
+    phrases = encode_phrases(pipeline, loading.family_of(pipeline), BANK)
+    at = sorted({*options.at, *options.random_at})
+    scenes = known_scenes(options.scenes)[first : first + options.batch]
+    without = without_objects(pipeline, spec, scorer, scenes, at)
+    judge = _Judge(name, scenes, first, options, Trust([], [], []), on_scene, without)
+    show_noised(pipeline, spec, scorer, judge.known, first, at, judge.see, phrases)
+    return judge.trust
+
+
+def firsts(options: TrustOptions) -> range:
+    """The number of each batch's first scene."""
+    return range(0, options.scenes, options.batch)
+
+
+def scene_steps(options: TrustOptions, first: int) -> int:
+    """Explained scenes and steps of a batch: of the trained model, and of each stage of the randomised one."""
+    scenes = min(options.batch, options.scenes - first)
+    shuffled = min(max(options.random_scenes - first, 0), scenes)
     at = len({*options.at, *options.random_at})
-    shuffled = options.random_scenes * len(options.random_at) * options.stages
-    return options.scenes * at + shuffled
+    return scenes * at + shuffled * len(options.random_at) * options.stages
 
 
 @dataclass
@@ -135,7 +164,7 @@ class _Judge:
     first: int
     options: TrustOptions
     trust: Trust
-    bar: Any
+    on_scene: OnScene
     without: Sequence[WithoutObject]
 
     def see(self, view: StepView) -> None:
@@ -143,7 +172,7 @@ class _Judge:
         items = list(range(len(self.known)))
         masks = 0 if self.options.words else self.options.masks
         trained = explain(view, items, masks, without=self.without)
-        self.bar.update(len(items))
+        self.on_scene(len(items))
         if view.step in self.options.at:
             self._localise(view, trained)
         few = [item for item in items if self.first + item < self.options.random_scenes]
@@ -178,7 +207,7 @@ class _Judge:
             keys = {"model": self.name, "step": view.step, "layers": label, "share": share}
             for item, maps in zip(items, changed, strict=True):
                 self.trust.randomisation.extend(_similarity_rows(keys, trained[item], maps))
-            self.bar.update(len(items))
+            self.on_scene(len(items))
 
 
 def with_weights_as_they_are(view: StepView) -> StepView:

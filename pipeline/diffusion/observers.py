@@ -322,7 +322,21 @@ def encode_later(
 
 def _pixels(images: Float[Tensor, "n 3 h w"]) -> HostCopy:
     """Images as bytes "n h w 3", made so before they leave the device."""
-    return HostCopy((images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1))
+    return HostCopy(_levels(images).to(torch.uint8).permute(0, 2, 3, 1))
+
+
+def as_stored(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Images as a reader of their files has them: values in [0, 1] rounded to 8 bits a channel, NaN as it is.
+
+    In the order of memory that decoded files have: a scorer rounds otherwise in another.
+    """
+    levels = _levels(images).float().contiguous(memory_format=torch.channels_last)
+    return levels / torch.tensor(255.0, device=images.device)  # as `Scorer.pixels`
+
+
+def _levels(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Values from 0 to 255, rounded."""
+    return (images.clamp(0, 1) * 255).round()
 
 
 def _webp(pixels: HostCopy, item: int, size: int | None, quality: int | None) -> bytes:

@@ -22,6 +22,7 @@ from pipeline.diffusion.observers import (
     FrameObserver,
     FurtherScorers,
     StepObserver,
+    as_stored,
     encode_later,
     final_scores,
     gather,
@@ -43,6 +44,7 @@ from pipeline.models.scorer import Scorer
 from pipeline.models.words import with_vectors
 from pipeline.results.rows import failed_row, sample_row
 from pipeline.study.concepts import ConceptBank
+from pipeline.study.definitions import STORED_IMAGE
 from pipeline.study.pairs import judge_of
 from pipeline.study.plan import WorkUnit
 from pipeline.study.prompts import Prompt
@@ -196,9 +198,10 @@ class Worker:
                     stack.enter_context(observer)
             stack.enter_context(Watch(batch, observers))
             images = generate(self.pipeline, self.model, prompts, work_unit.seed, self._schedule)
-        scores = final_scores(self.scorer.images(images), texts)
+        scored = as_stored(images) if work_unit.clip_score >= STORED_IMAGE else images
+        scores = final_scores(self.scorer.images(scored), texts)
         pictures = encode_later(images)
-        further.score(images)
+        further.score(scored)
         afterwards = [each for each in (self._switches(batch), self._windows(batch)) if each]
         for each in information:
             each.measure(images)

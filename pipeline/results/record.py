@@ -20,7 +20,7 @@ from pipeline.results.folder import Results
 from pipeline.results.safe_files import read_capped
 from pipeline.results.shards import write_whole
 from pipeline.study.concepts import Concept, ConceptBank
-from pipeline.study.definitions import DEFINITIONS, describe_change, limits_of
+from pipeline.study.definitions import CLIP_SCORE, DEFINITIONS, describe_change, limits_of
 from pipeline.study.pairs import judge_of
 from pipeline.study.plan import (
     CODE_SCHEMA_VERSION,
@@ -157,6 +157,36 @@ def _definitions(values: Any, path: Path) -> dict[str, int]:
     return dict(values)
 
 
+def with_clip_score_of(results: Results, plan: Plan) -> Plan:
+    """The plan with the CLIP score as a results folder began with it: another version would take every image again.
+
+    Raises:
+        StoreError: the folder's record cannot be read.
+    """
+    if not results.study.is_file():
+        return plan
+    before = load_plan(results).definitions.get(CLIP_SCORE, 1)
+    others = {name: each for name, each in plan.definitions.items() if name != CLIP_SCORE}
+    definitions = others | ({CLIP_SCORE: before} if before > 1 else {})
+    if definitions == plan.definitions:
+        return plan
+    return Plan(
+        plan.study, plan.revisions, plan.prompts, plan.bank, plan.version, plan.duplicates, definitions
+    )  # fmt: skip
+
+
+def _older_clip_score(results: Results, plan: Plan) -> list[str]:
+    """A line where a results folder goes on with an older version of the CLIP score."""
+    latest = DEFINITIONS[plan.study.measures.protocol][CLIP_SCORE]
+    version = plan.definitions.get(CLIP_SCORE, 1)
+    if version == latest:
+        return []
+    return [
+        f"{results.folder}: goes on with definition {version} of the CLIP score, with which it began. In a new results folder it "
+        f"has definition {latest} ({describe_change(CLIP_SCORE, latest)})."
+    ]
+
+
 def redefined(results: Results, plan: Plan) -> list[str]:
     """What a run will measure anew in a results folder because its definition changed, one line for each measure.
 
@@ -166,7 +196,7 @@ def redefined(results: Results, plan: Plan) -> list[str]:
         return []
     before = load_plan(results)
     old = limits_of(before.study.measures)
-    return [
+    return _older_clip_score(results, plan) + [
         f"{results.folder}: {name} was measured under definition {before.definitions.get(name, 1)} and now has definition "
         f"{version} ({describe_change(name, version)}). Its work units are measured again."
         for name, version in plan.definitions.items()

@@ -1,7 +1,8 @@
 """Versions of what the measures are: a measure whose definition changed is measured anew, under unit ids of its own.
 
 A version is part of the id of every work unit that measures it. Version 1 is what every measure began as; it is left out of
-ids and records, so that results of that time keep theirs.
+ids and records, so that results of that time keep theirs. The CLIP score alone is not measured anew: it would take every image
+again, so that a results folder goes on with the version it began with.
 """
 
 from collections.abc import Mapping
@@ -9,12 +10,28 @@ from typing import Any
 
 from pipeline.study.spec import Measures
 
+CLIP_SCORE = "clip-score"
+STORED_IMAGE = (
+    2  # its version from which on it is that of the image as stored, with 8 bits a channel
+)
+
 # Raise a version when the same settings give other numbers. "Changed" is what a user is told.
 DEFINITIONS: Mapping[str, Mapping[str, int]] = {
-    "ours": {"df-rise": 2, "df-cam": 2, "lime": 2, "relevance": 2},
-    "park2024": {"df-rise": 3, "df-cam": 3, "lime": 3, "relevance": 3, "faithfulness": 3},
+    "ours": {CLIP_SCORE: STORED_IMAGE, "df-rise": 2, "df-cam": 2, "lime": 2, "relevance": 2},
+    "park2024": {
+        CLIP_SCORE: STORED_IMAGE,
+        "df-rise": 3,
+        "df-cam": 3,
+        "lime": 3,
+        "relevance": 3,
+        "faithfulness": 3,
+    },
 }
 CHANGES: Mapping[tuple[str, int], str] = {
+    (
+        CLIP_SCORE,
+        STORED_IMAGE,
+    ): "of the image as it is stored, with 8 bits a channel, in place of the one before it is rounded",
     (
         "df-rise",
         2,
@@ -46,12 +63,13 @@ def current_definitions(measures: Measures) -> dict[str, int]:
 
 
 def limits_of(measures: Measures) -> dict[str, tuple[int | None, ...]]:
-    """Every tool that gives a map or scores, with how many of the first prompts it sees (None = all) on each account.
+    """The CLIP score and every tool that gives a map or scores, with how many of the first prompts it sees (None = all) on each account.
 
     Insertion and deletion need the maps of the methods that they judge, also where the study does not ask for them.
     """
     limits: dict[str, tuple[int | None, ...]] = {
-        name: (tool.prompts,) for name, tool in measures.tools().items()
+        CLIP_SCORE: (None,),
+        **{name: (tool.prompts,) for name, tool in measures.tools().items()},
     }
     games = measures.faithfulness
     if games is not None:

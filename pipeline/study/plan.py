@@ -15,7 +15,7 @@ from typing import Any, overload
 from pipeline.errors import StudyError
 from pipeline.study.adapters import adapter_hash
 from pipeline.study.concepts import ConceptBank, read_concepts
-from pipeline.study.definitions import current_definitions, limits_of
+from pipeline.study.definitions import CLIP_SCORE, STORED_IMAGE, current_definitions, limits_of
 from pipeline.study.image_index import images_hash
 from pipeline.study.inversions import embedding_file
 from pipeline.study.pairs import bases_spec, judge_of
@@ -62,6 +62,7 @@ class WorkUnit:
     model: ModelSpec
     prompts: tuple[Prompt, ...]
     seed: int
+    clip_score: int = STORED_IMAGE  # the version of its definition
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -227,7 +228,8 @@ class Plan(Sequence[WorkUnit]):
         changed = self._changed(model.name, block, seed)
         if changed:
             digest.update(b" " + changed)
-        return WorkUnit(digest.hexdigest()[:32], model, self._block(block), seed)
+        version = self.definitions.get(CLIP_SCORE, 1)
+        return WorkUnit(digest.hexdigest()[:32], model, self._block(block), seed, version)
 
     def _changed(self, model: str, block: int, seed: int) -> bytes:
         """A hash of the definitions that are not the first ones, of what a unit measures; empty without any."""

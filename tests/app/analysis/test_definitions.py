@@ -96,6 +96,16 @@ def test_versions_of_tools() -> None:
     )
 
 
+def test_the_clip_score_of_unrounded_images_is_another_measure() -> None:
+    """A snapshot that does not say its version has the first."""
+    later = definitions(environment={"definitions": {"clip-score": 2}})
+    for older in (definitions(), definitions(environment={"definitions": {}})):
+        changed = compared(older, later)
+        assert changed.metrics == {""} and not changed.scorer
+        assert changed.table.to_numpy().tolist() == [["CLIP score", "definition 1", "definition 2"]]
+    assert not compared(later, later).metrics
+
+
 @pytest.mark.parametrize(
     "environment", ["", "[]", "{", "null", "[" * 5000, '{"scorer_revisions": 3, "definitions": []}']
 )

@@ -17,7 +17,7 @@ from pipeline.engine import run as engine
 from pipeline.engine.progress import count_states
 from pipeline.errors import ModelError, StoreError
 from pipeline.results.folder import Results
-from pipeline.results.record import load_plan, read_json, redefined
+from pipeline.results.record import load_plan, read_json, redefined, with_clip_score_of
 from pipeline.results.verify import mark_damaged, verify
 from pipeline.study.plan import Plan
 from pipeline.study.spec import ToolSpec
@@ -310,7 +310,7 @@ def test_a_changed_definition_is_named_and_measured_again(tmp_path):
     plan = redefined_study()
     assert plan.definitions["df-rise"] > 1
     said = redefined(Results(tmp_path), plan)
-    assert len(said) == 2
+    assert [line.split(": ")[1].split()[0] for line in said] == ["clip-score", "df-rise", "lime"]
     assert any(
         "df-rise was measured under definition 1 and now has definition 2" in s for s in said
     )
@@ -320,6 +320,26 @@ def test_a_changed_definition_is_named_and_measured_again(tmp_path):
     assert load_plan(Results(tmp_path)).definitions == plan.definitions
     assert redefined(Results(tmp_path), plan) == []
     assert verify(tmp_path) == []
+
+
+def test_a_folder_goes_on_with_the_clip_score_it_began_with(tmp_path):
+    """Another version would take every image again."""
+    old = plan_of(small_study())
+    old = Plan(old.study, old.revisions, old.prompts, old.bank, definitions={})
+    new = plan_of(small_study())
+    assert {each.clip_score for each in old} == {1} and {each.clip_score for each in new} == {2}
+    assert not {each.unit_id for each in old} & {each.unit_id for each in new}
+    results = Results(tmp_path)
+    assert with_clip_score_of(results, new) is new, "a new folder"
+    engine.run(old, tmp_path, "cpu", FakeWorker)
+    plan = with_clip_score_of(results, new)
+    assert list(plan) == list(old)
+    assert redefined(results, plan) == [
+        f"{tmp_path}: goes on with definition 1 of the CLIP score, with which it began. In a new results folder it has definition 2 "
+        "(of the image as it is stored, with 8 bits a channel, in place of the one before it is rounded)."
+    ]
+    assert engine.run(plan, tmp_path, "cpu", FakeWorker).stored_before == len(old)
+    assert load_plan(results).definitions == {}
 
 
 def test_nothing_is_said_of_a_new_folder_or_of_measures_that_are_new(tmp_path):

@@ -96,6 +96,21 @@ def test_the_image_is_the_one_of_a_plain_call(workers):
     assert np.array_equal(stored, (image * 255).round().byte().permute(1, 2, 0).numpy())
 
 
+def test_the_clip_score_is_that_of_the_image_as_stored(workers):
+    """And of the image before it is rounded, by its first definition, with which older folders go on."""
+    worker = workers["scenes-unet"]
+    prompts = prompts_of(["a dog", "a cat"])
+    rows = worker.run(WorkUnit("u", worker.model, prompts, 7))
+    stored = [np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB")) for row in rows]
+    texts = worker.scorer.texts([prompt.text for prompt in prompts])
+    scores = (worker.scorer.pixels(np.stack(stored)) * texts).sum(-1)
+    assert [row["clip_score"] for row in rows] == scores.tolist()
+    older = worker.run(WorkUnit("u", worker.model, prompts, 7, clip_score=1))
+    gaps = np.abs([a["clip_score"] - b["clip_score"] for a, b in zip(rows, older, strict=True)])
+    assert (gaps > 0).all() and (gaps < 2e-3).all()
+    assert [row["image"] for row in older] == [row["image"] for row in rows]
+
+
 @pytest.fixture(scope="module")
 def second(tmp_path_factory):
     return ScorerSpec(str(tiny_scorer(tmp_path_factory.mktemp("scorer") / "tiny")))

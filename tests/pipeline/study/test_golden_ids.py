@@ -1,7 +1,7 @@
 """Ids of work units that never change: results that exist are found again by them.
 
 `tests/data/golden/ids.json` and `tools.json` were written by the code of 28 November 2026 from the study files beside it. They are the
-project's own, without the tools whose definitions carry a version, and one that uses every key.
+project's own, and one that uses every key; every measure has the first version of its definition.
 """
 
 import hashlib
@@ -60,7 +60,8 @@ def plan_of(study: Study) -> Plan:
     ]
     red = Concept("red", "colour", ("a red background", "red"))
     cat = Concept("cat", "object", ("a cat",))
-    return Plan(study, revisions_of(study), prompts, ConceptBank("bank", (red, cat)))
+    bank = ConceptBank("bank", (red, cat))
+    return Plan(study, revisions_of(study), prompts, bank, definitions={})
 
 
 @pytest.mark.parametrize("name", sorted(IDS))
