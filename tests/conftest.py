@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import jaxtyping
 import pytest
 from hypothesis import settings
 
@@ -38,6 +39,13 @@ def pytest_sessionfinish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest modules first, so that none begins when the others have ended."""
     items.sort(key=lambda item: order.rank(item.path))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Shapes are checked in tests of the measures: what pages show is published first, which calls them by the ten thousand."""
+    measures = Path(__file__).parent / "pipeline"
+    jaxtyping.config.update("jaxtyping_disable", measures not in item.path.parents)
 
 
 @pytest.fixture(scope="session", autouse=True)

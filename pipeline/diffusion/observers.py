@@ -330,8 +330,8 @@ def as_stored(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
 
     In the order of memory that decoded files have: a scorer rounds otherwise in another.
     """
-    levels = _levels(images).float().contiguous(memory_format=torch.channels_last)
-    return levels / torch.tensor(255.0, device=images.device)  # as `Scorer.pixels`
+    levels = _levels(images).float().permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    return levels / levels.new_full((), 255.0)  # by a number, CUDA multiplies with 1 / 255
 
 
 def _levels(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
