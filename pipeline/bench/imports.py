@@ -41,9 +41,9 @@ WORK_UNIT = 256  # images of a shard, at most
 class NoScorer:
     """In place of a scorer: a vector that costs nothing."""
 
-    def pixels(self, images: np.ndarray | list[str]) -> Tensor:
+    def pixels(self, images: Sequence[np.ndarray] | list[str]) -> Tensor:
         """The same unit vector for each image or text."""
-        return self.concept(()).repeat(len(images), 1)
+        return torch.eye(8)[:1].expand(len(images), 8)
 
     texts = pixels
 

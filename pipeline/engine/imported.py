@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy import ndarray
@@ -90,7 +89,6 @@ class ImageWorker:
             torch.stack([scorer.concept(c.phrasings) for c in bank.concepts])
             for scorer in self.scorers
         ]
-        self._stacked = np.empty((0, 0, 0, 3), np.uint8)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="images")
         unmatched = self._unmatched()
         more = f", {len(unmatched):,} unmatched" if unmatched else ""
@@ -186,14 +184,14 @@ class ImageWorker:
 
     def _score(self, work_unit: WorkUnit, loaded: list[Loaded]) -> dict[str, dict[str, Any]]:
         """The rows of images of one size, by prompt key."""
-        images = self._stack(loaded)
+        images = [one.pixels for one in loaded]
         texts = [one.prompt.text for one in loaded]
         vectors = [scorer.pixels(images) for scorer in self.scorers]
         first, *further = (
             self._curves(number, embeddings, texts) for number, embeddings in enumerate(vectors)
         )
         recorded = vectors[0].cpu().numpy() if self.study.measures.embeddings else None
-        height, width = images.shape[1:3]
+        height, width = images[0].shape[:2]
         return {
             one.prompt.prompt_key: sample_row(
                 work_unit,
@@ -209,13 +207,6 @@ class ImageWorker:
             )
             for item, one in enumerate(loaded)
         }
-
-    def _stack(self, loaded: Sequence[Loaded]) -> UInt8[ndarray, "n h w 3"]:
-        """The pixels of images of one size, in memory that the next call overwrites: 0.4 ms less for each of 512 px."""
-        shape = loaded[0].pixels.shape
-        if self._stacked.shape[1:] != shape or len(self._stacked) < len(loaded):
-            self._stacked = np.empty((len(loaded), *shape), np.uint8)
-        return np.stack([one.pixels for one in loaded], out=self._stacked[: len(loaded)])
 
     def _curves(self, number: int, embeddings: Tensor, texts: list[str]) -> list[dict[str, Any]]:
         """What one scorer says of each image: its score, and its similarities as curves of one step."""

@@ -103,7 +103,7 @@ def test_the_clip_score_is_that_of_the_image_as_stored(workers):
     rows = worker.run(WorkUnit("u", worker.model, prompts, 7))
     stored = [np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB")) for row in rows]
     texts = worker.scorer.texts([prompt.text for prompt in prompts])
-    scores = (worker.scorer.pixels(np.stack(stored)) * texts).sum(-1)
+    scores = (worker.scorer.pixels(stored) * texts).sum(-1)
     assert [row["clip_score"] for row in rows] == scores.tolist()
     older = worker.run(WorkUnit("u", worker.model, prompts, 7, clip_score=1))
     gaps = np.abs([a["clip_score"] - b["clip_score"] for a, b in zip(rows, older, strict=True)])
