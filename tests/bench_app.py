@@ -79,6 +79,7 @@ def narrowings(turn: int) -> list[tuple[str, list[Act]]]:
     ]
 
 
+SLICES = 2  # of the narrowings, the last ones
 STEPS = ("", [Act("step")] * 4)
 OWN: dict[str, list[tuple[str, list[Act]]]] = {
     "overview": [],
@@ -253,7 +254,9 @@ DOING: dict[str, Callable[[Reader, Act], None]] = {
 }
 
 
-def look_at(server: Server, views: Sequence[str], starts: int, most: int) -> dict[str, Waits]:
+def look_at(
+    server: Server, views: Sequence[str], starts: int, most: int, *, slices: bool = False
+) -> dict[str, Waits]:
     """Opens every view, cold and warm, and changes what can be changed.
 
     Args:
@@ -261,6 +264,7 @@ def look_at(server: Server, views: Sequence[str], starts: int, most: int) -> dic
         views: to look at.
         starts: at most so many times a view is opened for changes.
         most: changes after each start.
+        slices: only those that change a slice of the prompts.
     """
     waits_of = {view: Waits() for view in views}
     with reading(server) as reader:
@@ -269,7 +273,8 @@ def look_at(server: Server, views: Sequence[str], starts: int, most: int) -> dic
             waits.warm = [first_paint(reader, server, view) for _ in range(OPENED)]
         for turn, (view, acts_of) in enumerate(OWN.items()):
             if view in waits_of:
-                for start, acts in [*acts_of, *narrowings(turn)][:starts]:
+                every = narrowings(turn)[-SLICES:] if slices else [*acts_of, *narrowings(turn)]
+                for start, acts in every[:starts]:
                     first_paint(reader, server, view, start)
                     for act in acts[:most]:
                         waits_of[view].changes.append(change(reader, server, act))
@@ -346,6 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--starts", type=int, default=99, metavar="N", help="of changes, in each view"
     )
     parser.add_argument("--most", type=int, default=9, metavar="N", help="changes after each start")
+    parser.add_argument("--slices", action="store_true", help="only changes of a slice")
     parser.add_argument("--slowest", type=int, default=10, metavar="N", help="changes to list")
     options = parser.parse_args(arguments)
     if not (CHROMIUM and CHROMEDRIVER):
@@ -355,7 +361,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.folder or ROOT / "data" / "results" / f"bench-app-{options.prompts}"
     size = big_study.build(folder, options.prompts)
     with served(folder) as server:
-        waits_of = look_at(server, options.views, options.starts, options.most)
+        waits_of = look_at(
+            server, options.views, options.starts, options.most, slices=options.slices
+        )
         peak = server.peak_gb()
     print(f"{size / 1e6:.1f} million similarities; {machine()}\n\n{table(waits_of)}\n")
     lines = bars(waits_of, peak)

@@ -15,6 +15,9 @@ from app.analysis.reading import StudyView
 
 CONCEPT, FAMILY = "concept", "family"
 KEYS = {CONCEPT: "concept_id", FAMILY: "family"}
+OTHERS = {CONCEPT: "others", FAMILY: "other_families"}
+PAIRS = {"shared": "prompts", "differences": "difference", "sds": "sd"}
+"""Of a row's pairs with other rows, as the question lists them -> as tests name them."""
 DROPPED: dict[str, list[str]] = {CONCEPT: [], FAMILY: ["concept_id", "concept"]}
 """Columns of the question that say nothing of a row of that kind."""
 RESTRICTED = (
@@ -61,7 +64,8 @@ def table(
         samples, never = the last step.
     """
     filters = _filters(row, view, concepts)
-    rows = view.ask_scope("emergence", named=named, axis=axis, **filters).drop(columns=DROPPED[row])
+    rows = view.ask_scope("emergence", named=named, axis=axis, **filters)
+    rows = rows.drop(columns=[*DROPPED[row], *OTHERS.values(), *PAIRS])
     low, high = uncertainty.t_limits(rows["mean"], rows["sd"], rows["n"])
     out = view.labelled(rows.assign(low=low, high=high))
     order = out.groupby(row)["mean"].mean().sort_values(ascending=axis != "timestep").index
@@ -80,10 +84,16 @@ def ranked(
     """What `table` gives, with each row's rank within its model, by the tests of all pairs of its rows."""
     out = table(view, row, named=named, axis=axis, concepts=concepts)
     filters = _filters(row, view, concepts)
-    shared = view.ask_scope("emergence_pairs", named=named, axis=axis, **filters)
-    key = KEYS[row]
-    shared = shared.rename(columns={f"first_{key}": "first", f"second_{key}": "second"})
-    return out.assign(rank=_ranks(out, shared, key, lower=axis != "timestep"))
+    shared = _shared(view.ask_scope("emergence", named=named, axis=axis, **filters), row)
+    return out.assign(rank=_ranks(out, shared, KEYS[row], lower=axis != "timestep"))
+
+
+def _shared(rows: pd.DataFrame, row: str) -> pd.DataFrame:
+    """The pairs of rows that share prompts: model_id, first, second; prompts, difference, sd (second minus first)."""
+    listed = rows[["model_id", KEYS[row], OTHERS[row], *PAIRS]]
+    names = {KEYS[row]: "first", OTHERS[row]: "second", **PAIRS}
+    pairs = listed.explode([OTHERS[row], *PAIRS]).dropna(subset=OTHERS[row]).rename(columns=names)
+    return pairs.astype(dict.fromkeys(PAIRS.values(), float)).reset_index(drop=True)
 
 
 def _filters(row: str, view: StudyView, concepts: Sequence[int] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -20,8 +21,9 @@ LINE = """
     window.held = []
     const send = WebSocket.prototype.send
     WebSocket.prototype.send = function (data) {
-        if (new TextDecoder('latin1').decode(data).includes('moved')) window.moves += 1
-        if (window.down) window.held.push(() => send.call(this, data))
+        const told = new TextDecoder('latin1').decode(data).includes('moved')
+        if (told) window.moves += 1
+        if (window.down) window.held.push(Object.assign(() => send.call(this, data), {told}))
         else send.call(this, data)
     }
 """
@@ -37,6 +39,26 @@ MOVE = """
     requestAnimationFrame(() => requestAnimationFrame(settled))
 """
 IMAGES = "return [...document.querySelectorAll('.steps-image')].map(each => each.toDataURL())"
+LABELS = """
+    return [...document.querySelectorAll('.steps-spot')].map(each =>
+        [each.title, (each.querySelector('[aria-label]') ?? each).getAttribute('aria-label'), each.classList.contains('steps-here')])
+"""
+SCREEN = """
+    const screen = document.querySelector('.steps-screen'), origin = screen.getBoundingClientRect()
+    const ratio = screen.width / origin.width
+    return [...document.querySelectorAll('.steps-image')].map(each => {
+        const box = each.getBoundingClientRect()
+        const [left, top, right, bottom] =
+            [box.left - origin.left, box.top - origin.top, box.right - origin.left, box.bottom - origin.top].map(end => Math.round(end * ratio))
+        const copy = new OffscreenCanvas(right - left, bottom - top), pen = copy.getContext('2d')
+        pen.imageSmoothingEnabled = !each.classList.contains('steps-crisp')
+        pen.imageSmoothingQuality = 'medium'
+        pen.drawImage(each, 0, 0, copy.width, copy.height)
+        const wanted = pen.getImageData(0, 0, copy.width, copy.height).data
+        const seen = screen.getContext('2d').getImageData(left, top, copy.width, copy.height).data
+        return Math.max(...wanted.map((value, i) => Math.abs(value - seen[i])))
+    })
+"""
 PAINTED = """
     const all = [...document.querySelectorAll('.steps-image')]
     const busy = document.querySelectorAll('.steps-spot[aria-busy=true]').length
@@ -81,16 +103,71 @@ def test_a_move_told_before_the_answer_to_another_came_is_not_taken_back(reader:
     for number, step in enumerate((8, 11), start=1):
         reader.driver.execute_async_script(MOVE, step)
         wait(lambda number=number: reader.driver.execute_script("return moves") == number)
+    # The page asks for its parts now and then too, so that the last message need not be a move.
     reader.driver.execute_script(
-        "window.down = false; for (const send of held.slice(0, -1)) send()"
+        "down = false; window.last = held.findLast(each => each.told); for (const send of held) if (send !== last) send()"
     )
     wait(lambda: "step=8" in reader.url(), reader.url)
     reader.settle()
-    reader.driver.execute_script("held.at(-1)()")
+    reader.driver.execute_script("last()")
     wait(lambda: "step=11" in reader.url(), reader.url)
     reader.settle()
     assert chosen(reader) == 11
     assert "Step 11 of 0 to 11" in reader.text()
+
+
+@pytest.mark.parametrize("path", ["/timesteps?", "/timesteps?mode=Over+the+steps&"])
+def test_labels_and_outlines_are_right_once_the_step_rests(reader: Reader, path: str) -> None:
+    """Labels are written late: until then they are those of the step before."""
+    reader.open(f"{path}step=11")
+    painted(reader)
+    wanted = reader.driver.execute_script(LABELS)
+    assert all(title == label for title, label, _ in wanted)
+    reader.open(f"{path}step=2")
+    painted(reader)
+    assert reader.driver.execute_script(LABELS) != wanted
+    for step in (5, 8, 11):
+        reader.driver.execute_async_script(MOVE, step)
+    wait(lambda: reader.driver.execute_script(LABELS) == wanted)
+
+
+def test_one_canvas_shows_every_picture_where_it_is(reader: Reader) -> None:
+    """What a reader sees is the sheet's canvas; the pictures' canvases have the images and the places."""
+    reader.open("/timesteps?step=2")
+    painted(reader)
+
+    def shown() -> bool:
+        return all(gap <= 8 for gap in reader.driver.execute_script(SCREEN))
+
+    assert reader.find(".steps-image").value_of_css_property("visibility") == "hidden"
+    assert shown()
+    reader.driver.execute_async_script(MOVE, 8)
+    wait(shown)
+    Select(reader.find(".steps-tools [aria-label=Zoom]")).select_by_visible_text("2x")
+    painted(reader)
+    wait(shown)
+    reader.driver.execute_script("document.querySelector('.steps-grid').scrollLeft = 100")
+    reader.driver.execute_script(
+        "document.querySelector('.steps-label').style.paddingRight = '60px'"
+    )
+    wait(shown)
+
+
+def test_a_sheet_too_large_for_one_canvas_shows_its_pictures(reader: Reader) -> None:
+    reader.open("/timesteps?step=2")
+    painted(reader)
+    metrics = {"width": 1280, "height": 900, "deviceScaleFactor": 4, "mobile": False}
+    reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        Select(reader.find(".steps-tools [aria-label=Zoom]")).select_by_visible_text("4x")
+        image = reader.find(".steps-image")
+        wait(lambda: image.value_of_css_property("visibility") == "visible")
+        assert (
+            reader.driver.execute_script("return document.querySelector('.steps-screen').width")
+            == 0
+        )
+    finally:
+        reader.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_keys_move_the_step_but_not_while_one_writes(reader: Reader) -> None:

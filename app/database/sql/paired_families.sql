@@ -21,37 +21,51 @@ pair AS (
     SELECT b.model_id AS candidate, greatest(a.low, b.low) AS low, least(a.high, b.high) AS high
     FROM reach AS a CROSS JOIN reach AS b WHERE a.model_id = $baseline AND b.model_id IN $candidates
 ),
+span AS (  -- what pairs are cut to, by number: most pairs share theirs, and are not computed twice
+    SELECT low, high, row_number() OVER () AS span_id FROM (SELECT DISTINCT low, high FROM pair)
+),
+spanned AS (
+    SELECT candidate, span_id, low, high FROM pair JOIN span USING (low, high)
+),
+needed AS (  -- a model within a span
+    SELECT $baseline AS model_id, span_id, low, high FROM spanned UNION SELECT candidate, span_id, low, high FROM spanned
+),
+kind AS (  -- a family is the lowest of its concepts until the end: texts as keys took half as long again
+    SELECT concept_id, min(concept_id) OVER (PARTITION BY family) AS family_id FROM concept
+),
 chosen AS (
-    SELECT t.model_id, c.family, t.prompt_id, t.concept_id, t.final, t.rise, t.auc,
+    SELECT t.model_id, k.family_id, t.prompt_id, t.concept_id, t.final, t.rise, t.auc,
            CASE WHEN $axis IN ('log_snr', 'timestep')
                THEN l.before + coalesce(t.crossing, 1) * (l.x - l.before) ELSE l.x END AS x
     FROM trajectory AS t JOIN counted_pair($categories, $slice, $concepts, $named) USING (prompt_id, concept_id)
-    JOIN concept AS c USING (concept_id)
+    JOIN kind AS k USING (concept_id)
     JOIN ending AS e ON e.model_id = t.model_id
     LEFT JOIN placed AS l ON l.model_id = t.model_id AND t.outcome IS NOT NULL
         AND l.step = coalesce(t.emergence_step, e.last)
-    WHERE t.seed IN $seeds
+    WHERE t.seed IN $seeds AND (t.model_id = $baseline OR t.model_id IN $candidates)
 ),
-needed AS (  -- a model within the noise levels of a pair: most pairs share theirs, and are not computed twice
-    SELECT $baseline AS model_id, low, high FROM pair UNION SELECT candidate, low, high FROM pair
-),
-unit AS (
-    SELECT t.model_id, n.low, n.high, t.family, t.prompt_id, t.concept_id, avg(t.final) AS final,
-           avg(t.auc) FILTER (t.rise > 0) AS auc,
-           avg(CASE WHEN $axis IN ('log_snr', 'timestep') THEN least(greatest(t.x, n.low), n.high) ELSE t.x END)
-               FILTER (t.x IS NOT NULL) AS emergence
+measured AS (
+    SELECT t.model_id, n.span_id, t.family_id, t.prompt_id, t.concept_id, t.final,
+           CASE WHEN t.rise > 0 THEN t.auc END AS auc,
+           CASE WHEN $axis IN ('log_snr', 'timestep') AND t.x IS NOT NULL THEN least(greatest(t.x, n.low), n.high) ELSE t.x END AS x
     FROM chosen AS t JOIN needed AS n USING (model_id)
-    GROUP BY ALL
+),
+unit AS (  -- one seed is its own mean
+    SELECT model_id, span_id, family_id, prompt_id, final::DOUBLE AS final, auc::DOUBLE AS auc, x::DOUBLE AS emergence
+    FROM measured WHERE len($seeds) = 1
+    UNION ALL
+    SELECT model_id, span_id, family_id, prompt_id, avg(final), avg(auc), avg(x)
+    FROM measured WHERE len($seeds) > 1 GROUP BY model_id, span_id, family_id, prompt_id, concept_id
 ),
 side AS (
-    SELECT model_id, low, high, family, prompt_id, round(avg(final), 8) AS final, round(avg(auc), 8) AS auc,
+    SELECT model_id, span_id, family_id, prompt_id, round(avg(final), 8) AS final, round(avg(auc), 8) AS auc,
            round(avg(emergence), 6) AS emergence  -- rounded: the order of a sum makes no tie a difference
     FROM unit GROUP BY ALL
 )
-SELECT b.model_id, a.family, a.prompt_id, a.final AS final_baseline, b.final AS final_candidate,
+SELECT b.model_id, c.family, a.prompt_id, a.final AS final_baseline, b.final AS final_candidate,
        a.emergence AS emergence_baseline, b.emergence AS emergence_candidate,
        a.auc AS auc_baseline, b.auc AS auc_candidate
-FROM pair AS q JOIN side AS b ON b.model_id = q.candidate AND b.low = q.low AND b.high = q.high
-JOIN side AS a ON a.model_id = $baseline AND a.low = q.low AND a.high = q.high AND a.family = b.family
-    AND a.prompt_id = b.prompt_id
-ORDER BY b.model_id, a.family, a.prompt_id
+FROM spanned AS s JOIN side AS b ON b.model_id = s.candidate AND b.span_id = s.span_id
+JOIN side AS a ON a.model_id = $baseline AND a.span_id = s.span_id AND a.family_id = b.family_id AND a.prompt_id = b.prompt_id
+JOIN concept AS c ON c.concept_id = a.family_id
+ORDER BY b.model_id, c.family, a.prompt_id

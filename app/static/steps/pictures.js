@@ -5,6 +5,8 @@ import { chosen, follow, move } from "./step.js";
 
 const MOST_PIXELS = 24e6; // decoded images that are held
 const FLICKER = 500; // ms of each image: one change back and forth a second
+const MOST_SHOWN = 8e6; // pixels of the canvas that shows a sheet
+const QUIET = 200; // ms without a move after which labels are written: style sheets that look at them cost a frame
 const ZOOMS = [1, 1.5, 2, 3, 4];
 const MODES = ["Side by side", "Wipe", "Flicker", "Difference"];
 
@@ -78,6 +80,9 @@ class Sheet {
     this.root = make("div", "steps-pictures");
     this.view = view;
     this.flicker = 0;
+    this.saying = 0;
+    this.here = new Map(); // of a strip: layer -> the spot that is outlined
+    this.moved = new ResizeObserver(() => this.place());
     this.shape = [64, 64]; // of the last image drawn
     this.open = () => {};
     root.append(this.root);
@@ -99,6 +104,8 @@ class Sheet {
   clear() {
     this.unfollow?.();
     clearInterval(this.flicker);
+    clearTimeout(this.saying);
+    this.moved.disconnect();
     this.images?.close();
     this.root.replaceChildren();
   }
@@ -125,6 +132,7 @@ class Sheet {
     const apart = this.view.mode === MODES[0] || !compares;
     const lines = apart ? this.head.layers : [{ label: this.pairName() }];
     this.spots = [];
+    this.here.clear();
     this.frame(lines);
     this.head.groups.forEach((group, column) => {
       lines.forEach((_, row) => {
@@ -132,6 +140,10 @@ class Sheet {
         if (cells.every(Boolean)) this.spots.push(this.spot(cells, row, column, group));
       });
     });
+    this.screen = make("canvas", "steps-screen");
+    this.screen.setAttribute("aria-hidden", "true");
+    this.watch();
+    this.grid.append(this.screen);
     this.root.append(this.grid);
     if (this.view.mode === "Flicker" && !apart) this.flicker = setInterval(() => this.turn(), FLICKER);
     this.size();
@@ -186,12 +198,12 @@ class Sheet {
     const canvas = make("canvas", "steps-image");
     [canvas.width, canvas.height] = this.shape; // its place before an image is there: no card moves
     const note = make("span", "steps-note");
-    const spot = { cells, canvas, note, box, group, drawn: "", words: "" };
+    const spot = { cells, canvas, note, box, group, drawn: "", frames: null, said: null, at: null, shown: false };
     if (acts) {
       box.type = "button";
       box.tabIndex = this.head.strip ? -1 : 0;
       box.addEventListener("click", () => this.act(spot));
-    } else canvas.setAttribute("role", "img");
+    } else box.setAttribute("role", "img");
     box.append(canvas);
     if (this.head.notes) box.append(note);
     const across = this.head.layout === "columns";
@@ -285,6 +297,9 @@ class Sheet {
   draw(progress) {
     for (const spot of this.spots) this.paint(spot, progress);
     if (this.head.strip) this.outline(progress);
+    this.show();
+    clearTimeout(this.saying);
+    this.saying = setTimeout(() => this.spots.forEach((spot) => this.say(spot)), QUIET);
   }
 
   paint(spot, progress) {
@@ -297,14 +312,69 @@ class Sheet {
     spot.busy = busy;
     if (busy) return;
     spot.drawn = asked;
-    this.say(spot, frames);
+    spot.frames = frames;
+    if (!spot.said) this.say(spot);
+    if (this.head.notes) spot.note.textContent = frames.map((frame) => frame[3]).join(" · ");
     const { canvas } = spot;
     const width = Math.max(...images.map((image) => image.width));
     const height = Math.max(...images.map((image) => image.height));
-    if (width !== canvas.width || height !== canvas.height) [canvas.width, canvas.height] = [width, height]; // which clears it
+    if (width !== canvas.width || height !== canvas.height) {
+      [canvas.width, canvas.height] = [width, height]; // which clears it, and may move others
+      for (const each of this.spots) each.at = null;
+    }
     this.shape = [width, height];
     canvas.classList.toggle("steps-crisp", canvas.width < 2 * this.head.side * this.view.zoom);
     this.compose(canvas, images);
+    spot.shown = false;
+  }
+
+  /** Has `place` called when something moves the pictures: the window, or a label whose font has come. */
+  watch() {
+    this.moved.disconnect();
+    this.moved.observe(this.grid);
+    for (const each of this.grid.querySelectorAll(".steps-label, .steps-title")) this.moved.observe(each);
+  }
+
+  place() {
+    for (const spot of this.spots) spot.at = null;
+    this.show();
+  }
+
+  /** Copies the pictures that changed to the sheet's one canvas, which the browser shows in place of a canvas each: each
+   * was a layer, and putting 40 layers in order took 28 ms a frame. */
+  show() {
+    if (this.spots.some((spot) => !spot.at)) this.measure();
+    if (!this.together) return;
+    const pen = this.screen.getContext("2d");
+    pen.imageSmoothingQuality = "medium";
+    for (const spot of this.spots) {
+      if (spot.shown || !spot.drawn) continue;
+      const [left, top, width, height] = spot.at;
+      pen.imageSmoothingEnabled = !spot.canvas.classList.contains("steps-crisp");
+      pen.clearRect(left, top, width, height);
+      pen.drawImage(spot.canvas, left, top, width, height);
+      spot.shown = true;
+    }
+  }
+
+  /** Where the pictures are on the sheet's canvas, in its pixels; a sheet too large for one shows its pictures' canvases. */
+  measure() {
+    const { grid, screen } = this;
+    const ratio = window.devicePixelRatio || 1;
+    screen.style.width = screen.style.height = "0"; // it makes no room itself
+    const [width, height] = [Math.round(grid.scrollWidth * ratio), Math.round(grid.scrollHeight * ratio)];
+    const origin = grid.getBoundingClientRect();
+    const [left, top] = [origin.left + grid.clientLeft - grid.scrollLeft, origin.top + grid.clientTop - grid.scrollTop];
+    for (const spot of this.spots) {
+      const box = spot.canvas.getBoundingClientRect();
+      const ends = [box.left - left, box.top - top, box.right - left, box.bottom - top].map((end) => Math.round(end * ratio));
+      spot.at = [ends[0], ends[1], ends[2] - ends[0], ends[3] - ends[1]];
+      spot.shown = false;
+    }
+    this.together = width * height > 0 && width * height <= MOST_SHOWN;
+    grid.classList.toggle("steps-together", this.together);
+    [screen.width, screen.height] = this.together ? [width, height] : [0, 0];
+    [screen.style.width, screen.style.height] = this.together ? [`${width / ratio}px`, `${height / ratio}px`] : ["0", "0"];
   }
 
   compose(canvas, images) {
@@ -333,12 +403,14 @@ class Sheet {
     }
   }
 
-  /** Tells what a picture shows, to those who see it and to those who do not. */
-  say(spot, frames) {
-    const names = spot.cells.map((cell) => this.head.layers[cell.layer].label).join(" and ");
-    const words = `${names}${spot.group.title ? `, ${spot.group.title}` : ""}${spot.group.text ? `, ${spot.group.text}` : ""}: ${frames[0][3]}`;
-    spot.note.textContent = frames.map((frame) => frame[3]).join(" · ");
-    (spot.group.key || this.head.strip ? spot.box : spot.canvas).setAttribute("aria-label", words);
+  /** Tells what a picture shows, to those who see it and to those who do not: at first, and once the step rests. */
+  say(spot) {
+    const { cells, group, frames } = spot;
+    if (!frames || spot.said === frames[0][3]) return;
+    spot.said = frames[0][3];
+    const names = cells.map((cell) => this.head.layers[cell.layer].label).join(" and ");
+    const words = `${names}${group.title ? `, ${group.title}` : ""}${group.text ? `, ${group.text}` : ""}: ${spot.said}`;
+    spot.box.setAttribute("aria-label", words);
     spot.box.title = words;
   }
 
@@ -349,7 +421,12 @@ class Sheet {
       const layer = spot.cells[0].layer;
       if (!least.has(layer) || far(spot) < far(least.get(layer))) least.set(layer, spot);
     }
-    for (const spot of this.spots) spot.box.classList.toggle("steps-here", least.get(spot.cells[0].layer) === spot);
+    for (const [layer, spot] of least) {
+      if (this.here.get(layer) === spot) continue;
+      this.here.get(layer)?.box.classList.remove("steps-here");
+      spot.box.classList.add("steps-here");
+    }
+    this.here = least;
   }
 
   close() {
