@@ -153,6 +153,17 @@ def test_one_canvas_shows_every_picture_where_it_is(reader: Reader) -> None:
     wait(shown)
 
 
+def test_the_browsers_menu_is_that_of_the_picture(reader: Reader) -> None:
+    """A click with the right button meets the picture's own canvas, which the menu offers to save."""
+    reader.open("/timesteps")
+    met = "addEventListener('contextmenu', event => (window.met = event.target.className), true)"
+    reader.driver.execute_script(met)
+    spot = reader.find(".steps-spot")
+    ActionChains(reader.driver).context_click(spot).perform()
+    wait(lambda: reader.driver.execute_script("return window.met"))
+    assert "steps-image" in reader.driver.execute_script("return window.met")
+
+
 def test_a_sheet_too_large_for_one_canvas_shows_its_pictures(reader: Reader) -> None:
     reader.open("/timesteps?step=2")
     painted(reader)

@@ -7,6 +7,7 @@ const MOST_PIXELS = 24e6; // decoded images that are held
 const FLICKER = 500; // ms of each image: one change back and forth a second
 const MOST_SHOWN = 8e6; // pixels of the canvas that shows a sheet
 const QUIET = 200; // ms without a move after which labels are written: style sheets that look at them cost a frame
+const OFFERED = 1000; // ms that a picture's canvas is shown after a click with the right button
 const ZOOMS = [1, 1.5, 2, 3, 4];
 const MODES = ["Side by side", "Wipe", "Flicker", "Difference"];
 
@@ -204,6 +205,7 @@ class Sheet {
       box.tabIndex = this.head.strip ? -1 : 0;
       box.addEventListener("click", () => this.act(spot));
     } else box.setAttribute("role", "img");
+    box.addEventListener("mousedown", (event) => event.button === 2 && this.offer(canvas));
     box.append(canvas);
     if (this.head.notes) box.append(note);
     const across = this.head.layout === "columns";
@@ -214,6 +216,12 @@ class Sheet {
   act(spot) {
     if (this.head.strip) move((spot.cells[0].frames[0][0] / Math.max(spot.cells[0].last, 1)) * chosen().last);
     else this.open(spot.group.key);
+  }
+
+  /** Shows a picture's canvas while the browser's menu opens, so that it offers to save that picture. */
+  offer(canvas) {
+    canvas.style.visibility = "visible";
+    setTimeout(() => (canvas.style.visibility = ""), OFFERED);
   }
 
   toolbar(compares) {
