@@ -73,9 +73,9 @@ reference: $(RUN) $(REFERENCE_TRUST)
 	$(BIN)/python -m pipeline run data/studies/reference.toml --limit $(PROMPTS) --out $(REFERENCE) --workers $(WORKERS) --threads 1
 	$(BIN)/python -m pipeline compact $(REFERENCE) --out data/reference --prompts $(PICTURES) --decimals 4 --quality 80 --command "make reference PROMPTS=$(PROMPTS)"
 
-# How far the tools can be trusted: a quick look that the demo's snapshot takes in; `make trust` is the thorough one.
+# How far the tools can be trusted: of the demo a quick look, of the reference study (from its next version on) as `make trust` has it.
 $(TRUST) $(REFERENCE_TRUST): | $(RUN)
-	$(BIN)/python -m pipeline demo trust --quick --model scenes-unet --model scenes-dit --out $(patsubst %/extra/,%,$(dir $@))
+	$(BIN)/python -m pipeline demo trust $(if $(filter $(TRUST),$@),--quick) --model scenes-unet --model scenes-dit --out $(patsubst %/extra/,%,$(dir $@))
 
 app: $(APP)
 	$(BIN)/streamlit run app/main.py $(if $(RESULTS),-- $(RESULTS))

@@ -20,6 +20,8 @@ COPY = "copy"
 CONTROLS = ("random", "area", COPY)
 """Maps beside which tools are judged; they explain nothing."""
 PASSES, FAILS, UNDECIDED = "passes", "fails", "undecided"
+SURVIVES = "no: the map survives randomised weights"
+UNSURE = "not separable from the copy"
 VALUES = ["average_precision", "gain", "pointing", "iou", "chance"]
 
 
@@ -87,7 +89,7 @@ def summary(gains: pd.DataFrame, shuffled: pd.DataFrame) -> pd.DataFrame:
     Returns:
         model_id, method, of_word, scenes, average_precision, chance, gain with low, high, p, q and verdict
         (one family: all models and tools), pointing, iou with iou_low and iou_high, kept (Spearman with the
-        trained model's map where most of the weights are shuffled), depends (yes, no, not known).
+        trained model's map where most of the weights are shuffled), depends (yes, SURVIVES, UNSURE, not known).
     """
     words = set(gains.loc[gains["of_word"], "method"])
     best = gains[gains["of_word"] == gains["method"].isin(words)]
@@ -125,14 +127,15 @@ def believed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _believed(verdict: str, depends: str) -> tuple[str, str]:
-    worse, survives = verdict == chance.WORSE, depends.startswith("no:")
+    worse, survives = verdict == chance.WORSE, depends == SURVIVES
     if worse or survives:
         said = ["worse than chance"] * worse + ["survives randomised weights"] * survives
         return FAILS, ", ".join(said)
     if verdict == chance.BETTER and depends == "yes":
         return PASSES, "finds objects, depends on weights"
     objects = "finds objects" if verdict == chance.BETTER else f"objects: {verdict}"
-    weights = "depends on weights" if depends == "yes" else "weights: not known"
+    known = {"yes": "depends on weights", UNSURE: "weights: not separable"}
+    weights = known.get(depends, "weights: not known")
     return UNDECIDED, f"{objects}, {weights}"
 
 
@@ -184,13 +187,15 @@ def _kept(shuffled: pd.DataFrame) -> pd.DataFrame:
     last = shuffled.loc[shuffled.groupby(["model_id", "method"])["share"].idxmax()]
     floors = last[last["method"] == COPY].set_index("model_id")["low"]
     floor = last["model_id"].map(floors)
-    depends = [_depends(high, low) for high, low in zip(last["high"], floor, strict=True)]
+    depends = [_depends(*each) for each in zip(last["low"], last["high"], floor, strict=True)]
     table = last[["model_id", "method", "spearman"]].rename(columns={"spearman": "kept"})
     return table.assign(depends=depends)
 
 
-def _depends(high: float, floor: float) -> str:
-    """A map depends on the weights where its interval lies below that of the copy of the input."""
+def _depends(low: float, high: float, floor: float) -> str:
+    """A map depends on the weights where its interval lies below that of the copy of the input, and does not where it begins in it or above."""
     if pd.isna(high) or pd.isna(floor):
         return "not known"
-    return "yes" if high < floor else "no: the map survives randomised weights"
+    if high < floor:
+        return "yes"
+    return SURVIVES if low >= floor else UNSURE

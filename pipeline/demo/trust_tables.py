@@ -131,14 +131,16 @@ def _at(rows: Sequence[Row], method: str, layers: str) -> list[Row]:
 
 
 def depends(interval: tuple[float, float, float], floor: float) -> str:
-    """Whether a tool's maps depend on the weights: its interval lies below the floor.
+    """Whether a tool's maps depend on the weights: its interval lies below the floor (yes), begins at it or above (no), or holds it.
 
     The floor is the low end of the interval of the copy's own similarity, a map of the input alone, drawn with other masks:
     so alike are two maps that no weights decide.
     """
     if np.isnan(interval[0]) or np.isnan(floor):
         return "constant map"
-    return "yes" if interval[2] < floor else "no"
+    if interval[2] < floor:
+        return "yes"
+    return "no" if interval[1] >= floor else "not separable"
 
 
 def area_table(rows: Sequence[Row]) -> str:

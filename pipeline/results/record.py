@@ -176,13 +176,13 @@ def with_clip_score_of(results: Results, plan: Plan) -> Plan:
 
 
 def _older_clip_score(results: Results, plan: Plan) -> list[str]:
-    """A line where a results folder goes on with an older version of the CLIP score."""
+    """A line where a results folder continues with an older version of the CLIP score."""
     latest = DEFINITIONS[plan.study.measures.protocol][CLIP_SCORE]
     version = plan.definitions.get(CLIP_SCORE, 1)
     if version == latest:
         return []
     return [
-        f"{results.folder}: goes on with definition {version} of the CLIP score, with which it began. In a new results folder it "
+        f"{results.folder}: continues with definition {version} of the CLIP score, with which it began. In a new results folder it "
         f"has definition {latest} ({describe_change(CLIP_SCORE, latest)})."
     ]
 

@@ -2,7 +2,7 @@
 
 A version is part of the id of every work unit that measures it. Version 1 is what every measure began as; it is left out of
 ids and records, so that results of that time keep theirs. The CLIP score alone is not measured anew: it would take every image
-again, so that a results folder goes on with the version it began with.
+again, so that a results folder continues with the version it began with.
 """
 
 from collections.abc import Mapping

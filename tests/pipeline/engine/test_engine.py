@@ -335,7 +335,7 @@ def test_a_folder_goes_on_with_the_clip_score_it_began_with(tmp_path):
     plan = with_clip_score_of(results, new)
     assert list(plan) == list(old)
     assert redefined(results, plan) == [
-        f"{tmp_path}: goes on with definition 1 of the CLIP score, with which it began. In a new results folder it has definition 2 "
+        f"{tmp_path}: continues with definition 1 of the CLIP score, with which it began. In a new results folder it has definition 2 "
         "(of the image as it is stored, with 8 bits a channel, in place of the one before it is rounded)."
     ]
     assert engine.run(plan, tmp_path, "cpu", FakeWorker).stored_before == len(old)

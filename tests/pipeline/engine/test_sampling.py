@@ -97,7 +97,7 @@ def test_the_image_is_the_one_of_a_plain_call(workers):
 
 
 def test_the_clip_score_is_that_of_the_image_as_stored(workers):
-    """And of the image before it is rounded, by its first definition, with which older folders go on."""
+    """And of the image before it is rounded, by its first definition, with which older folders continue."""
     worker = workers["scenes-unet"]
     prompts = prompts_of(["a dog", "a cat"])
     rows = worker.run(WorkUnit("u", worker.model, prompts, 7))
