@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -26,10 +27,23 @@ def show(data: pd.DataFrame, *, why: str = "", **options: Any) -> Any:
 
     Returns: what `st.dataframe` returns.
     """
-    event = st.dataframe(data, **{"hide_index": True, "placeholder": DASH, **options})
+    rounded = whole_percents(data, options.get("column_config") or {})
+    event = st.dataframe(rounded, **{"hide_index": True, "placeholder": DASH, **options})
     if reasons := missing(data, options.get("column_order")):
         st.caption(f"{DASH}: {why or '; '.join(reasons)}.")
     return event
+
+
+def whole_percents(data: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Shares to the percent, as the cards say them; those below 1 % to the hundredth of one. Streamlit's own format shows 51.95%."""
+    shares = [name for name in data.columns if _is_percent(columns.get(name))]
+    return data.assign(
+        **{name: data[name].where(data[name].abs() < 0.01, data[name].round(2)) for name in shares}
+    )
+
+
+def _is_percent(column: Any) -> bool:
+    return isinstance(column, dict) and column.get("type_config", {}).get("format") == "percent"
 
 
 def intervals(data: pd.DataFrame, measure: str, *, signed: bool = True) -> list[str | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import streamlit as st
 
 import stepscope
 from app.ui import tables
@@ -54,3 +55,12 @@ def test_no_table_says_none(
         for table in open_view(view, two_prompts).dataframe:
             numbers = table.value.select_dtypes("number")
             assert not numbers.isna().any().any() or table.proto.placeholder == tables.DASH, view
+
+
+def test_shares_are_whole_percents_and_small_ones_are_not_nothing() -> None:
+    share = st.column_config.NumberColumn("Wins", format="percent")
+    columns = {"wins": share, "mean": st.column_config.NumberColumn("Mean"), "model": "Model"}
+    data = pd.DataFrame({"wins": [0.51953, 0.0043, np.nan], "mean": 0.51953, "model": "a"})
+    shown = tables.whole_percents(data, columns)
+    assert shown["wins"].tolist()[:2] == [0.52, 0.0043] and np.isnan(shown["wins"][2])
+    assert shown["mean"].tolist() == [0.51953] * 3 and data["wins"][0] == 0.51953
