@@ -39,9 +39,6 @@ FIGURES ?= docs/gallery
 .PHONY: docs lock wheel try-install install demo reference app test test-all attacks check format bench bench-peers bench-scale bench-app bench-steps bench-jobs load load-sql figures train-demo training-demo bring-your-own trust clean chaos soak
 .DEFAULT_GOAL := demo
 
-# Byte code by all cores: pip has one of them do it, for minutes. What no Python of this version can read is left.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
-
 install: $(DEV)
 
 $(BIN)/python:
@@ -50,18 +47,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(APP): requirements-app.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-app.txt
-	@$(COMPILE)
+	$(BIN)/python -m pip install --quiet --requirement requirements-app.txt
 	@touch $@
 
 $(RUN): requirements.txt requirements-app.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements.txt
-	@$(COMPILE)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	@touch $(APP) $@
 
 $(DEV): requirements-dev.txt requirements-ray.txt requirements.txt requirements-app.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --no-compile --requirement requirements-dev.txt
-	@$(COMPILE)
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	@touch $(APP) $(RUN) $@
 
 TRUST := data/results/demo/extra/localisation.parquet
