@@ -155,10 +155,10 @@ def test_a_study_of_one_scorer_keeps_the_ids_that_it_had_before_there_could_be_s
     )
     bank = ConceptBank("b", (Concept("cat", "object", ("a cat",)),))
     prompts = (Prompt("k", "a cat", "p.txt:1", "", {}, 0),)
-    old = Plan(study, Revisions({"m": "main"}, "openai"), prompts, bank)
+    old = Plan(study, Revisions({"m": "main"}, "openai"), prompts, bank, definitions={})
     assert ids(old) == ["a535012be8b603680a1304b1451fd2ff"]
     named = replace(study.scorer, name="mine")
-    assert ids(other(old, scorer=named)) == ids(old)
+    assert ids(defined(old, {}, scorer=named)) == ids(old)
 
 
 def test_ids_change_with_the_scorers_and_their_order_but_not_with_their_names(plan):
@@ -183,6 +183,7 @@ def defined(plan, definitions, **study):
     )
 
 
+SCORE = {"clip-score": 2}  # of every study
 RISE = Measures(df_rise=ToolSpec(), spectrum=True)
 
 
@@ -191,7 +192,19 @@ def test_a_new_definition_gives_units_that_measure_it_other_ids_and_leaves_the_r
     assert not set(ids(first)) & set(ids(defined(plan, {"df-rise": 2}, measures=RISE)))
     assert ids(first) == ids(defined(plan, {"lime": 2}, measures=RISE))
     plain = Measures(spectrum=True)
-    assert ids(other(plan, measures=plain)) == ids(defined(plan, {"df-rise": 2}, measures=plain))
+    assert ids(defined(plan, {}, measures=plain)) == ids(
+        defined(plan, {"df-rise": 2}, measures=plain)
+    )
+
+
+def test_the_clip_score_is_measured_of_every_unit(plan):
+    plain = Measures(spectrum=True)
+    first, second = (defined(plan, each, measures=plain) for each in ({}, {"clip-score": 2}))
+    assert not set(ids(first)) & set(ids(second))
+    assert ids(second) == ids(other(plan, measures=plain))
+    assert {each.clip_score for each in first} == {1} and {each.clip_score for each in second} == {
+        2
+    }
 
 
 def test_only_the_units_that_the_tool_sees_get_other_ids(plan):
@@ -211,18 +224,18 @@ def test_only_the_units_that_the_tool_sees_get_other_ids(plan):
 def test_a_method_that_is_only_judged_counts_too(plan):
     games = ToolSpec(options={"methods": ("lime",)})
     measures = Measures(faithfulness=games)
-    assert other(plan, measures=measures).definitions == {"lime": 2}
+    assert other(plan, measures=measures).definitions == SCORE | {"lime": 2}
     assert ids(defined(plan, {}, measures=measures)) != ids(other(plan, measures=measures))
 
 
 def test_definitions_are_those_of_the_protocol(plan):
     tools = Measures(df_rise=ToolSpec(), lime=ToolSpec(), df_cam=ToolSpec(), relevance=ToolSpec())
     ours = other(plan, measures=tools).definitions
-    assert ours == {"df-rise": 2, "lime": 2, "df-cam": 2, "relevance": 2}
+    assert ours == SCORE | {"df-rise": 2, "lime": 2, "df-cam": 2, "relevance": 2}
     paper = other(plan, measures=replace(tools, protocol="park2024")).definitions
-    assert paper == {"df-rise": 3, "lime": 3, "df-cam": 3, "relevance": 3}
+    assert paper == SCORE | {"df-rise": 3, "lime": 3, "df-cam": 3, "relevance": 3}
     attention = Measures(attention=ToolSpec(), protocol="park2024")
-    assert other(plan, measures=attention).definitions == {}
+    assert other(plan, measures=attention).definitions == SCORE
 
 
 def test_every_definition_says_what_changed():
