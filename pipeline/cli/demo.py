@@ -289,9 +289,10 @@ def run_prompts(arguments: argparse.Namespace) -> int:
 def run_trust(arguments: argparse.Namespace) -> int:
     """Explains real scenes, writes DIR/extra/*.parquet for `publish`, and prints the tables."""
     from pipeline.demo import trust, trust_tables
+    from pipeline.demo.known import NAMES
     from pipeline.demo.trust_parts import run_parts
 
-    names = tuple(arguments.model or trust.NAMES)
+    names = tuple(arguments.model or NAMES)
     options = trust.QUICK if arguments.quick else trust.TrustOptions()
     options = trust.WORDS if arguments.words else options
     counts = {"scenes": arguments.scenes, "masks": arguments.masks}
@@ -322,9 +323,10 @@ def run_trust(arguments: argparse.Namespace) -> int:
 
 def run_games(arguments: argparse.Namespace) -> int:
     """Plays insertion with every tool's map of real scenes and prints the tables."""
-    from pipeline.demo import games, trust
+    from pipeline.demo import games
+    from pipeline.demo.known import NAMES
 
-    names = tuple(arguments.model or trust.NAMES)
+    names = tuple(arguments.model or NAMES)
     baselines = tuple(arguments.baseline or BASELINES)
     options = games.GameOptions(arguments.scenes, masks=arguments.masks, baselines=baselines)
     rows = games.run_games(arguments.models, names, options)

@@ -2,13 +2,13 @@
 
 Real scenes are noised to a step's noise level and that step is explained: does the map find the objects, and does it change
 when the model's weights are shuffled? Beside the tools stand maps that know nothing of the model: `random`, `area` (the
-sizes of superpixels) and `copy` (DF-RISE of a denoiser that returns its input). See `run_trust`.
+sizes of superpixels) and `copy` (DF-RISE of a denoiser that returns its input). See `run_parts`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,10 @@ import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from pipeline.demo.concept_maps import Maps, layer_maps, object_maps
 from pipeline.demo.known import (
     GUIDANCE,
-    NAMES,
     SEED,
     KnownScene,
     known_scenes,
@@ -50,7 +48,6 @@ from pipeline.study.concepts import Concept
 from pipeline.study.spec import ModelSpec, ScorerSpec, ToolSpec
 
 Rows = list[dict[str, Any]]
-OnScene = Callable[[int], object]
 BANK = [Concept(each.name, each.family, tuple(each.phrasings)) for each in CONCEPTS]
 SUPERPIXELS = LimeOptions(segmentation="slic")
 
@@ -97,37 +94,14 @@ class Trust:
         self.area.extend(other.area)
 
 
-def run_trust(
-    folder: Path, names: Sequence[str] = NAMES, options: TrustOptions = TrustOptions()
-) -> Trust:
-    """Explains known scenes under each model, and again with its weights shuffled.
-
-    Args:
-        folder: of the models.
-        names: of the models.
-        options: how much.
-    """
-    trust = Trust([], [], [])
-    total = sum(scene_steps(options, first) for first in firsts(options)) * len(names)
-    with tqdm(total=total, unit=" scene steps", desc="trust") as bar:
-        for name in names:
-            bar.set_postfix_str(name)
-            for first in firsts(options):
-                trust.add(run_batch(folder, name, first, options, bar.update))
-    return trust
-
-
-def run_batch(
-    folder: Path, name: str, first: int, options: TrustOptions, on_scene: OnScene = lambda _: None
-) -> Trust:
-    """Of one model and the batch of scenes from number `first` on.
+def run_batch(folder: Path, name: str, first: int, options: TrustOptions) -> Trust:
+    """Explains the batch of known scenes from number `first` on under one model, and again with its weights shuffled.
 
     Args:
         folder: of the models.
         name: of the model.
         first: one of `firsts(options)`.
         options: how much.
-        on_scene: called with how many scenes were explained at a step, as they are.
     """
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     scorer = Scorer(ScorerSpec(str(folder / "scenes-clip")))
@@ -137,7 +111,7 @@ def run_batch(
     at = sorted({*options.at, *options.random_at})
     scenes = known_scenes(options.scenes)[first : first + options.batch]
     without = without_objects(pipeline, spec, scorer, scenes, at)
-    judge = _Judge(name, scenes, first, options, Trust([], [], []), on_scene, without)
+    judge = _Judge(name, scenes, first, options, Trust([], [], []), without)
     show_noised(pipeline, spec, scorer, judge.known, first, at, judge.see, phrases)
     return judge.trust
 
@@ -164,7 +138,6 @@ class _Judge:
     first: int
     options: TrustOptions
     trust: Trust
-    on_scene: OnScene
     without: Sequence[WithoutObject]
 
     def see(self, view: StepView) -> None:
@@ -172,7 +145,6 @@ class _Judge:
         items = list(range(len(self.known)))
         masks = 0 if self.options.words else self.options.masks
         trained = explain(view, items, masks, without=self.without)
-        self.on_scene(len(items))
         if view.step in self.options.at:
             self._localise(view, trained)
         few = [item for item in items if self.first + item < self.options.random_scenes]
@@ -207,7 +179,6 @@ class _Judge:
             keys = {"model": self.name, "step": view.step, "layers": label, "share": share}
             for item, maps in zip(items, changed, strict=True):
                 self.trust.randomisation.extend(_similarity_rows(keys, trained[item], maps))
-            self.on_scene(len(items))
 
 
 def with_weights_as_they_are(view: StepView) -> StepView:

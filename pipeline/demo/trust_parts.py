@@ -42,7 +42,7 @@ def run_parts(
     finished: Path,
     workers: int = 1,
 ) -> Trust:
-    """What `run_trust` gives; a part that an earlier call finished is read.
+    """Explains known scenes under each model, and again with its weights shuffled; a part that an earlier call finished is read.
 
     Args:
         folder: of the models.

@@ -14,9 +14,9 @@ from pipeline.demo.trust import (
     TrustOptions,
     copy_map,
     enlarge,
-    run_trust,
     write_trust,
 )
+from pipeline.demo.trust_parts import run_parts
 from pipeline.demo.trust_tables import (
     area_table,
     depends,
@@ -38,8 +38,9 @@ SMALL = TrustOptions(
 
 
 @pytest.fixture(scope="module")
-def rows(request):
-    return run_trust(Path("data/models"), ("scenes-unet",), SMALL)
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trust") / "parts"
+    return run_parts(Path("data/models"), ("scenes-unet",), SMALL, folder)
 
 
 METHODS = {"df-rise", "df-cam", "lime", "random", "area", "copy"}
@@ -76,10 +77,10 @@ def test_layers_are_judged_alone_by_both_readings_of_attention(rows):
     assert len({layer for layer, _, _ in of_attention}) >= 3
 
 
-def test_words_alone_have_the_rows_that_they_have_among_all(rows):
+def test_words_alone_have_the_rows_that_they_have_among_all(rows, tmp_path):
     """`demo trust --words`: the same maps, and no tool of the whole image."""
     few = replace(SMALL, scenes=2, words=True, random_scenes=0, random_at=())
-    alone = run_trust(Path("data/models"), ("scenes-unet",), few)
+    alone = run_parts(Path("data/models"), ("scenes-unet",), few, tmp_path / "parts")
     assert not alone.randomisation and not alone.area
     assert {row["method"] for row in alone.localisation} == WORDED
     among = [row for row in rows.localisation if row["scene"] < 2 and row["method"] in WORDED]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.demo import trust_parts
-from pipeline.demo.trust import TrustOptions, run_batch, run_trust
+from pipeline.demo.trust import Trust, TrustOptions, firsts, run_batch
 from pipeline.demo.trust_parts import run_parts
 
 MODELS, NAMES = Path("data/models"), ("scenes-unet",)
@@ -29,8 +29,11 @@ def sorted_rows(trust):
     ]
 
 
-def test_the_rows_are_those_of_one_call(finished):
-    assert sorted_rows(finished[0]) == sorted_rows(run_trust(MODELS, NAMES, FEW))
+def test_the_rows_are_those_of_every_batch(finished):
+    batches = Trust([], [], [])
+    for first in firsts(FEW):
+        batches.add(run_batch(MODELS, "scenes-unet", first, FEW))
+    assert sorted_rows(finished[0]) == sorted_rows(batches)
 
 
 def test_a_finished_batch_is_read_and_a_damaged_one_measured_again(finished, monkeypatch):
