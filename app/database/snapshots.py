@@ -11,15 +11,19 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
+from app.database import curve_sums
+from app.database.curve_arrays import CurveArrays
 from app.database.plain_files import is_plain, read_plain
 
 PROGRAM = Path(__file__).resolve().parents[2]
@@ -52,6 +56,8 @@ SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "max_execution_time": "20000",
     "lock_configuration": "true",
 }
+CURVES: MutableMapping[duckdb.DuckDBPyConnection, CurveArrays] = WeakKeyDictionary()
+"""The curves that are in memory, for each connection."""
 # Of figures: several threads add up floats in another order each time.
 ONE_THREAD = {"threads": "1"}
 
@@ -448,16 +454,35 @@ def answer(
     """
     with connection.cursor() as cursor:
         use_scorer(cursor, scorer)
-        for text, _ in map(statement, macros(name)):
-            cursor.execute(text)
-        text, wanted = statement(name)
         try:
-            return cursor.execute(text, {k: v for k, v in parameters.items() if k in wanted}).df()
+            if name in curve_sums.SUMS:
+                arrays = CURVES.setdefault(connection, CurveArrays())
+                fetch = partial(_fetch, cursor)
+                table = curve_sums.answer(arrays, fetch, name, parameters, scorer)
+                if table is not None:
+                    return table
+            text, values = _prepared(cursor, name, parameters)
+            return cursor.execute(text, values).df()
         except duckdb.OutOfMemoryException as error:
             raise SnapshotError(
                 "A question of this page needs more memory than it may use.",
                 f"{name}: limit {SANDBOX['memory_limit']}. Fewer models, categories or prompts (a slice) need less.",
             ) from error
+
+
+def _prepared(
+    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """A statement's text and those of the parameters that it uses; the macros that it needs are created."""
+    for text, _ in map(statement, macros(name)):
+        cursor.execute(text)
+    text, wanted = statement(name)
+    return text, {key: value for key, value in parameters.items() if key in wanted}
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:
+    text, values = _prepared(cursor, f"arrays/{name}", parameters)
+    return cursor.sql(text, params=values).to_arrow_table()
 
 
 def source(name: str, scope: Scope) -> str:

@@ -1,0 +1,170 @@
+"""A snapshot's curves in memory, as arrays: a slice of the prompts is then a choice of rows.
+
+To fetch the curves of a slice took more than half of the time that its means took. The arrays are read once for all readers,
+one per model, and per seed where some of several seeds are chosen.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+Fetch = Callable[..., pa.Table]
+"""Gives the rows of `app/database/sql/arrays/<name>.sql`, asked as (name, **parameters)."""
+
+
+class CurvesError(ValueError):
+    """Curves that are no array: SQL answers, whatever it makes of them."""
+
+
+MOST = 384 * 2**20
+"""Bytes of curves that are kept; curves of more are summed by SQL."""
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Block:
+    """The curves of one model and one concept.
+
+    Attributes:
+        prompts: (n,), places of the prompts in `Prompts.ids`, ascending.
+        seeds: (n,), number of seeds that a curve is the mean of.
+        final: (n,), float32, its last similarity.
+        similarity: (n, steps), float32, cosine.
+    """
+
+    prompts: np.ndarray
+    seeds: np.ndarray
+    final: np.ndarray
+    similarity: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Block:
+        return Block(self.prompts[rows], self.seeds[rows], self.final[rows], self.similarity[rows])
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The study's prompts.
+
+    Attributes:
+        ids: (prompts,), prompt_id, ascending.
+        categories: (prompts,), the category of each.
+        mentions: concept_id -> (prompts,), whether the text names the concept; without those that no text names.
+    """
+
+    ids: np.ndarray
+    categories: np.ndarray
+    mentions: dict[int, np.ndarray]
+
+    def chosen(self, categories: Sequence[str], ids: Sequence[int] | None) -> np.ndarray:
+        """(prompts,), whether a prompt is of one of the categories, and one of the ids unless they are None."""
+        rows = np.isin(self.categories, np.asarray(list(categories), object))
+        return rows if ids is None else rows & self.marked(np.asarray(ids, np.int64))
+
+    def marked(self, ids: np.ndarray) -> np.ndarray:
+        """(prompts,), whether a prompt is one of the ids."""
+        marks = np.zeros(len(self.ids), bool)
+        if len(self.ids):
+            at = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
+            marks[at[self.ids[at] == ids]] = True
+        return marks
+
+
+class CurveArrays:
+    """The curves of one connection's database.
+
+    Args:
+        most: bytes of curves that are kept; the least recently used ones make room.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self.most = most
+        self._lock = Lock()
+        self._notes: dict[Hashable, Any] = {}
+        self._models: OrderedDict[Hashable, dict[int, Block]] = OrderedDict()
+
+    def prompts(self, fetch: Fetch) -> Prompts:
+        """The study's prompts."""
+        return self._noted("prompts", lambda: _prompts(fetch))
+
+    def fit(self, fetch: Fetch, scorer: int, *, whole: bool) -> bool:
+        """Whether all of a scorer's curves can be kept: those of each prompt's seeds together (whole), or of every seed."""
+
+        def read() -> int:
+            return int(fetch("size", whole=whole)["size"][0].as_py())
+
+        return 4 * self._noted(("size", scorer, whole), read) <= self.most
+
+    def blocks(self, fetch: Fetch, scorer: int, model: int, seed: int | None) -> dict[int, Block]:
+        """A model's curves by concept_id: of one seed, or (None) of each prompt's seeds together.
+
+        Raises:
+            CurvesError: a model's curves have gaps, not all the same number of steps, or two of a prompt.
+        """
+        prompts, key = self.prompts(fetch), (scorer, model, seed)
+        with self._lock:  # a reader who asks for the same meanwhile waits for the first
+            if key not in self._models:
+                self._models[key] = _blocks(fetch, prompts, model, seed)
+                self._make_room()
+            self._models.move_to_end(key)
+            return self._models[key]
+
+    def _noted(self, key: Hashable, read: Callable[[], Read]) -> Read:
+        with self._lock:
+            if key not in self._notes:
+                self._notes[key] = read()
+            return cast(Read, self._notes[key])
+
+    def _make_room(self) -> None:
+        while len(self._models) > 1 and sum(map(_size, self._models.values())) > self.most:
+            self._models.popitem(last=False)
+
+
+def _size(blocks: dict[int, Block]) -> int:
+    return sum(block.similarity.nbytes for block in blocks.values())
+
+
+def _prompts(fetch: Fetch) -> Prompts:
+    rows, named = fetch("prompts"), fetch("mentions")
+    ids, categories = rows["prompt_id"].to_numpy(), rows["category"].to_numpy().astype(object)
+    prompts = Prompts(ids, categories, {})
+    concepts, by = named["concept_id"].to_numpy(), named["prompt_id"].to_numpy()
+    mentions = {int(each): prompts.marked(by[concepts == each]) for each in np.unique(concepts)}
+    return Prompts(ids, categories, mentions)
+
+
+def _blocks(fetch: Fetch, prompts: Prompts, model: int, seed: int | None) -> dict[int, Block]:
+    if seed is None:
+        rows = fetch("curves_whole", model=model)
+    else:
+        rows = fetch("curves_seed", model=model, seed=seed)
+    if not len(rows):
+        return {}
+    concepts, ids = rows["concept_id"].to_numpy(), rows["prompt_id"].to_numpy()
+    at = np.searchsorted(prompts.ids, ids)
+    every = Block(at, rows["seeds"].to_numpy(), rows["final"].to_numpy(), _curves(rows, model))
+    order = np.lexsort((at, concepts))
+    if not (np.diff(order) == 1).all():  # publish has sorted them
+        concepts, every = concepts[order], every[order]
+    same = (np.diff(concepts) == 0) & (np.diff(every.prompts) == 0)
+    if same.any() or not np.isin(ids, prompts.ids).all():
+        raise CurvesError(f"model {model}: two curves of a prompt, or a curve of none")
+    starts = np.flatnonzero(np.diff(concepts, prepend=concepts[0] - 1))
+    ends = [*starts[1:], len(concepts)]
+    return {int(concepts[a]): every[a:b] for a, b in zip(starts, ends, strict=True)}
+
+
+def _curves(rows: pa.Table, model: int) -> np.ndarray:
+    """(curves, steps), float32, of the column of lists."""
+    column = rows["similarity"]
+    lengths, values = pa.compute.list_value_length(column), pa.compute.list_flatten(column)
+    if len(pa.compute.unique(lengths)) > 1 or column.null_count or values.null_count:
+        raise CurvesError(f"model {model}: curves with gaps, or not of the same number of steps")
+    return cast(np.ndarray, values.to_numpy().reshape(len(column), -1))

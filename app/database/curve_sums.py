@@ -1,0 +1,251 @@
+"""Statistics of the curves of a slice, from arrays in memory: the rows that the SQL files of the same names give.
+
+Which of the two answers depends on the size of the study alone (`CurveArrays.fit`); tests compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from app.database.curve_arrays import Block, CurveArrays, CurvesError, Fetch, Prompts
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a question finds its curves.
+
+    Attributes:
+        arrays: of the connection.
+        fetch: reads what is not in memory yet.
+        scorer: whose similarities.
+        parameters: the question's.
+        whole: whether the seeds of a prompt are averaged, as publish has done; else there is a curve per seed.
+    """
+
+    arrays: CurveArrays
+    fetch: Fetch
+    scorer: int
+    parameters: Mapping[str, Any]
+    whole: bool
+
+    @property
+    def prompts(self) -> Prompts:
+        """The study's prompts."""
+        return self.arrays.prompts(self.fetch)
+
+    def counted(self, *, named: bool) -> Iterator[tuple[int, np.ndarray]]:
+        """Per concept_id, ascending: (prompts,), whether the pair counts, as the macro `counted_pair` has it."""
+        asked, prompts = self.parameters, self.prompts
+        chosen = prompts.chosen(asked["categories"], asked["slice"])
+        for concept in sorted(set(asked["concepts"])):
+            if concept == 0 or not named:
+                yield concept, chosen
+            elif concept in prompts.mentions:
+                yield concept, chosen & prompts.mentions[concept]
+
+    def blocks(self, model: int) -> list[dict[int, Block]]:
+        """A model's curves, by concept_id: of each of the seeds, or one of all together."""
+        seeds = [None] if self.whole else self.parameters["seeds"]
+        return [self.arrays.blocks(self.fetch, self.scorer, model, seed) for seed in seeds]
+
+
+@dataclass(frozen=True)
+class Means:
+    """One curve per prompt.
+
+    Attributes:
+        value: (n, steps).
+        final: (n,), float64.
+        samples: number of samples of all of them together.
+    """
+
+    value: np.ndarray
+    final: np.ndarray
+    samples: int
+
+
+def curves(source: Source) -> pd.DataFrame:
+    """`curves.sql` and `curves_prompts.sql`: mean similarity per (model, concept, step), the prompt as the unit."""
+    rows = Rows("model_id", "concept_id", "step", "prompts", "samples", "mean", "sd", "r_final")
+    counted = list(source.counted(named=source.parameters["named"]))
+    for model in sorted(set(source.parameters["models"])):
+        seeds = source.blocks(model)
+        for concept, marks in counted:
+            blocks = [_within(each[concept], marks) for each in seeds if concept in each]
+            means = _averaged(blocks, len(marks))
+            n = len(means.final)
+            if n:
+                last = means.final - means.final.mean()
+                mean, sd, product = _moments(means.value, last)
+                r = _correlation(sd, product, last)
+                rows.add(model, concept, np.arange(len(mean)), n, means.samples, mean, sd, r)
+    return rows.table()
+
+
+def family_curves(source: Source) -> pd.DataFrame:
+    """`family_curves.sql`: mean similarity per (model, family, step); a prompt's named concepts and seeds averaged first."""
+    rows = Rows("model_id", "family", "step", "prompts", "mean", "sd")
+    concepts = source.fetch("families").to_pylist()
+    family_of = {each["concept_id"]: each["family"] for each in concepts}
+    families: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for concept, marks in source.counted(named=True):
+        if concept:
+            families.setdefault(family_of[concept], []).append((concept, marks))
+    for model in sorted(set(source.parameters["models"])):
+        seeds = source.blocks(model)
+        for family in sorted(families):
+            pairs = [
+                (each[c], marks) for c, marks in families[family] for each in seeds if c in each
+            ]
+            value = _averaged([_within(*pair) for pair in pairs], len(source.prompts.ids)).value
+            if len(value):
+                mean, sd, _ = _moments(value)
+                rows.add(model, family, np.arange(len(mean)), len(value), mean, sd)
+    return rows.table()
+
+
+def paired_grid(source: Source) -> pd.DataFrame:
+    """`paired_grid_prompts.sql` and `paired_grid_seeds.sql`: moments of the paired differences to the baseline.
+
+    Per (candidate, concept, step of the baseline), over shared prompts and seeds; the candidate's curve is read between its steps.
+    """
+    rows = Rows("model_id", "concept_id", "step", "prompts", "mean", "sd", "win_rate")
+    asked = source.parameters
+    counted = list(source.counted(named=asked["named"]))
+    names = ("baseline", "candidates", "axis")
+    matched = source.fetch("matched_steps", **{name: asked[name] for name in names}).to_pylist()
+    baseline = source.blocks(asked["baseline"])
+    for match in sorted(matched, key=lambda row: row["model_id"]):
+        both = list(zip(baseline, source.blocks(match["model_id"]), strict=True))
+        for concept, marks in counted:
+            pairs = [(a[concept], b[concept]) for a, b in both if concept in a and concept in b]
+            blocks = [_difference(a, b, marks, match) for a, b in pairs]
+            value = _averaged(blocks, len(marks)).value
+            if len(value):
+                mean, sd, _ = _moments(value)
+                wins = (1 + np.sign(value).mean(axis=0)) / 2
+                rows.add(match["model_id"], concept, match["steps"], len(value), mean, sd, wins)
+    return rows.table()
+
+
+class Rows:
+    """The rows of an answer, as many at once as there are steps.
+
+    Args:
+        columns: their names.
+    """
+
+    FLOATS = frozenset({"mean", "sd", "r_final", "win_rate"})
+
+    def __init__(self, *columns: str) -> None:
+        self.columns = columns
+        self._parts: list[list[np.ndarray]] = []
+
+    def add(self, *values: Any) -> None:
+        """Add rows: per column an array of their values, or one value for all of them."""
+        self._parts.append([np.asarray(each) for each in np.broadcast_arrays(*values)])
+
+    def table(self) -> pd.DataFrame:
+        """All of them, with the types that DuckDB gives."""
+        columns = zip(*self._parts, strict=True) if self._parts else [[]] * len(self.columns)
+        return pd.DataFrame(
+            {n: self._column(n, v) for n, v in zip(self.columns, columns, strict=True)}
+        )
+
+    def _column(self, name: str, parts: Sequence[np.ndarray]) -> Any:
+        every = np.concatenate([*parts]) if len(parts) else np.empty(0)
+        if name == "family":
+            return pd.Series(every, dtype="str")
+        return every.astype(np.float64 if name in self.FLOATS else np.int32)
+
+
+SUMS: dict[str, Callable[[Source], pd.DataFrame]] = {
+    "curves": curves,
+    "curves_prompts": curves,
+    "family_curves": family_curves,
+    "paired_grid_prompts": paired_grid,
+    "paired_grid_seeds": paired_grid,
+}
+BY_SEED = frozenset({"curves", "paired_grid_seeds"})
+"""Those whose SQL reads each seed's curves, whatever `whole` is."""
+
+
+def answer(
+    arrays: CurveArrays, fetch: Fetch, name: str, parameters: Mapping[str, Any], scorer: int
+) -> pd.DataFrame | None:
+    """What `app/database/sql/<name>.sql` would give; None where only that can.
+
+    The curves of the study take more memory than they may, or a damaged one has curves that are no array.
+    """
+    whole = bool(parameters.get("whole")) and name not in BY_SEED
+    if not arrays.fit(fetch, scorer, whole=whole):
+        return None
+    try:
+        return SUMS[name](Source(arrays, fetch, scorer, parameters, whole))
+    except CurvesError:
+        return None
+
+
+def _within(block: Block, marks: np.ndarray) -> Block:
+    """The curves of the prompts that count."""
+    return block[np.flatnonzero(marks[block.prompts])]
+
+
+def _difference(a: Block, b: Block, marks: np.ndarray, match: Mapping[str, Any]) -> Block:
+    """The candidate's curves (b) less the baseline's (a), where both have the prompt, at the steps that they share."""
+    if not np.array_equal(a.prompts, b.prompts):
+        _, in_a, in_b = np.intersect1d(
+            a.prompts, b.prompts, assume_unique=True, return_indices=True
+        )
+        a, b = a[in_a], b[in_b]
+    a, b = _within(a, marks), _within(b, marks)
+    below, weight = np.array(match["below"]), np.array(match["weight"])
+    second = b.similarity[:, below].astype(float)
+    if weight.any():
+        above = np.minimum(below + 1, b.similarity.shape[1] - 1)
+        second += (b.similarity[:, above] - second) * weight
+    second -= a.similarity[:, match["steps"]]
+    return Block(a.prompts, a.seeds, a.final, second)
+
+
+def _averaged(blocks: Sequence[Block], prompts: int) -> Means:
+    """One curve per prompt of several blocks in which it has one each or none: their mean."""
+    if not blocks:
+        return Means(np.empty((0, 0)), np.empty(0), 0)
+    samples = sum(int(block.seeds.sum()) for block in blocks)
+    if len(blocks) == 1:
+        return Means(blocks[0].similarity, blocks[0].final.astype(float), samples)
+    times, final = np.zeros(prompts), np.zeros(prompts)
+    total = np.zeros((prompts, blocks[0].similarity.shape[1]))
+    for block in blocks:  # a block has a prompt once
+        times[block.prompts] += 1
+        final[block.prompts] += block.final
+        total[block.prompts] += block.similarity
+    there = times > 0
+    return Means(total[there] / times[there, None], final[there] / times[there], samples)
+
+
+def _moments(
+    value: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per column of (n, steps): its mean, its standard deviation (NaN for one row), and its product with a weight of mean 0."""
+    n = len(value)
+    apart = np.subtract(value, value[0], dtype=float)  # equal values have a spread of exactly 0
+    # einsum, not @: a matrix product wakes a thread per core, and its digits depend on how many there are.
+    total, square = apart.sum(axis=0), np.einsum("ij,ij->j", apart, apart)
+    product = np.zeros_like(total) if weight is None else np.einsum("i,ij->j", weight, apart)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sd = np.sqrt((square - total**2 / n).clip(min=0) / (n - 1))
+    return value[0] + total / n, sd if n > 1 else np.full_like(square, np.nan), product
+
+
+def _correlation(sd: np.ndarray, product: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Of each step's values with the last similarities (less their mean); NaN where either is constant."""
+    spread = np.linalg.norm(last) if np.ptp(last) > 0 else np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(sd > 0, product / (sd * np.sqrt(max(len(last) - 1, 1)) * spread), np.nan)

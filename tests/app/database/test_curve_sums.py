@@ -1,0 +1,190 @@
+"""Sums of the curves in memory are those of the SQL files of the same names, whatever is chosen and whatever is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from app.database import curve_arrays, curve_sums, snapshots
+from app.database.curve_arrays import CurveArrays
+from app.database.snapshots import SQL
+
+SLICES: dict[str, list[int] | None] = {
+    "none": None,
+    "half": list(range(2, 24, 2)),
+    "one": [3],
+    "no such": [900],
+}
+SEEDS = {"all": [0, 1], "one": [1], "two of three": [0, 2]}
+
+
+@pytest.fixture(scope="module")
+def three_seeds(study_folder: Callable[..., Path]) -> Path:
+    """A study from which some of several seeds can be chosen."""
+    return study_folder("seeded", models=3, prompts=24, seeds=3, steps=12)
+
+
+@pytest.fixture
+def connection(three_seeds: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with snapshots.connect(snapshots.locate(three_seeds).path) as opened:
+        yield opened
+
+
+def question(connection: duckdb.DuckDBPyConnection, **changed: Any) -> dict[str, Any]:
+    """Parameters of any of the questions, of everything unless they are changed."""
+    concepts = snapshots.answer(connection, "concepts", {})["concept_id"]
+    categories = snapshots.answer(connection, "categories", {})["category"]
+    return {
+        "models": [1, 2, 3], "concepts": [0, *(int(each) for each in concepts)], "categories": [*categories],
+        "seeds": [0, 1, 2], "slice": None, "named": True, "whole": True, "baseline": 2, "candidates": [1, 3], "axis": "log_snr",
+    } | changed  # fmt: skip
+
+
+def by_sql(connection: duckdb.DuckDBPyConnection, name: str, asked: dict[str, Any]) -> pd.DataFrame:
+    with connection.cursor() as cursor:
+        for macro in snapshots.macros(name):
+            cursor.execute(snapshots.statement(macro)[0])
+        text, wanted = snapshots.statement(name)
+        return cursor.execute(text, {k: v for k, v in asked.items() if k in wanted}).df()
+
+
+def assert_same(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str] = (), **changed: Any
+) -> dict[str, int]:
+    """Compare the answers. Returns how many rows each has."""
+    asked, rows = question(connection, **changed), {}
+    for name in names or curve_sums.SUMS:
+        expected = by_sql(connection, name, asked)
+        answer = snapshots.answer(connection, name, asked)
+        typed = not expected.empty  # DuckDB gives an empty column of texts as one of objects
+        pd.testing.assert_frame_equal(answer, expected, rtol=1e-9, atol=1e-10, check_dtype=typed)
+        rows[name] = len(answer)
+    kept = snapshots.CURVES[connection]
+    assert kept._models, "nothing was answered from memory"
+    return rows
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("axis", ["log_snr", "step", "progress"])
+def test_of_all_prompts(connection: duckdb.DuckDBPyConnection, axis: str, named: bool) -> None:
+    assert all(assert_same(connection, axis=axis, named=named).values())
+
+
+@pytest.mark.parametrize("ids", SLICES.values(), ids=SLICES)
+@pytest.mark.parametrize("seeds", SEEDS.values(), ids=SEEDS)
+def test_of_a_slice_and_some_seeds(
+    connection: duckdb.DuckDBPyConnection, seeds: list[int], ids: list[int] | None
+) -> None:
+    rows = assert_same(connection, slice=ids, seeds=seeds, whole=False, named=False, names=["curves", "paired_grid_seeds"])  # fmt: skip
+    assert all(rows.values()) == (ids != [900])
+    if len(seeds) == 1:  # these take each prompt to have one curve
+        assert_same(connection, slice=ids, seeds=seeds, whole=False, names=["curves_prompts", "paired_grid_prompts"])  # fmt: skip
+    assert_same(connection, slice=ids, seeds=seeds, whole=False, names=["family_curves"])
+
+
+def test_of_some_categories_models_and_concepts(connection: duckdb.DuckDBPyConnection) -> None:
+    categories = question(connection)["categories"]
+    assert_same(connection, categories=categories[:1], models=[3], concepts=[0, 2], candidates=[3])
+    assert_same(connection, categories=["no such"], models=[1], concepts=[1])
+
+
+def test_where_samples_are_missing(three_seeds: Path, tmp_path: Path) -> None:
+    """A model without a prompt, another without a seed of one, and a third without a concept."""
+    path = tmp_path / "less.duckdb"
+    path.write_bytes(Path(snapshots.locate(three_seeds).path).read_bytes())
+    with duckdb.connect(str(path)) as writer:
+        for table in ("rollup_prompt", "trajectory"):
+            writer.execute(f"DELETE FROM {table} WHERE model_id = 1 AND prompt_id IN (2, 5)")
+            writer.execute(f"DELETE FROM {table} WHERE model_id = 3 AND concept_id = 2")
+        writer.execute("DELETE FROM trajectory WHERE model_id = 2 AND prompt_id = 4 AND seed = 1")
+    with snapshots.connect(str(path)) as connection:
+        assert_same(connection, named=False)
+        several = ["curves", "paired_grid_seeds", "family_curves"]
+        assert_same(connection, seeds=[0, 1], whole=False, named=False, names=several)
+
+
+def test_of_curves_that_do_not_vary(three_seeds: Path, tmp_path: Path) -> None:
+    path = tmp_path / "flat.duckdb"
+    path.write_bytes(Path(snapshots.locate(three_seeds).path).read_bytes())
+    with duckdb.connect(str(path)) as writer:
+        writer.execute(
+            "UPDATE rollup_prompt SET similarity = [0.3 FOR _ IN similarity], final = 0.3 WHERE model_id = 1"
+        )
+    with snapshots.connect(str(path)) as connection:
+        assert_same(connection, names=["curves_prompts"])
+        answer = snapshots.answer(connection, "curves_prompts", question(connection, models=[1]))
+    assert (answer.loc[answer["prompts"] > 1, "sd"] == 0).all() and answer["r_final"].isna().all()
+
+
+DAMAGES = {
+    "of another length": "similarity = similarity[:3]",
+    "with a gap": "similarity = [NULL FOR _ IN similarity]",
+    "of an unknown prompt": "prompt_id = 900",
+    "twice": "prompt_id = 3",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_curves_that_are_no_array_are_left_to_sql(
+    three_seeds: Path, tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "damaged.duckdb"
+    path.write_bytes(Path(snapshots.locate(three_seeds).path).read_bytes())
+    with duckdb.connect(str(path)) as writer:
+        writer.execute(f"UPDATE rollup_prompt SET {damage} WHERE model_id = 1 AND prompt_id = 2")
+    with snapshots.connect(str(path)) as connection:
+        asked = question(connection)
+        answer = snapshots.answer(connection, "curves_prompts", asked)
+        pd.testing.assert_frame_equal(answer, by_sql(connection, "curves_prompts", asked))
+
+
+def test_a_study_that_is_too_large_is_left_to_sql(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots.CURVES[connection] = CurveArrays(most=1_000)
+    asked = question(connection, slice=[1, 2, 3])
+    answer = snapshots.answer(connection, "curves_prompts", asked)
+    assert not snapshots.CURVES[connection]._models
+    pd.testing.assert_frame_equal(answer, by_sql(connection, "curves_prompts", asked))
+
+
+def test_models_make_room_for_others(connection: duckdb.DuckDBPyConnection) -> None:
+    """All curves of single seeds fit, or all of all seeds together, but not both."""
+    snapshots.answer(connection, "curves", question(connection))
+    seeds = snapshots.CURVES[connection]
+    assert len(seeds._models) == 9
+    size = sum(block.similarity.nbytes for blocks in seeds._models.values() for block in blocks.values())  # fmt: skip
+    snapshots.CURVES[connection] = CurveArrays(most=size)
+    assert_same(connection, names=["curves", "curves_prompts", "curves"])
+    kept = snapshots.CURVES[connection]._models.values()
+    assert sum(block.similarity.nbytes for blocks in kept for block in blocks.values()) <= size
+
+
+def test_arrays_of_a_connection_go_with_it(three_seeds: Path) -> None:
+    before = len(snapshots.CURVES)
+    connection = snapshots.connect(snapshots.locate(three_seeds).path)
+    snapshots.answer(connection, "curves_prompts", question(connection, slice=[1]))
+    assert len(snapshots.CURVES) == before + 1
+    connection.close()
+    del connection
+    assert len(snapshots.CURVES) == before
+
+
+def test_moments_of_known_answer() -> None:
+    values = np.array([[0.1, 0.5], [0.2, 0.5], [0.6, 0.5]], np.float32)
+    last = np.array([-1.0, 0.0, 1.0])
+    mean, sd, product = curve_sums._moments(values, last)
+    np.testing.assert_allclose(mean, values.astype(float).mean(axis=0))
+    np.testing.assert_allclose(sd, [np.std(values[:, 0].astype(float), ddof=1), 0.0])
+    np.testing.assert_allclose(product, [0.5, 0.0], atol=1e-7)
+
+
+def test_each_question_has_its_sql() -> None:
+    assert all((SQL / f"{name}.sql").is_file() for name in curve_sums.SUMS)
+    assert curve_arrays.MOST < 2**30  # beside the gigabyte that DuckDB may use
