@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from threading import Lock
 from typing import Any, TypeVar, cast
 
@@ -50,22 +50,51 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Outcomes:
+    """What the curves of one model, one seed and one concept come to.
+
+    Attributes:
+        prompts: (n,), places of the prompts in `Prompts.ids`, ascending.
+        final: (n,), its last similarity.
+        rise: (n,), the last less the first.
+        auc: (n,), area under the scaled curve; NaN where it is constant.
+        step: (n,), from which on the concept is present; NaN for never, or where it is not known.
+        crossing: (n,), where it emerges between the step before (0) and that step (1); NaN where there is none.
+        outcome: (n,), 0 start, 1 emerges, 2 never, -1 not known.
+    """
+
+    prompts: np.ndarray
+    final: np.ndarray
+    rise: np.ndarray
+    auc: np.ndarray
+    step: np.ndarray
+    crossing: np.ndarray
+    outcome: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Outcomes:
+        return Outcomes(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+
+@dataclass(frozen=True)
 class Prompts:
     """The study's prompts.
 
     Attributes:
         ids: (prompts,), prompt_id, ascending.
-        categories: (prompts,), the category of each.
+        categories: the study's categories, ascending.
+        category: (prompts,), the place of each prompt's in them.
         mentions: concept_id -> (prompts,), whether the text names the concept; without those that no text names.
     """
 
     ids: np.ndarray
     categories: np.ndarray
+    category: np.ndarray
     mentions: dict[int, np.ndarray]
 
     def chosen(self, categories: Sequence[str], ids: Sequence[int] | None) -> np.ndarray:
         """(prompts,), whether a prompt is of one of the categories, and one of the ids unless they are None."""
-        rows = np.isin(self.categories, np.asarray(list(categories), object))
+        wanted = set(categories)
+        rows = np.array([each in wanted for each in self.categories], bool)[self.category]
         return rows if ids is None else rows & self.marked(np.asarray(ids, np.int64))
 
     def marked(self, ids: np.ndarray) -> np.ndarray:
@@ -88,7 +117,7 @@ class CurveArrays:
         self.most = most
         self._lock = Lock()
         self._notes: dict[Hashable, Any] = {}
-        self._models: OrderedDict[Hashable, dict[int, Block]] = OrderedDict()
+        self._models: OrderedDict[Hashable, Any] = OrderedDict()
 
     def prompts(self, fetch: Fetch) -> Prompts:
         """The study's prompts."""
@@ -108,13 +137,29 @@ class CurveArrays:
         Raises:
             CurvesError: a model's curves have gaps, not all the same number of steps, or two of a prompt.
         """
-        prompts, key = self.prompts(fetch), (scorer, model, seed)
+        prompts = self.prompts(fetch)
+        return self._kept(
+            ("curves", scorer, model, seed), lambda: _blocks(fetch, prompts, model, seed)
+        )
+
+    def outcomes(self, fetch: Fetch, scorer: int, model: int, seed: int) -> dict[int, Outcomes]:
+        """What a model's curves of a seed come to, by concept_id.
+
+        Raises:
+            CurvesError: a prompt has two.
+        """
+        prompts = self.prompts(fetch)
+        return self._kept(
+            ("outcomes", scorer, model, seed), lambda: _outcomes(fetch, prompts, model, seed)
+        )
+
+    def _kept(self, key: Hashable, read: Callable[[], Read]) -> Read:
         with self._lock:  # a reader who asks for the same meanwhile waits for the first
             if key not in self._models:
-                self._models[key] = _blocks(fetch, prompts, model, seed)
+                self._models[key] = read()
                 self._make_room()
             self._models.move_to_end(key)
-            return self._models[key]
+            return cast(Read, self._models[key])
 
     def _noted(self, key: Hashable, read: Callable[[], Read]) -> Read:
         with self._lock:
@@ -127,17 +172,22 @@ class CurveArrays:
             self._models.popitem(last=False)
 
 
-def _size(blocks: dict[int, Block]) -> int:
-    return sum(block.similarity.nbytes for block in blocks.values())
+def _size(parts: dict[int, Block] | dict[int, Outcomes]) -> int:
+    """Bytes of a model's arrays."""
+    arrays = [getattr(part, each.name) for part in parts.values() for each in fields(part)]
+    return sum(array.nbytes for array in arrays)
 
 
 def _prompts(fetch: Fetch) -> Prompts:
     rows, named = fetch("prompts"), fetch("mentions")
-    ids, categories = rows["prompt_id"].to_numpy(), rows["category"].to_numpy().astype(object)
-    prompts = Prompts(ids, categories, {})
+    ids = rows["prompt_id"].to_numpy()
+    categories, category = np.unique(
+        rows["category"].to_numpy().astype(object), return_inverse=True
+    )
+    prompts = Prompts(ids, categories, category, {})
     concepts, by = named["concept_id"].to_numpy(), named["prompt_id"].to_numpy()
     mentions = {int(each): prompts.marked(by[concepts == each]) for each in np.unique(concepts)}
-    return Prompts(ids, categories, mentions)
+    return Prompts(ids, categories, category, mentions)
 
 
 def _blocks(fetch: Fetch, prompts: Prompts, model: int, seed: int | None) -> dict[int, Block]:
@@ -147,18 +197,38 @@ def _blocks(fetch: Fetch, prompts: Prompts, model: int, seed: int | None) -> dic
         rows = fetch("curves_seed", model=model, seed=seed)
     if not len(rows):
         return {}
+    at, of_concept = _sorted(prompts, rows, model)
+    every = Block(at, rows["seeds"].to_numpy(), rows["final"].to_numpy(), _curves(rows, model))
+    return {concept: every[at_rows] for concept, at_rows in of_concept.items()}
+
+
+def _outcomes(fetch: Fetch, prompts: Prompts, model: int, seed: int) -> dict[int, Outcomes]:
+    rows = fetch("outcomes", model=model, seed=seed)
+    if not len(rows):
+        return {}
+    at, of_concept = _sorted(prompts, rows, model)
+    names = ("final", "rise", "auc", "emergence_step", "crossing", "outcome")
+    every = Outcomes(at, *(rows[name].to_numpy() for name in names))
+    return {concept: every[at_rows] for concept, at_rows in of_concept.items()}
+
+
+def _sorted(
+    prompts: Prompts, rows: pa.Table, model: int
+) -> tuple[np.ndarray, dict[int, slice | np.ndarray]]:
+    """The places of the rows' prompts, and the rows of each concept by their prompts."""
     concepts, ids = rows["concept_id"].to_numpy(), rows["prompt_id"].to_numpy()
     at = np.searchsorted(prompts.ids, ids)
-    every = Block(at, rows["seeds"].to_numpy(), rows["final"].to_numpy(), _curves(rows, model))
     order = np.lexsort((at, concepts))
-    if not (np.diff(order) == 1).all():  # publish has sorted them
-        concepts, every = concepts[order], every[order]
-    same = (np.diff(concepts) == 0) & (np.diff(every.prompts) == 0)
+    ordered = concepts[order]
+    same = (np.diff(ordered) == 0) & (np.diff(at[order]) == 0)
     if same.any() or not np.isin(ids, prompts.ids).all():
         raise CurvesError(f"model {model}: two curves of a prompt, or a curve of none")
-    starts = np.flatnonzero(np.diff(concepts, prepend=concepts[0] - 1))
-    ends = [*starts[1:], len(concepts)]
-    return {int(concepts[a]): every[a:b] for a, b in zip(starts, ends, strict=True)}
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    ends = [*starts[1:], len(order)]
+    parts: list[tuple[int, int]] = [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
+    if (np.diff(order) == 1).all():  # as publish has sorted them: no copy
+        return at, {int(ordered[a]): slice(a, b) for a, b in parts}
+    return at, {int(ordered[a]): order[a:b] for a, b in parts}
 
 
 def _curves(rows: pa.Table, model: int) -> np.ndarray:

@@ -1,57 +1,16 @@
-"""Statistics of the curves of a slice, from arrays in memory: the rows that the SQL files of the same names give.
-
-Which of the two answers depends on the size of the study alone (`CurveArrays.fit`); tests compare them.
-"""
+"""Statistics of the curves of a slice, from arrays in memory: the rows that the SQL files of the same names give."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from app.database.curve_arrays import Block, CurveArrays, CurvesError, Fetch, Prompts
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a question finds its curves.
-
-    Attributes:
-        arrays: of the connection.
-        fetch: reads what is not in memory yet.
-        scorer: whose similarities.
-        parameters: the question's.
-        whole: whether the seeds of a prompt are averaged, as publish has done; else there is a curve per seed.
-    """
-
-    arrays: CurveArrays
-    fetch: Fetch
-    scorer: int
-    parameters: Mapping[str, Any]
-    whole: bool
-
-    @property
-    def prompts(self) -> Prompts:
-        """The study's prompts."""
-        return self.arrays.prompts(self.fetch)
-
-    def counted(self, *, named: bool) -> Iterator[tuple[int, np.ndarray]]:
-        """Per concept_id, ascending: (prompts,), whether the pair counts, as the macro `counted_pair` has it."""
-        asked, prompts = self.parameters, self.prompts
-        chosen = prompts.chosen(asked["categories"], asked["slice"])
-        for concept in sorted(set(asked["concepts"])):
-            if concept == 0 or not named:
-                yield concept, chosen
-            elif concept in prompts.mentions:
-                yield concept, chosen & prompts.mentions[concept]
-
-    def blocks(self, model: int) -> list[dict[int, Block]]:
-        """A model's curves, by concept_id: of each of the seeds, or one of all together."""
-        seeds = [None] if self.whole else self.parameters["seeds"]
-        return [self.arrays.blocks(self.fetch, self.scorer, model, seed) for seed in seeds]
+from app.database.curve_arrays import Block
+from app.database.sources import Rows, Source, moments
 
 
 @dataclass(frozen=True)
@@ -81,7 +40,7 @@ def curves(source: Source) -> pd.DataFrame:
             n = len(means.final)
             if n:
                 last = means.final - means.final.mean()
-                mean, sd, product = _moments(means.value, last)
+                mean, sd, product = moments(means.value, last)
                 r = _correlation(sd, product, last)
                 rows.add(model, concept, np.arange(len(mean)), n, means.samples, mean, sd, r)
     return rows.table()
@@ -90,12 +49,10 @@ def curves(source: Source) -> pd.DataFrame:
 def family_curves(source: Source) -> pd.DataFrame:
     """`family_curves.sql`: mean similarity per (model, family, step); a prompt's named concepts and seeds averaged first."""
     rows = Rows("model_id", "family", "step", "prompts", "mean", "sd")
-    concepts = source.fetch("families").to_pylist()
-    family_of = {each["concept_id"]: each["family"] for each in concepts}
     families: dict[str, list[tuple[int, np.ndarray]]] = {}
     for concept, marks in source.counted(named=True):
         if concept:
-            families.setdefault(family_of[concept], []).append((concept, marks))
+            families.setdefault(source.families[concept], []).append((concept, marks))
     for model in sorted(set(source.parameters["models"])):
         seeds = source.blocks(model)
         for family in sorted(families):
@@ -104,7 +61,7 @@ def family_curves(source: Source) -> pd.DataFrame:
             ]
             value = _averaged([_within(*pair) for pair in pairs], len(source.prompts.ids)).value
             if len(value):
-                mean, sd, _ = _moments(value)
+                mean, sd, _ = moments(value)
                 rows.add(model, family, np.arange(len(mean)), len(value), mean, sd)
     return rows.table()
 
@@ -127,68 +84,10 @@ def paired_grid(source: Source) -> pd.DataFrame:
             blocks = [_difference(a, b, marks, match) for a, b in pairs]
             value = _averaged(blocks, len(marks)).value
             if len(value):
-                mean, sd, _ = _moments(value)
+                mean, sd, _ = moments(value)
                 wins = (1 + np.sign(value).mean(axis=0)) / 2
                 rows.add(match["model_id"], concept, match["steps"], len(value), mean, sd, wins)
     return rows.table()
-
-
-class Rows:
-    """The rows of an answer, as many at once as there are steps.
-
-    Args:
-        columns: their names.
-    """
-
-    FLOATS = frozenset({"mean", "sd", "r_final", "win_rate"})
-
-    def __init__(self, *columns: str) -> None:
-        self.columns = columns
-        self._parts: list[list[np.ndarray]] = []
-
-    def add(self, *values: Any) -> None:
-        """Add rows: per column an array of their values, or one value for all of them."""
-        self._parts.append([np.asarray(each) for each in np.broadcast_arrays(*values)])
-
-    def table(self) -> pd.DataFrame:
-        """All of them, with the types that DuckDB gives."""
-        columns = zip(*self._parts, strict=True) if self._parts else [[]] * len(self.columns)
-        return pd.DataFrame(
-            {n: self._column(n, v) for n, v in zip(self.columns, columns, strict=True)}
-        )
-
-    def _column(self, name: str, parts: Sequence[np.ndarray]) -> Any:
-        every = np.concatenate([*parts]) if len(parts) else np.empty(0)
-        if name == "family":
-            return pd.Series(every, dtype="str")
-        return every.astype(np.float64 if name in self.FLOATS else np.int32)
-
-
-SUMS: dict[str, Callable[[Source], pd.DataFrame]] = {
-    "curves": curves,
-    "curves_prompts": curves,
-    "family_curves": family_curves,
-    "paired_grid_prompts": paired_grid,
-    "paired_grid_seeds": paired_grid,
-}
-BY_SEED = frozenset({"curves", "paired_grid_seeds"})
-"""Those whose SQL reads each seed's curves, whatever `whole` is."""
-
-
-def answer(
-    arrays: CurveArrays, fetch: Fetch, name: str, parameters: Mapping[str, Any], scorer: int
-) -> pd.DataFrame | None:
-    """What `app/database/sql/<name>.sql` would give; None where only that can.
-
-    The curves of the study take more memory than they may, or a damaged one has curves that are no array.
-    """
-    whole = bool(parameters.get("whole")) and name not in BY_SEED
-    if not arrays.fit(fetch, scorer, whole=whole):
-        return None
-    try:
-        return SUMS[name](Source(arrays, fetch, scorer, parameters, whole))
-    except CurvesError:
-        return None
 
 
 def _within(block: Block, marks: np.ndarray) -> Block:
@@ -228,20 +127,6 @@ def _averaged(blocks: Sequence[Block], prompts: int) -> Means:
         total[block.prompts] += block.similarity
     there = times > 0
     return Means(total[there] / times[there, None], final[there] / times[there], samples)
-
-
-def _moments(
-    value: np.ndarray, weight: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per column of (n, steps): its mean, its standard deviation (NaN for one row), and its product with a weight of mean 0."""
-    n = len(value)
-    apart = np.subtract(value, value[0], dtype=float)  # equal values have a spread of exactly 0
-    # einsum, not @: a matrix product wakes a thread per core, and its digits depend on how many there are.
-    total, square = apart.sum(axis=0), np.einsum("ij,ij->j", apart, apart)
-    product = np.zeros_like(total) if weight is None else np.einsum("i,ij->j", weight, apart)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sd = np.sqrt((square - total**2 / n).clip(min=0) / (n - 1))
-    return value[0] + total / n, sd if n > 1 else np.full_like(square, np.nan), product
 
 
 def _correlation(sd: np.ndarray, product: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from app.database import curve_sums
+from app.database import from_memory
 from app.database.curve_arrays import CurveArrays
 from app.database.plain_files import is_plain, read_plain
 
@@ -455,10 +455,10 @@ def answer(
     with connection.cursor() as cursor:
         use_scorer(cursor, scorer)
         try:
-            if name in curve_sums.SUMS:
+            if name in from_memory.SUMS:
                 arrays = CURVES.setdefault(connection, CurveArrays())
                 fetch = partial(_fetch, cursor)
-                table = curve_sums.answer(arrays, fetch, name, parameters, scorer)
+                table = from_memory.answer(arrays, fetch, name, parameters, scorer)
                 if table is not None:
                     return table
             text, values = _prepared(cursor, name, parameters)

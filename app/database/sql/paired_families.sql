@@ -2,20 +2,14 @@
 -- averaged within a concept first, then the family's concepts ($named: those that the prompt names). Area: of curves that
 -- rise, for which high is early. Emergence: restricted (never = the last step), on the axis; noise levels are cut to those
 -- that both models reach. NULL where none is known.
-WITH level AS (
-    SELECT model_id, step, max(step) OVER (PARTITION BY model_id) AS last,
-           CASE $axis WHEN 'log_snr' THEN axis_log_snr WHEN 'timestep' THEN timestep
-               WHEN 'progress' THEN step / greatest(max(step) OVER (PARTITION BY model_id), 1) ELSE step END AS x
-    FROM step WHERE model_id = $baseline OR model_id IN $candidates
+WITH levels AS MATERIALIZED (
+    FROM level(list_append($candidates::INTEGER[], $baseline::INTEGER), $axis)
 ),
-placed AS (
-    SELECT *, lag(x, 1, x) OVER (PARTITION BY model_id ORDER BY step) AS before FROM level
-),
-ending AS (  -- joined before `placed`, so that the step is a key
-    SELECT DISTINCT model_id, last FROM level
+ending AS (  -- joined before `levels`, so that the step is a key
+    SELECT DISTINCT model_id, last FROM levels
 ),
 reach AS (
-    SELECT model_id, min(x) AS low, max(x) AS high FROM level GROUP BY model_id
+    SELECT model_id, min(x) AS low, max(x) AS high FROM levels GROUP BY model_id
 ),
 pair AS (
     SELECT b.model_id AS candidate, greatest(a.low, b.low) AS low, least(a.high, b.high) AS high
@@ -40,7 +34,7 @@ chosen AS (
     FROM trajectory AS t JOIN counted_pair($categories, $slice, $concepts, $named) USING (prompt_id, concept_id)
     JOIN kind AS k USING (concept_id)
     JOIN ending AS e ON e.model_id = t.model_id
-    LEFT JOIN placed AS l ON l.model_id = t.model_id AND t.outcome IS NOT NULL
+    LEFT JOIN levels AS l ON l.model_id = t.model_id AND t.outcome IS NOT NULL
         AND l.step = coalesce(t.emergence_step, e.last)
     WHERE t.seed IN $seeds AND (t.model_id = $baseline OR t.model_id IN $candidates)
 ),

@@ -1,0 +1,44 @@
+"""Questions that are answered from arrays in memory, with the rows that their SQL files give.
+
+Which of the two answers depends on the size of the study alone (`CurveArrays.fit`); tests compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from app.database import curve_sums, outcome_sums
+from app.database.curve_arrays import CurveArrays, CurvesError, Fetch
+from app.database.sources import Source
+
+SUMS: dict[str, Callable[[Source], pd.DataFrame]] = {
+    "curves": curve_sums.curves,
+    "curves_prompts": curve_sums.curves,
+    "family_curves": curve_sums.family_curves,
+    "paired_grid_prompts": curve_sums.paired_grid,
+    "paired_grid_seeds": curve_sums.paired_grid,
+    "emergence": outcome_sums.emergence,
+    "emerged_share": outcome_sums.emerged_share,
+    "paired_families": outcome_sums.paired_families,
+}
+AVERAGED = frozenset({"curves_prompts", "family_curves", "paired_grid_prompts"})
+"""Those that read the curves of all seeds together where all seeds are asked for."""
+
+
+def answer(
+    arrays: CurveArrays, fetch: Fetch, name: str, parameters: Mapping[str, Any], scorer: int
+) -> pd.DataFrame | None:
+    """What `app/database/sql/<name>.sql` would give; None where only that can.
+
+    The curves of the study take more memory than they may, or a damaged one has curves that are no array.
+    """
+    whole = name in AVERAGED and bool(parameters["whole"])
+    if not arrays.fit(fetch, scorer, whole=whole):
+        return None
+    try:
+        return SUMS[name](Source(arrays, fetch, scorer, parameters, whole))
+    except CurvesError:
+        return None

@@ -1,0 +1,293 @@
+"""When concepts emerge in a slice, from arrays in memory: the rows that the SQL files of the same names give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from app.database.curve_arrays import Outcomes
+from app.database.sources import Rows, Source, moments
+
+CUT = ("log_snr", "timestep")
+"""Axes on which models begin and end at different places: means are cut to what all of them reach."""
+START, NEVER = 0, 2
+Parts = Sequence[tuple[np.ndarray, np.ndarray]]
+"""(places of prompts, a value of each), of one curve per prompt."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Where a model's steps are on an axis.
+
+    Attributes:
+        axis: log_snr, timestep, progress or step.
+        steps: (steps,), ascending.
+        x: (steps,), the place of each.
+        before: (steps,), that of the step before; of the first its own.
+    """
+
+    axis: str
+    steps: np.ndarray
+    x: np.ndarray
+    before: np.ndarray
+
+    def of(self, outcomes: Outcomes) -> np.ndarray:
+        """(n,), where each emerges, never counting as the last step; NaN where it is not known."""
+        step = np.where(np.isnan(outcomes.step), self.steps[-1], outcomes.step)
+        at = np.searchsorted(self.steps, step).clip(max=len(self.steps) - 1)
+        x, before = self.x[at], self.before[at]
+        if self.axis in CUT:
+            crossing = np.where(np.isnan(outcomes.crossing), 1.0, outcomes.crossing)
+            x = before + crossing * (x - before)
+        return np.where((outcomes.outcome >= 0) & (self.steps[at] == step), x, np.nan)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of a concept that count, of one seed.
+
+    Attributes:
+        prompts: (n,), places of the prompts.
+        outcomes: (n,), what each comes to.
+        x: (n,), where it emerges; NaN where that is not known.
+    """
+
+    prompts: np.ndarray
+    outcomes: Outcomes
+    x: np.ndarray
+
+    def known(self) -> Curves:
+        """Those of which it is known."""
+        rows = np.flatnonzero(~np.isnan(self.x))
+        return Curves(self.prompts[rows], self.outcomes[rows], self.x[rows])
+
+
+def emergence(source: Source) -> pd.DataFrame:
+    """`emergence.sql`: when each concept or family emerges, and moments between the rows of a model for their tests."""
+    asked = source.parameters
+    rows, levels = [], _levels(source, asked["models"])
+    reach = _reach(levels.values())
+    for model, level in levels.items():
+        of_row: dict[int, list[Curves]] = {}
+        for concept, each in _curves(source, model, level).items():
+            row = source.family_ids[concept] if asked["by_family"] else concept
+            of_row.setdefault(row, []).extend(each)
+        means = {}
+        for row in sorted(of_row):
+            known = [each.known() for each in of_row[row]]
+            if any(len(each.x) for each in known):
+                shown, means[row] = _emergence(known, reach, len(source.prompts.ids))
+                rows.append({"model_id": model, "row": row, **shown})
+        for shown in rows[len(rows) - len(means) :]:
+            shown |= _others(shown["row"], means, source)
+    return _emergence_table(rows, source)
+
+
+def emerged_share(source: Source) -> pd.DataFrame:
+    """`emerged_share.sql`: per (model, family, step) the share of a family's concepts that are present by then."""
+    rows = Rows("model_id", "family", "step", "prompts", "mean", "sd")
+    for model, level in _levels(source, source.parameters["models"], axis="step").items():
+        of_family: dict[str, list[Curves]] = {}
+        for concept, each in _curves(source, model, level).items():
+            of_family.setdefault(source.families[concept], []).extend(each)
+        for family in sorted(of_family):
+            known = [each.outcomes[each.outcomes.outcome >= 0] for each in of_family[family]]
+            prompts = np.concatenate([each.prompts for each in known])
+            if len(prompts):
+                step = np.concatenate([each.step for each in known])
+                n, mean, sd = _shares(prompts, step, level.steps)
+                rows.add(model, family, level.steps, n, mean, sd)
+    return rows.table()
+
+
+def paired_families(source: Source) -> pd.DataFrame:
+    """`paired_families.sql`: per (candidate, family, prompt) both models' final similarity, area and emergence."""
+    fields = ("final", "emergence", "auc")
+    rows = Rows("model_id", "family", "prompt_id", *(f"{field}_{side}" for field in fields for side in ("baseline", "candidate")))  # fmt: skip
+    asked = source.parameters
+    levels = _levels(source, [asked["baseline"], *asked["candidates"]])
+    sides = {model: _of_families(_curves(source, model, level), source) for model, level in levels.items()}  # fmt: skip
+    if asked["baseline"] not in levels:
+        return rows.table()
+    for candidate in sorted(set(asked["candidates"]) & set(levels)):
+        reach = _reach([levels[asked["baseline"]], levels[candidate]])
+        for family in sorted(set(sides[candidate]) & set(sides[asked["baseline"]])):
+            a, b = (_side(sides[model][family], reach, len(source.prompts.ids)) for model in (asked["baseline"], candidate))  # fmt: skip
+            both = np.flatnonzero(a["there"] & b["there"])
+            values = [side[field][both] for field in fields for side in (a, b)]
+            rows.add(candidate, family, source.prompts.ids[both], *values)
+    return rows.table()
+
+
+def _levels(source: Source, models: Iterable[int], axis: str | None = None) -> dict[int, Level]:
+    """The steps of each model that has any, by model_id, ascending."""
+    axis = axis or source.parameters["axis"]
+    table = source.fetch("levels", models=sorted(set(models)), axis=axis)
+    model, *columns = (table[name].to_numpy() for name in ("model_id", "step", "x", "before"))
+    return {int(each): Level(axis, *(column[model == each] for column in columns)) for each in np.unique(model)}  # fmt: skip
+
+
+def _reach(levels: Iterable[Level]) -> tuple[float, float]:
+    """What all of the models reach of an axis on which they begin and end at different places."""
+    ends = [(level.x.min(), level.x.max()) for level in levels if level.axis in CUT]
+    return max((low for low, _ in ends), default=-np.inf), min((high for _, high in ends), default=np.inf)  # fmt: skip
+
+
+def _curves(source: Source, model: int, level: Level) -> dict[int, list[Curves]]:
+    """A model's curves that count, by concept_id: a part per seed."""
+    parts: dict[int, list[Curves]] = {}
+    seeds = [source.outcomes(model, seed) for seed in source.parameters["seeds"]]
+    for concept, marks in source.counted(named=source.parameters["named"]):
+        for each in seeds:
+            if concept in each:
+                some = each[concept]
+                some = some[np.flatnonzero(marks[some.prompts])]
+                parts.setdefault(concept, []).append(Curves(some.prompts, some, level.of(some)))
+    return parts
+
+
+def _mean(parts: Parts, prompts: int) -> np.ndarray:
+    """(prompts,), the mean of the values that each prompt has; NaN where it has none that is known."""
+    at, value = (np.concatenate(each) for each in zip(*parts, strict=True))
+    known = ~np.isnan(value)
+    times = np.bincount(at[known], minlength=prompts)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(at[known], weights=value[known], minlength=prompts) / times
+
+
+def _emergence(
+    known: Sequence[Curves], reach: tuple[float, float], prompts: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What one row shows, and (prompts,) the mean of each prompt; NaN where it has no curve."""
+    cut = [(each.prompts, each.x.clip(*reach)) for each in known]
+    mean_of = _mean(cut, prompts)
+    mean, sd, _ = moments(mean_of[~np.isnan(mean_of), None])
+    shares = {
+        name: float(np.nanmean(_mean([(e.prompts, (e.outcomes.outcome == code).astype(float)) for e in known], prompts)))
+        for name, code in (("start_share", START), ("never_share", NEVER))
+    }  # fmt: skip
+    every = np.concatenate([x for _, x in cut])
+    q1, median, q3 = np.quantile(every, [0.25, 0.5, 0.75])
+    shown = {
+        "n": int((~np.isnan(mean_of)).sum()), "mean": mean[0], "sd": sd[0], "emerges_share": 1 - sum(shares.values()),
+        **shares, "samples": len(every), "median": median, "q1": q1, "q3": q3,
+    }  # fmt: skip
+    return shown, mean_of
+
+
+def _others(row: int, means: dict[int, np.ndarray], source: Source) -> dict[str, Any]:
+    """A row's moments against the rows after it with which it shares prompts, as lists; NA where there is none."""
+    lists: dict[str, list[Any]] = {name: [] for name in OTHERS}
+    for first, other in combinations(sorted(means), 2):
+        if first != row:
+            continue
+        gap = means[other] - means[first]
+        gap = gap[~np.isnan(gap)]
+        if len(gap):
+            mean, sd, _ = moments(gap[:, None])
+            values = (other, source.families[other], len(gap), mean[0], sd[0])
+            for name, value in zip(OTHERS, values, strict=True):
+                lists[name].append(value)
+    return {name: np.array(lists[name], kind) if lists["others"] else pd.NA for name, kind in OTHERS.items()}  # fmt: skip
+
+
+OTHERS: dict[str, Any] = {
+    "others": np.int32,
+    "other_families": object,
+    "shared": np.int32,
+    "differences": np.float64,
+    "sds": np.float64,
+}
+COLUMNS = [
+    "model_id",
+    "concept_id",
+    "concept",
+    "family",
+    "n",
+    "mean",
+    "sd",
+    "start_share",
+    "emerges_share",
+    "never_share",
+    "samples",
+    "median",
+    "q1",
+    "q3",
+]
+
+
+def _emergence_table(rows: Sequence[dict[str, Any]], source: Source) -> pd.DataFrame:
+    """The rows in the order and with the types of the SQL."""
+    by_family = source.parameters["by_family"]
+    for each in rows:
+        each["family"] = source.families[each["row"]]
+        each["concept_id"] = 0 if by_family else each["row"]
+        each["concept"] = "" if by_family else source.concepts[each["row"]]
+    ordered = sorted(rows, key=lambda each: (each["model_id"], each["concept_id"], each["family"]))
+    table = pd.DataFrame(ordered, columns=[*COLUMNS, *OTHERS])
+    counts = dict.fromkeys(("model_id", "concept_id", "n", "samples"), np.int32)
+    texts = dict.fromkeys(("concept", "family"), "str")
+    numbers = dict.fromkeys(set(COLUMNS) - set(counts) - set(texts), np.float64)
+    return table.astype({**counts, **texts, **numbers, **dict.fromkeys(OTHERS, object)})
+
+
+def _shares(
+    prompts: np.ndarray, step: np.ndarray, steps: np.ndarray
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Of each prompt's k curves the share that have emerged by a step: prompts, and mean and deviation per step.
+
+    The i-th of them to emerge raises the share from (i-1)/k to i/k, and its square with it; the rises of all prompts are summed.
+    """
+    size = np.bincount(prompts)
+    n = int((size > 0).sum())
+    emerged = np.flatnonzero(~np.isnan(step))
+    order = emerged[np.lexsort((step[emerged], prompts[emerged]))]
+    at, k = prompts[order], size[prompts[order]]
+    first = np.flatnonzero(np.diff(at, prepend=-1))
+    i = np.arange(1, len(at) + 1) - np.repeat(first, np.diff([*first, len(at)]))
+    column = np.searchsorted(steps, step[order])
+    share, square = (
+        np.cumsum(np.bincount(column, weights=rise, minlength=len(steps))[: len(steps)])
+        for rise in (1 / k, (2 * i - 1) / k**2)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sd = np.sqrt((square - share**2 / n).clip(min=0) / (n - 1))
+    return n, share / n, sd if n > 1 else np.full_like(share, np.nan)
+
+
+def _of_families(curves: dict[int, list[Curves]], source: Source) -> dict[str, list[list[Curves]]]:
+    """A list per family of its concepts' parts."""
+    families: dict[str, list[list[Curves]]] = {}
+    for concept, parts in curves.items():
+        families.setdefault(source.families[concept], []).append(parts)
+    return families
+
+
+def _side(
+    concepts: Sequence[Sequence[Curves]], reach: tuple[float, float], prompts: int
+) -> dict[str, np.ndarray]:
+    """Per prompt a family's final similarity, area and emergence: seeds averaged within a concept, then its concepts."""
+    values = {
+        "final": (lambda each: each.outcomes.final.astype(float), 8),
+        "auc": (lambda each: np.where(each.outcomes.rise > 0, each.outcomes.auc, np.nan).astype(float), 8),
+        "emergence": (lambda each: each.x.clip(*reach), 6),
+    }  # fmt: skip
+    side: dict[str, np.ndarray] = {"there": np.zeros(prompts, bool)}
+    for parts in concepts:
+        for part in parts:
+            side["there"][part.prompts] = True
+    for name, (value, digits) in values.items():
+        each = [[(part.prompts, value(part)) for part in parts] for parts in concepts]
+        if max(map(len, each)) > 1:
+            every = np.arange(prompts)
+            means = [(every, _mean(parts, prompts)) for parts in each]
+        else:
+            means = [part for parts in each for part in parts]
+        # Rounded: the order of a sum makes no tie a difference.
+        side[name] = np.round(_mean(means, prompts), digits)
+    return side

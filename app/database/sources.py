@@ -1,0 +1,122 @@
+"""What sums from arrays in memory share: where a question finds its curves, moments, and the rows of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from app.database.curve_arrays import Block, CurveArrays, Fetch, Outcomes, Prompts
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a question finds its curves.
+
+    Attributes:
+        arrays: of the connection.
+        fetch: reads what is not in memory yet.
+        scorer: whose similarities.
+        parameters: the question's.
+        whole: whether the seeds of a prompt are averaged, as publish has done; else there is a curve per seed.
+    """
+
+    arrays: CurveArrays
+    fetch: Fetch
+    scorer: int
+    parameters: Mapping[str, Any]
+    whole: bool
+
+    @property
+    def prompts(self) -> Prompts:
+        """The study's prompts."""
+        return self.arrays.prompts(self.fetch)
+
+    def counted(self, *, named: bool) -> Iterator[tuple[int, np.ndarray]]:
+        """Per concept_id, ascending: (prompts,), whether the pair counts, as the macro `counted_pair` has it."""
+        asked, prompts = self.parameters, self.prompts
+        chosen = prompts.chosen(asked["categories"], asked["slice"])
+        for concept in sorted(set(asked["concepts"])):
+            if concept == 0 or not named:
+                yield concept, chosen
+            elif concept in prompts.mentions:
+                yield concept, chosen & prompts.mentions[concept]
+
+    @cached_property
+    def families(self) -> dict[int, str]:
+        """concept_id -> its family."""
+        return {each["concept_id"]: each["family"] for each in self._bank}
+
+    @cached_property
+    def concepts(self) -> dict[int, str]:
+        """concept_id -> its name."""
+        return {each["concept_id"]: each["name"] for each in self._bank}
+
+    @cached_property
+    def family_ids(self) -> dict[int, int]:
+        """concept_id -> the lowest concept_id of its family among those asked for."""
+        asked = sorted(set(self.parameters["concepts"]))
+        lowest = {self.families[each]: each for each in reversed(asked) if each in self.families}
+        return {each: lowest[self.families[each]] for each in asked if each in self.families}
+
+    @cached_property
+    def _bank(self) -> list[dict[str, Any]]:
+        return self.fetch("concepts").to_pylist()
+
+    def outcomes(self, model: int, seed: int) -> dict[int, Outcomes]:
+        """What a model's curves of a seed come to, by concept_id."""
+        return self.arrays.outcomes(self.fetch, self.scorer, model, seed)
+
+    def blocks(self, model: int) -> list[dict[int, Block]]:
+        """A model's curves, by concept_id: of each of the seeds, or one of all together."""
+        seeds = [None] if self.whole else self.parameters["seeds"]
+        return [self.arrays.blocks(self.fetch, self.scorer, model, seed) for seed in seeds]
+
+
+def moments(
+    value: np.ndarray, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per column of (n, steps): its mean, its standard deviation (NaN for one row), and its product with a weight of mean 0."""
+    n = len(value)
+    apart = np.subtract(value, value[0], dtype=float)  # equal values have a spread of exactly 0
+    # einsum, not @: a matrix product wakes a thread per core, and its digits depend on how many there are.
+    total, square = apart.sum(axis=0), np.einsum("ij,ij->j", apart, apart)
+    product = np.zeros_like(total) if weight is None else np.einsum("i,ij->j", weight, apart)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sd = np.sqrt((square - total**2 / n).clip(min=0) / (n - 1))
+    return value[0] + total / n, sd if n > 1 else np.full_like(square, np.nan), product
+
+
+class Rows:
+    """The rows of an answer, as many at once as there are steps.
+
+    Args:
+        columns: their names.
+    """
+
+    COUNTS = frozenset({"model_id", "concept_id", "prompt_id", "step", "prompts", "samples"})
+
+    def __init__(self, *columns: str) -> None:
+        self.columns = columns
+        self._parts: list[list[np.ndarray]] = []
+
+    def add(self, *values: Any) -> None:
+        """Add rows: per column an array of their values, or one value for all of them."""
+        self._parts.append([np.asarray(each) for each in np.broadcast_arrays(*values)])
+
+    def table(self) -> pd.DataFrame:
+        """All of them, with the types that DuckDB gives."""
+        columns = zip(*self._parts, strict=True) if self._parts else [[]] * len(self.columns)
+        return pd.DataFrame(
+            {n: self._column(n, v) for n, v in zip(self.columns, columns, strict=True)}
+        )
+
+    def _column(self, name: str, parts: Sequence[np.ndarray]) -> Any:
+        every = np.concatenate([*parts]) if len(parts) else np.empty(0)
+        if name == "family":
+            return pd.Series(every, dtype="str")
+        return every.astype(np.int32 if name in self.COUNTS else np.float64)

@@ -1,0 +1,2 @@
+-- One row per concept.
+SELECT concept_id, name, family FROM concept

@@ -1,2 +1,0 @@
--- One row per concept.
-SELECT concept_id, family FROM concept
