@@ -1,8 +1,9 @@
 # make demo   install, run the demo study on the bundled models, publish it
 # make reference  run the reference study, publish it, and write the small copy that is shipped (PROMPTS=1000 for all of its prompts, which is too large to ship)
 # make app    open the dashboard on the newest results
-# make test   install, run the tests
-# make test-all  and those that repeat a test with other settings
+# make test   install, run the tests but for the long ones (all that .ci/run has: make test TESTS="not thorough")
+# make test-long  those that take long: whole programs, browsers, every family of models and every figure
+# make test-all  both, and those that repeat a test with other settings
 # make attacks  hostile statements, links, folders and files, by the hundred
 # make check  lint, format, types, the direction of imports
 # make bench  the benchmarks: the tools (ratios against plain runs, in one process), DF-RISE's error against its calls, then `make bench-scale`
@@ -36,7 +37,7 @@ WORKERS ?= 2
 RESULTS ?=
 FIGURES ?= docs/gallery
 
-.PHONY: docs lock wheel try-install install demo reference app test test-all attacks check format bench bench-peers bench-scale bench-app bench-steps bench-jobs load load-sql figures train-demo training-demo bring-your-own trust clean chaos soak
+.PHONY: docs lock wheel try-install install demo reference app test test-long test-all attacks check format bench bench-peers bench-scale bench-app bench-steps bench-jobs load load-sql figures train-demo training-demo bring-your-own trust clean chaos soak
 .DEFAULT_GOAL := demo
 
 install: $(DEV)
@@ -82,11 +83,15 @@ app: $(APP)
 
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --ignore tests/attacks --ignore tests/install
 
+TESTS ?= not long and not thorough
 test: $(DEV)
-	$(TEST) -m "not thorough"
+	$(TEST) -m "$(TESTS)"
 
-test-all: test
-	$(TEST) -m thorough
+test-long: $(DEV)
+	$(TEST) -m "long and not thorough"
+
+test-all: $(DEV)
+	$(TEST)
 
 attacks: $(DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/attacks --numprocesses 2 --dist worksteal

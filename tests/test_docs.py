@@ -192,6 +192,7 @@ def test_defaults_of_masking_tools_are_those_of_the_code(table: str, options: An
             assert default.strip("`") == str(value).lower(), key
 
 
+@pytest.mark.long
 def test_the_command_line_is_documented_as_its_help_says() -> None:
     """`make docs` writes it anew."""
     assert (ROOT / "docs" / "cli.md").read_text() == cli_reference.document()

@@ -85,6 +85,7 @@ def test_triples_are_a_hundred_shuffled_with_seed_1_from_the_first_50_images(fol
     assert {prompt.roles["relation"] for prompt in prompts} == {("ON",)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("figure", list(COMMANDS))
 def test_every_figure_is_made_by_the_command_of_the_document(
     figure: str, results: dict[str, str], tmp_path: Path
@@ -106,6 +107,7 @@ def test_every_figure_is_made_by_the_command_of_the_document(
         assert len(data["model"].unique()) == 8
 
 
+@pytest.mark.long
 def test_the_auc_table_is_of_the_scaled_mean_curve(results: dict[str, str], tmp_path: Path) -> None:
     """By numpy, from the curves of figure 3: the mean over prompts, scaled, by the trapezoid rule; raw beside it."""
     results_folder = results["data/results/park2024-coco"]
@@ -125,6 +127,7 @@ def test_the_auc_table_is_of_the_scaled_mean_curve(results: dict[str, str], tmp_
         assert row.low <= row.raw <= row.high
 
 
+@pytest.mark.long
 def test_inceptions_weights_give_the_papers_distance_where_they_are(folder: Path) -> None:
     """Random weights of torchvision's network: the map is minus the squared distance, and the record knows the file."""
     weights = folder / "inception_v3.safetensors"

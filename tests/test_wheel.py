@@ -91,6 +91,7 @@ class Renamed(ast.NodeTransformer):
         return node
 
 
+@pytest.mark.long
 def test_every_module_is_the_same_but_for_its_names() -> None:
     for path in CODE:
         code = path.read_text("utf-8")

@@ -1,6 +1,6 @@
 """A snapshot's curves in memory, as arrays: a slice of the prompts is then a choice of rows.
 
-To fetch the curves of a slice took more than half of the time that its means took. The arrays are read once for all readers,
+To fetch the curves of a slice took DuckDB more than half of the time of its means. The arrays are read once for all readers,
 one per model, and per seed where some of several seeds are chosen.
 """
 
@@ -129,7 +129,7 @@ class CurveArrays:
         def read() -> int:
             return int(fetch("size", whole=whole)["size"][0].as_py())
 
-        return 4 * self._noted(("size", scorer, whole), read) <= self.most
+        return self._noted(("size", scorer, whole), read) <= self.most
 
     def blocks(self, fetch: Fetch, scorer: int, model: int, seed: int | None) -> dict[int, Block]:
         """A model's curves by concept_id: of one seed, or (None) of each prompt's seeds together.
@@ -217,7 +217,7 @@ def _sorted(
 ) -> tuple[np.ndarray, dict[int, slice | np.ndarray]]:
     """The places of the rows' prompts, and the rows of each concept by their prompts."""
     concepts, ids = rows["concept_id"].to_numpy(), rows["prompt_id"].to_numpy()
-    at = np.searchsorted(prompts.ids, ids)
+    at = np.searchsorted(prompts.ids, ids).astype(np.int32)
     order = np.lexsort((at, concepts))
     ordered = concepts[order]
     same = (np.diff(ordered) == 0) & (np.diff(at[order]) == 0)

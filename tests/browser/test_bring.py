@@ -17,6 +17,8 @@ from pipeline.results.folder import Results
 from tests.support.bring import bring
 from tests.support.browser import MARKS, Reader, downloaded, wait
 
+pytestmark = pytest.mark.long
+
 
 def in_a_browser(test: Callable[[Reader], None]) -> Callable[[Reader], None]:
     """Only where there is a browser."""

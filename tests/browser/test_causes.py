@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from selenium.webdriver.common.by import By
 
 from tests.support.browser import MARKS, Reader, wait
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.long]
 
 POINTS = ".st-key-card_causes .mark-symbol path"
 CURVES = ".st-key-chart_causes_success [data-testid=stVegaLiteChart] svg"

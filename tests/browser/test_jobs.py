@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.support.accessibility import version, violations
 from tests.support.browser import MARKS, PATIENCE, ROOT, Reader, downloaded, pictures, prefers, wait
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.long]
 
 VIEWS = re.findall(r'^    View\("(\w+)"', (ROOT / "app" / "main.py").read_text(), re.MULTILINE)
 

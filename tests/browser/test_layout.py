@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import Select
 from pipeline.database.publish import publish
 from tests.support.browser import MARKS, ROOT, Reader, downloaded, wait
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.long]
 
 VIEWS = re.findall(r'^    View\("(\w+)"', (ROOT / "app" / "main.py").read_text(), re.MULTILINE)
 TABLES = """

@@ -11,6 +11,8 @@ from tests import load_readers
 from tests.bench_app import served
 from tests.support.visitor import Visitor
 
+pytestmark = pytest.mark.long
+
 MODELS = ":material/neurology: Models"
 
 

@@ -23,6 +23,7 @@ from tests.support.browser import ROOT, free_port, healthy, wait
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not NGINX, reason="needs nginx (Debian: apt-get install nginx-light)"),
 ]

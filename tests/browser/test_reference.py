@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.browser import MARKS, ROOT, Reader
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.long]
 
 # What each page says of this study alone.
 SAYS = {

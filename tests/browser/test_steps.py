@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests.support.browser import MARKS, Reader, wait
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.long]
 
 # Keeps what the page tells the server: how often it told a step, and, while the line is down, everything.
 LINE = """

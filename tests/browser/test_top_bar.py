@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.support.accessibility import violations
 from tests.support.browser import MARKS, Reader, prefers, wait
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.long]
 
 RULES = ("color-contrast", "label", "button-name", "aria-allowed-attr", "aria-valid-attr-value", "target-size")  # fmt: skip
 """Of axe's: those that a bar with its panels can break; charts are read in test_jobs.py."""

@@ -10,7 +10,7 @@ import pytest
 from pipeline.database.publish import publish
 from tests.support.browser import MARKS, Reader, wait
 
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ from stepscope.pictures import Maps, Pictures
 from stepscope.study import Study
 from stepscope.watched import Watched
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 MODULES = sorted(path.stem for path in (ROOT / "stepscope").glob("*.py") if path.stem not in ("__main__", "__init__"))  # fmt: skip

@@ -35,6 +35,7 @@ def study(published: Path, tmp_path_factory: pytest.TempPathFactory) -> FigureSt
     return open_study(str(copy), Choice())
 
 
+@pytest.mark.long
 def test_the_run_is_found_in_order(study: FigureStudy) -> None:
     assert training.runs(study.models) == {"run": list(range(1, 9))}
     assert training.runs(study.models.head(1)) == {}

@@ -46,6 +46,7 @@ def test_the_manifest_and_the_data_set_make_the_same_bytes(
         assert (tmp_path / "second" / name).read_bytes() == (figure.parent / name).read_bytes()
 
 
+@pytest.mark.long
 def test_the_published_data_set_alone_is_enough(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,8 @@ import pytest
 from app.figures import site
 from app.figures.source import Choice, open_study
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -43,6 +43,7 @@ def _exported(results: Path, name: str, venue: str, columns: int, choice: Choice
     return export.export(open_study(str(results), choice), KINDS[name], venue, columns)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KINDS)
 def test_every_figure_is_made_with_all_that_belongs_to_it(name: str, everything: Path) -> None:
     one = exported(everything, name, columns=KINDS[name].columns)
@@ -136,6 +137,7 @@ def widths() -> list[Any]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("venue", "columns", "name"), widths())
 def test_the_width_is_the_venues_to_a_hundredth_of_an_inch(
     venue: str, columns: int, name: str, everything: Path

@@ -13,6 +13,7 @@ from app.figures.source import Choice, FigureError, open_study
 from tests.support.intervals import beyond, has_arrows, intervals, without_interval
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KINDS)
 def test_over_two_prompts_every_interval_is_drawn_whole(name: str, two_prompts: Path) -> None:
     """The least certain mean must not look the surest, and nobody can ask paper for what lies beyond a panel's edge."""

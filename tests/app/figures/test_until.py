@@ -19,6 +19,8 @@ from tests.support import gate_rates
 from tests.support.fake_worker import FakeWorker
 from tests.support.synthetic import plan_of, small_study
 
+pytestmark = pytest.mark.long
+
 SMALL = Path("data/studies/small.toml")
 
 

@@ -16,6 +16,8 @@ from app import warming
 from tests.bench_app import served
 from tests.support.visitor import Visitor
 
+pytestmark = pytest.mark.long
+
 
 class Sessions:
     """What `draw` needs of a runtime: it answers with an end of the script, or not at all, or refuses."""

@@ -9,6 +9,8 @@ from streamlit.testing.v1 import AppTest
 from tests.support import faults, stops
 from tests.support.pages import MAIN, PATIENCE
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def expected():

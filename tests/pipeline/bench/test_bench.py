@@ -17,6 +17,8 @@ from pipeline.bench.tools import (
 )
 from pipeline.explain.rise import rise
 
+pytestmark = pytest.mark.long
+
 MODELS = Path("data/models")
 
 

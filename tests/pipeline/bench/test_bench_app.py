@@ -12,6 +12,8 @@ from app.ui import timings
 from tests import bench_app
 from tests.support import big_study
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

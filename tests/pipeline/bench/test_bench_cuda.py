@@ -1,9 +1,12 @@
 """The GPU benchmark's procedure, on the CPU with small parts; its figures need a GPU."""
 
+import pytest
 import torch
 
 from pipeline.bench import cuda, scale
 from pipeline.bench.cuda import SD15, Size
+
+pytestmark = pytest.mark.long
 
 SMALL = Size(unet=(32, 32), text=16, layers=1, vae=(32, 32), tiny=(8, 8), side=32)
 

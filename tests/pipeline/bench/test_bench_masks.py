@@ -8,6 +8,8 @@ import torch
 from pipeline.bench import masks as bench
 from pipeline.bench.masks import Cache, Row, calls_needed, errors, main, mean_errors, table
 
+pytestmark = pytest.mark.long
+
 REFERENCE = {bench.REFERENCE: (0.2, 0.1)}
 
 

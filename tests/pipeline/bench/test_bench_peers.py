@@ -13,6 +13,8 @@ from pipeline.explain.attention import AttentionTap
 from pipeline.models.loading import denoiser_of
 from pipeline.models.words import clip_layout, split_words
 
+pytestmark = pytest.mark.long
+
 MODELS = Path("data/models")
 FOUND = {
     "model": "m", "steps": "every step", "layers": 4, "words": 6, "spearman": 0.999, "all_layers": 0.98, "difference": 1e-6,

@@ -3,12 +3,15 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pytest
 
 from pipeline.bench import folders, imports, recording, scale, studies
 from pipeline.bench.tools import table
 from pipeline.database.publish import publish
 from pipeline.engine.progress import is_finished
 from pipeline.results.folder import Results
+
+pytestmark = pytest.mark.long
 
 
 def test_what_is_made_for_publishing_is_a_study_like_any_other(tmp_path):

@@ -35,6 +35,7 @@ def test_what_waits_on_an_accelerator_is_counted():
 
 
 # A transformer takes a minute of the processor; `make bench` counts both.
+@pytest.mark.long
 @pytest.mark.parametrize(
     "model", [MODELS[0], *(pytest.param(each, marks=pytest.mark.thorough) for each in MODELS[1:])]
 )

@@ -63,6 +63,7 @@ def test_run_on_the_small_study(tmp_path, monkeypatch, capsys):
     assert "2 models x 2 prompts x 1 seeds = 4 images" in out and "published" in out
 
 
+@pytest.mark.long
 def test_a_study_of_two_scorers_goes_on_where_it_stopped(tmp_path, capsys):
     tiny_scorer(tmp_path / "second")
     text = Path("data/studies/small.toml").read_text().replace("steps = 6", "steps = 2")

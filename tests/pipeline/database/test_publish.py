@@ -435,6 +435,7 @@ def test_shards_of_another_number_of_scorers_are_refused(tmp_path):
         publish(tmp_path)
 
 
+@pytest.mark.long
 def test_the_same_shards_give_the_same_rows_whatever_the_threads(tmp_path):
     """To the last bit and in the same order, of every table but the one line that tells when it was published."""
     engine.run(plan_of(small_study(2, 64, 3, 4, unit_prompts=32)), tmp_path, "cpu", FakeWorker)

@@ -15,6 +15,8 @@ from pipeline.models import loading
 from pipeline.models.scorer import Scorer
 from pipeline.study.spec import ModelSpec, ScorerSpec
 
+pytestmark = pytest.mark.long
+
 MODELS = Path("data/models")
 STEP = 5
 

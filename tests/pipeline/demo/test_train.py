@@ -39,6 +39,8 @@ from pipeline.demo.training import Budget, Stage, fit, load_average, read_tensor
 from pipeline.study.checkpoints import find
 from pipeline.study.plan import folder_hash
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[3]
 TINY = {
     name: replace(recipe, scenes=8, batch_size=4, budget=Budget(2))

@@ -32,6 +32,8 @@ from pipeline.models import loading
 from pipeline.models.scorer import Scorer
 from pipeline.study.spec import ModelSpec, ScorerSpec
 
+pytestmark = pytest.mark.long
+
 SMALL = TrustOptions(
     scenes=3, steps=3, at=(1,), masks=4, random_scenes=2, random_at=(1,), stages=2, batch=2
 )

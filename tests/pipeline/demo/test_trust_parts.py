@@ -9,6 +9,8 @@ from pipeline.demo import trust_parts
 from pipeline.demo.trust import Trust, TrustOptions, firsts, run_batch
 from pipeline.demo.trust_parts import run_parts
 
+pytestmark = pytest.mark.long
+
 MODELS, NAMES = Path("data/models"), ("scenes-unet",)
 FEW = TrustOptions(
     scenes=3, steps=3, at=(1,), masks=4, random_scenes=1, random_at=(1,), stages=1, batch=2

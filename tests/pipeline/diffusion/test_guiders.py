@@ -14,6 +14,8 @@ from pipeline.study.spec import Measures
 from tests.support.families import CPU, pipeline_of, prompts_of, spec, watch
 from tests.support.tiny_pipelines import build
 
+pytestmark = pytest.mark.long
+
 NAME = "hunyuan-image"
 
 

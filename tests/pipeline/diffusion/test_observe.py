@@ -95,6 +95,7 @@ def with_and_without_guidance():
             yield pytest.param(guidance, scheduler, marks=marks)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("guidance", "scheduler"), list(with_and_without_guidance()))
 def test_replay_equals_the_pipelines_own_output_to_the_bit(pipelines, scorer, scheduler, guidance):
     pipeline, before = pipelines["scenes-unet"], pipelines["scenes-unet"].scheduler

@@ -15,6 +15,8 @@ from tests.support.families import LAST, pipeline_of, prompts_of, seen, spec, wa
 from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_pipelines import sd3
 
+pytestmark = pytest.mark.long
+
 NAMES = ("sd-pag", "sdxl-pag", "sd3-pag", *(name for name in KOLORS if name == "kolors-pag"))
 PLAIN = {
     "sd-pag": d.StableDiffusionPipeline,

@@ -23,6 +23,8 @@ from tests.support.families import KNOWN, pipeline_of, spec
 from tests.support.tiny_pipelines import build
 from tests.support.unlisted import SIZES, UNLISTED, unlisted_folder
 
+pytestmark = pytest.mark.long
+
 FEW = ("sd-epsilon", "sdxl", "lcm", "flux-dev", "kandinsky22", "dit", "ddpm", "unknown")
 EXACT = most_levels(torch.float32)
 KARRAS = sorted({kind.name for kind in diffusers.schedulers.KarrasDiffusionSchedulers})

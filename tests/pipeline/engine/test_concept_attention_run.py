@@ -17,6 +17,8 @@ from pipeline.study.plan import plan_study
 from pipeline.study.spec import Measures, ToolSpec
 from tests.support.causes import causes, run_twice
 
+pytestmark = pytest.mark.long
+
 STEPS = 2
 ASKED = ToolSpec(steps=(1,), prompts=1, options={"maps": True})
 

@@ -19,6 +19,8 @@ from pipeline.results.verify import verify
 from tests.support.fake_worker import FakeWorker
 from tests.support.synthetic import plan_of, small_study, with_scorers
 
+pytestmark = pytest.mark.long
+
 
 class KilledOnce(FakeWorker):
     """Its process is killed in the first unit of seed 1 that any worker gets."""

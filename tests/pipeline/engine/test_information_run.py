@@ -13,6 +13,8 @@ from pipeline.study.plan import plan_study
 from pipeline.study.spec import Measures, ToolSpec
 from tests.support.causes import causes, run_twice
 
+pytestmark = pytest.mark.long
+
 STEPS = 3
 INFORMATION = ToolSpec(prompts=1, options={"maps": True, "words": ("red", "of")})
 

@@ -18,6 +18,8 @@ from pipeline.study.plan import plan_study
 from pipeline.study.reading import load_study
 from tests.support.fake_worker import FakeWorker
 
+pytestmark = pytest.mark.long
+
 STUDY = Path("data/studies/small.toml").resolve()
 # The command line as it is, but for the worker; SIGINT as a shell in the foreground leaves it.
 DRIVER = """

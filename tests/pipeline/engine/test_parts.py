@@ -26,6 +26,8 @@ from tests.support.fake_worker import FakeWorker, SlowWorker
 from tests.support.slurm import FORK
 from tests.support.synthetic import plan_of, small_study
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def plan():

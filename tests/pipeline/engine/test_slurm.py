@@ -22,6 +22,8 @@ from tests.support.fake_worker import FakeWorker
 from tests.support.faults import content
 from tests.support.slurm import SEEDS, STUDY, Cluster, expected_content, run_here
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def cluster(tmp_path):

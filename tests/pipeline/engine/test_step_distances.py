@@ -18,6 +18,8 @@ from pipeline.results.scores import ScoreFiles
 from pipeline.results.shards import parse_shard
 from pipeline.results.verify import verify
 
+pytestmark = pytest.mark.long
+
 STEPS, FEW = 6, 3
 STUDY = f"""
 name = "variants"

@@ -18,6 +18,8 @@ from pipeline.study.plan import JUDGE, plan_study
 from pipeline.study.reading import load_study
 from pipeline.study.spec import Measures, ToolSpec
 
+pytestmark = pytest.mark.long
+
 STEPS, SWITCH = 3, ToolSpec(steps=(1,), prompts=1, options={"judge": "data/models/scenes-judge"})
 
 

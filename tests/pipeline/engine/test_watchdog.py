@@ -19,6 +19,8 @@ from pipeline.study.spec import ToolSpec
 from tests.support.fake_worker import FakeWorker
 from tests.support.synthetic import plan_of, small_study
 
+pytestmark = pytest.mark.long
+
 
 def first_of_seed_1(work_unit):
     """Whether this is the first unit of seed 1 that any worker gets."""

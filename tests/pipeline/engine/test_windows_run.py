@@ -14,6 +14,8 @@ from pipeline.study.reading import load_study
 from pipeline.study.spec import Measures, ToolSpec
 from tests.support.causes import causes, run_twice
 
+pytestmark = pytest.mark.long
+
 STEPS = 3
 WINDOWS = ToolSpec(
     steps=(1, 2), prompts=1, options={"judge": "data/models/scenes-judge", "redraws": 2}

@@ -34,6 +34,7 @@ def phrases_of(name, bank=BANK):
     return encode_phrases(pipeline, loading.family_of(pipeline), bank)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", usual(CONCEPTS))
 def test_concepts_are_read_as_the_pipeline_reads_prompts(root, name):
     pipeline, view = pipeline_of(name), seen(name).views[-1]

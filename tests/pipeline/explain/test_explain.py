@@ -41,6 +41,7 @@ def results(pipelines, scorer):
     return {n: explained(pipelines[n], scorer, MEASURES[n], spec(n)) for n in NAMES}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_explaining_everything_changes_no_bit(pipelines, results, name):
     assert torch.equal(generate(pipelines[name], spec(name), PROMPTS, 0, {}), results[name][0])

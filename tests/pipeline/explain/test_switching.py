@@ -43,6 +43,7 @@ def scorer():
     return Scorer(ScorerSpec("data/models/scenes-clip"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 @pytest.mark.parametrize("name", BUNDLED)
 def test_ends_are_the_plain_images(name, guidance):

@@ -123,6 +123,7 @@ def test_weights_of_fid_and_vendi_are_numbers_of_copies() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("measure", ["vendi", "fid", "kid", "cmmd", "coverage"])
 def test_intervals_hold_the_truth_and_those_of_the_naive_bootstrap_do_not(measure: str) -> None:
     """Of 100 sets of 12 prompts; drawing prompts with replacement puts the same image twice into a set."""

@@ -15,6 +15,8 @@ from tests.support.adapters import RANK, matrices, prefixed, write_adapter
 from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_pipelines import folder_of
 
+pytestmark = pytest.mark.long
+
 CPU = torch.device("cpu")
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 IN = "down_blocks.0.attentions.0.proj_in"

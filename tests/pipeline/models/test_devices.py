@@ -26,6 +26,8 @@ from tests.support import families
 from tests.support.fake_worker import FakeWorker, MeetingWorker
 from tests.support.synthetic import plan_of, small_study
 
+pytestmark = pytest.mark.long
+
 BANK = ConceptBank("one", (Concept("dog", "object", ("a dog",)),))
 CPU = torch.device("cpu")
 

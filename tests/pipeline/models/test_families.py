@@ -76,7 +76,13 @@ OLDER = [name for name in KNOWN if name not in TODAY]
 def ways_to_watch(*more, names=KNOWN):
     """One family for each way, and more; the others under the marker `thorough`."""
     usual = {*FEW, *more}
-    return [pytest.param(n, marks=[] if n in usual else pytest.mark.thorough) for n in names]
+    marks = {n: pytest.mark.long if n in usual else pytest.mark.thorough for n in names}
+    return [pytest.param(n, marks=[] if n in FEW else marks[n]) for n in names]
+
+
+def every(names):
+    """All families; those that are not one for each way under the marker `long`."""
+    return [pytest.param(n, marks=[] if n in FEW else pytest.mark.long) for n in names]
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +99,7 @@ def card():
         Path(target).write_text(json.dumps({"classes": classes, "cells": cells}))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_sampling_and_x0(root, card, name):
     run, family = seen(name), loading.family_of(pipeline_of(name))
     side = SIDES.get(name, 32)
@@ -112,7 +118,7 @@ def test_sampling_and_x0(root, card, name):
     card(name, "sampling, x0")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_concepts_frames_and_spectra(root, card, name):
     run = seen(name)
     for columns in run.columns:
@@ -124,7 +130,7 @@ def test_concepts_frames_and_spectra(root, card, name):
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_measures(root, card, name, tool):
     family, columns = loading.family_of(pipeline_of(name)), seen(name).columns[0]
     notices = check_measures(FULL, facts_of(inspect_model(spec(name)), TEXTS))
@@ -157,7 +163,7 @@ CHECKS = {
 @pytest.mark.parametrize(
     ("name", "guided"),
     [
-        *((name, True) for name in NAMES),
+        *(pytest.param(*each.values, True, marks=each.marks) for each in every(NAMES)),
         *(pytest.param(*each.values, False, marks=each.marks) for each in ways_to_watch()),
     ],
 )
@@ -184,7 +190,7 @@ def test_switching_prompts(root, card, name, guided):
     return card(name, "switch")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_redraws(root, card, name):
     """Images drawn anew from half way are others, those from the end the same; what cannot begin at any step is named."""
     pipeline = pipeline_of(name)
@@ -205,7 +211,7 @@ def test_redraws(root, card, name):
     return card(name, "critical-windows")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_information(root, card, name):
     """What a word tells is above 0, of two prompts in a batch; what has no words is named."""
     pipeline, tool = pipeline_of(name), ToolSpec(options={"words": ("dog", "cat")})
@@ -231,7 +237,7 @@ def test_information(root, card, name):
     return card(name, "information")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_recording_changes_no_bit(root, card, name):
     assert torch.equal(seen(name).plain, seen(name).watched)
     module = loading.denoiser_of(pipeline_of(name))
@@ -240,7 +246,7 @@ def test_recording_changes_no_bit(root, card, name):
     card(name, "recording on = off, bits")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_replay_is_the_captured_output(root, card, name):
     run = seen(name)
     if name == "unknown":
@@ -253,7 +259,7 @@ def test_replay_is_the_captured_output(root, card, name):
     return card(name, "replay = output, bits")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", every(NAMES))
 def test_a_batch_is_its_items_one_by_one(root, card, name):
     pipeline, model = pipeline_of(name), spec(name)
     if name in ONE_PROMPT:
@@ -268,7 +274,7 @@ def test_a_batch_is_its_items_one_by_one(root, card, name):
     return card(name, "batch = one by one")
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", every(KNOWN))
 def test_weights_sum_to_one_and_are_the_built_in_attention(root, card, name):
     pipeline = pipeline_of(name)
     layers = attention_layers(loading.denoiser_of(pipeline))
@@ -323,7 +329,7 @@ def test_sizes_that_are_not_square(root, card, name):
     return card(name, "not square")
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", every(KNOWN))
 def test_prompts_longer_than_the_window(root, card, name):
     pipeline = pipeline_of(name)
     if name in ("dit", "ddpm"):
@@ -340,7 +346,7 @@ def test_prompts_longer_than_the_window(root, card, name):
     return card(name, "long prompts")
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", every(KNOWN))
 def test_negative_prompts(root, card, name):
     model = spec(name, negative_prompt="a red rocket")
     if name in (*UNSTEERED, "dit", "ddpm", "lcm", "flux-dev", "flux-schnell", "kandinsky22"):
@@ -401,7 +407,7 @@ def test_offload(root, card, name):
 @pytest.mark.parametrize(
     "options", [{}, {"dtype": "bfloat16"}, {"offload": "model"}, {"offload": "sequential"}], ids=str
 )
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", every(KNOWN))
 def test_on_a_gpu(root, name, options):
     model = spec(name, **{"dtype": "float16"} | options)
     pipeline = loading.open_pipeline(model, torch.device("cuda"))

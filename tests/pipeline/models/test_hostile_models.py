@@ -318,6 +318,7 @@ assert peak < 1024, f"{peak} MB"
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_bomb_is_left_out_in_a_gigabyte(finished, tmp_path, kind):
     """Its ledger entry vouches for it, as that of a folder from elsewhere may."""

@@ -16,6 +16,8 @@ from tests.support.tiny_kolors import KOLORS
 from tests.support.tiny_parts import t5_tokenizer
 from tests.support.tiny_today import TODAY
 
+pytestmark = pytest.mark.long
+
 WORDY = "a red dog left of a rocket, user"  # a word of the templates, too
 MASKED = (
     "qwen-image",

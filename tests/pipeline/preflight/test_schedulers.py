@@ -22,6 +22,8 @@ from pipeline.study.spec import Measures
 from tests.support.families import KNOWN, prompts_of, spec, watch
 from tests.support.tiny_pipelines import folder_of
 
+pytestmark = pytest.mark.long
+
 SECOND_ORDER = {
     "DPMSolverSDEScheduler", "HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler",
 }  # fmt: skip

@@ -60,6 +60,7 @@ class Light(FakeWorker):
         return self.measured | {"words": words}
 
 
+@pytest.mark.long
 def test_a_thousand_hostile_prompts_go_from_their_file_to_the_database(tmp_path):
     wanted = texts(1000)
     path = tmp_path / "prompts.jsonl"
@@ -173,6 +174,7 @@ def with_value(values, path, value):
     return changed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["demo", "park2024-coco"])
 def test_thousands_of_hostile_studies_are_understood_or_refused(name, folder):
     """Every harmful value in every place of a study: a study, or a StudyError of one line."""
@@ -317,6 +319,7 @@ def test_a_hostile_record_of_the_study_is_refused(finished, tmp_path):
             assert [work_unit.unit_id for work_unit in plan]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["workers.json", "current.json", "shards.json"])
 def test_other_hostile_records_are_refused(finished, tmp_path, name):
     """Every value by all that reads it; a few of the worst by a publisher too, who writes."""
