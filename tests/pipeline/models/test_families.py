@@ -300,7 +300,7 @@ def test_weights_sum_to_one_and_are_the_built_in_attention(root, card, name):
     card(name, "weights sum to 1, explicit = built-in")
 
 
-@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("name", every(WORDS))
 def test_words_are_where_the_encoder_has_them(root, name):
     """Attention is on the words of the right item: swapping the prompts swaps the words' shares."""
     run = seen(name)
@@ -418,6 +418,7 @@ def test_on_a_gpu(root, name, options):
     assert torch.allclose(run.plain.cpu(), seen(name).plain, atol=0.35)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "key"), shared_out(OLDER, "vae_tiling", "vae_slicing"))
 def test_tiling_and_slicing(root, card, name, key):
     model = spec(name, **{key: True})
