@@ -19,7 +19,10 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime import Runtime, get_instance
 from streamlit.runtime.session_manager import ClientContext, SessionClient
 
+from app.database import snapshots
+
 PATIENCE = 1.5  # seconds that the server may answer later
+LATER = 3.0  # seconds from the page to the curves of its study, which a first slice needs
 LONGEST = 60.0  # seconds after which a page that is still not drawn is left
 LOG = logging.getLogger(__name__)
 
@@ -59,11 +62,20 @@ class Nobody(SessionClient):
 async def first_page(_: st.App) -> AsyncIterator[None]:
     """The server's life: it starts with a page for nobody, and answers once that is drawn, or after PATIENCE."""
     drawing = asyncio.create_task(draw(get_instance()))
+    reading = asyncio.create_task(curves(drawing))
     await asyncio.wait({drawing}, timeout=PATIENCE)
     yield
-    drawing.cancel()
-    with suppress(asyncio.CancelledError):
-        await drawing
+    for task in (drawing, reading):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def curves(drawing: asyncio.Task[None]) -> None:
+    """Read the curves of the first page's study once the first reader has had the time to open it."""
+    await asyncio.wait({drawing})
+    await asyncio.sleep(LATER)
+    await asyncio.to_thread(snapshots.read_ahead)
 
 
 async def draw(runtime: Runtime) -> None:

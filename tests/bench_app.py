@@ -80,6 +80,11 @@ def narrowings(turn: int) -> list[tuple[str, list[Act]]]:
 
 
 SLICES = 2  # of the narrowings, the last ones
+# Some of several seeds, then a slice of them.
+SEEDS = [
+    ("", [*add("seeds", "1"), *add("seeds", "2")]),
+    ("seeds=0&seeds=2", [Act("type", "slice_text", "clock")]),
+]
 STEPS = ("", [Act("step")] * 4)
 OWN: dict[str, list[tuple[str, list[Act]]]] = {
     "overview": [],
@@ -255,7 +260,13 @@ DOING: dict[str, Callable[[Reader, Act], None]] = {
 
 
 def look_at(
-    server: Server, views: Sequence[str], starts: int, most: int, *, slices: bool = False
+    server: Server,
+    views: Sequence[str],
+    starts: int,
+    most: int,
+    *,
+    slices: bool = False,
+    seeds: int = 1,
 ) -> dict[str, Waits]:
     """Opens every view, cold and warm, and changes what can be changed.
 
@@ -264,7 +275,8 @@ def look_at(
         views: to look at.
         starts: at most so many times a view is opened for changes.
         most: changes after each start.
-        slices: only those that change a slice of the prompts.
+        slices: only those that change a slice of the prompts, or the seeds.
+        seeds: that the study has.
     """
     waits_of = {view: Waits() for view in views}
     with reading(server) as reader:
@@ -274,6 +286,7 @@ def look_at(
         for turn, (view, acts_of) in enumerate(OWN.items()):
             if view in waits_of:
                 every = narrowings(turn)[-SLICES:] if slices else [*acts_of, *narrowings(turn)]
+                every += SEEDS if seeds > 2 else []
                 for start, acts in every[:starts]:
                     first_paint(reader, server, view, start)
                     for act in acts[:most]:
@@ -345,24 +358,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables; exits 1 where a bar is not met."""
     parser = argparse.ArgumentParser(prog="python tests/bench_app.py", description=__doc__)
     parser.add_argument("--prompts", type=int, default=big_study.PROMPTS, metavar="N")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of each prompt; from 3 on, some of them are chosen too",
+    )
     parser.add_argument("--folder", type=Path, help="where the study is kept for the next time")
     parser.add_argument("--views", nargs="+", default=VIEWS, choices=VIEWS, metavar="VIEW")
     parser.add_argument(
         "--starts", type=int, default=99, metavar="N", help="of changes, in each view"
     )
     parser.add_argument("--most", type=int, default=9, metavar="N", help="changes after each start")
-    parser.add_argument("--slices", action="store_true", help="only changes of a slice")
+    parser.add_argument(
+        "--slices", action="store_true", help="only changes of a slice, or of the seeds"
+    )
     parser.add_argument("--slowest", type=int, default=10, metavar="N", help="changes to list")
     options = parser.parse_args(arguments)
     if not (CHROMIUM and CHROMEDRIVER):
         raise SystemExit(
             "Needs chromium and chromedriver (Debian: apt-get install chromium-driver)."
         )
-    folder = options.folder or ROOT / "data" / "results" / f"bench-app-{options.prompts}"
-    size = big_study.build(folder, options.prompts)
+    name = f"bench-app-{options.prompts}" + (f"-{options.seeds}" if options.seeds > 1 else "")
+    folder = options.folder or ROOT / "data" / "results" / name
+    size = big_study.build(folder, options.prompts, options.seeds)
     with served(folder) as server:
         waits_of = look_at(
-            server, options.views, options.starts, options.most, slices=options.slices
+            server,
+            options.views,
+            options.starts,
+            options.most,
+            slices=options.slices,
+            seeds=options.seeds,
         )
         peak = server.peak_gb()
     print(f"{size / 1e6:.1f} million similarities; {machine()}\n\n{table(waits_of)}\n")

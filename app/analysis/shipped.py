@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+from app.database import snapshots
 
 
 def record(environment: str) -> dict[str, Any]:
@@ -47,3 +50,10 @@ def pictured(environment: str) -> int | None:
     """How many of the first prompts have frames and maps; None = it is not known, or all."""
     prompts = record(environment).get("prompts_with_pictures")
     return prompts if isinstance(prompts, int) else None
+
+
+def name_of(path: Path) -> str:
+    """What a results folder or a database file is called where readers choose one."""
+    if path.is_dir() and path.resolve() == snapshots.SHIPPED:
+        return f"{path.name} (shipped)"
+    return path.stem if path.suffix else path.name

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-Fetch = Callable[..., pa.Table]
+Fetch = Callable[..., pa.RecordBatchReader]
 """Gives the rows of `app/database/sql/arrays/<name>.sql`, asked as (name, **parameters)."""
 
 
@@ -26,6 +26,8 @@ class CurvesError(ValueError):
 
 MOST = 384 * 2**20
 """Bytes of curves that are kept; curves of more are summed by SQL."""
+MOST_NOTES = 256
+"""Small answers that are kept beside them."""
 Read = TypeVar("Read")
 
 
@@ -116,20 +118,25 @@ class CurveArrays:
     def __init__(self, most: int = MOST) -> None:
         self.most = most
         self._lock = Lock()
-        self._notes: dict[Hashable, Any] = {}
+        self._notes: OrderedDict[Hashable, Any] = OrderedDict()
         self._models: OrderedDict[Hashable, Any] = OrderedDict()
 
     def prompts(self, fetch: Fetch) -> Prompts:
         """The study's prompts."""
         return self._noted("prompts", lambda: _prompts(fetch))
 
-    def fit(self, fetch: Fetch, scorer: int, *, whole: bool) -> bool:
-        """Whether all of a scorer's curves can be kept: those of each prompt's seeds together (whole), or of every seed."""
+    def table(self, fetch: Fetch, name: str, **parameters: Any) -> pa.Table:
+        """The rows of a small file of `app/database/sql/arrays`, which is asked once: such a question takes 5 ms."""
+        key = (name, *((k, tuple(v) if isinstance(v, list) else v) for k, v in parameters.items()))
+        return self._noted(key, lambda: fetch(name, **parameters).read_all())
+
+    def size(self, fetch: Fetch, scorer: int, *, whole: bool) -> int:
+        """Bytes that all of a scorer's curves take: those of each prompt's seeds together (whole), or of every seed."""
 
         def read() -> int:
-            return int(fetch("size", whole=whole)["size"][0].as_py())
+            return int(fetch("size", whole=whole).read_all()["size"][0].as_py())
 
-        return self._noted(("size", scorer, whole), read) <= self.most
+        return self._noted(("size", scorer, whole), read)
 
     def blocks(self, fetch: Fetch, scorer: int, model: int, seed: int | None) -> dict[int, Block]:
         """A model's curves by concept_id: of one seed, or (None) of each prompt's seeds together.
@@ -164,6 +171,8 @@ class CurveArrays:
     def _noted(self, key: Hashable, read: Callable[[], Read]) -> Read:
         with self._lock:
             if key not in self._notes:
+                while len(self._notes) >= MOST_NOTES:
+                    self._notes.popitem(last=False)
                 self._notes[key] = read()
             return cast(Read, self._notes[key])
 
@@ -179,7 +188,7 @@ def _size(parts: dict[int, Block] | dict[int, Outcomes]) -> int:
 
 
 def _prompts(fetch: Fetch) -> Prompts:
-    rows, named = fetch("prompts"), fetch("mentions")
+    rows, named = fetch("prompts").read_all(), fetch("mentions").read_all()
     ids = rows["prompt_id"].to_numpy()
     categories, category = np.unique(
         rows["category"].to_numpy().astype(object), return_inverse=True
@@ -192,24 +201,32 @@ def _prompts(fetch: Fetch) -> Prompts:
 
 def _blocks(fetch: Fetch, prompts: Prompts, model: int, seed: int | None) -> dict[int, Block]:
     if seed is None:
-        rows = fetch("curves_whole", model=model)
+        reader = fetch("curves_whole", model=model)
     else:
-        rows = fetch("curves_seed", model=model, seed=seed)
+        reader = fetch("curves_seed", model=model, seed=seed)
+    # Batch by batch: of a table whole, the copy took three times as long as the query.
+    parts, curves = [], []
+    for batch in reader:
+        curves.append(_curves(batch.column("similarity"), model))
+        parts.append(batch.drop_columns(["similarity"]))
+    if len({each.shape[1] for each in curves}) > 1:
+        raise CurvesError(f"model {model}: curves of different numbers of steps")
+    rows = pa.Table.from_batches(parts, reader.schema.remove(reader.schema.get_field_index("similarity")))  # fmt: skip
     if not len(rows):
         return {}
     at, of_concept = _sorted(prompts, rows, model)
-    every = Block(at, rows["seeds"].to_numpy(), rows["final"].to_numpy(), _curves(rows, model))
-    return {concept: every[at_rows] for concept, at_rows in of_concept.items()}
+    every = Block(at, rows["seeds"].to_numpy(), rows["final"].to_numpy(), np.concatenate(curves))
+    return {concept: every[some] for concept, some in of_concept.items()}
 
 
 def _outcomes(fetch: Fetch, prompts: Prompts, model: int, seed: int) -> dict[int, Outcomes]:
-    rows = fetch("outcomes", model=model, seed=seed)
+    rows = fetch("outcomes", model=model, seed=seed).read_all()
     if not len(rows):
         return {}
     at, of_concept = _sorted(prompts, rows, model)
     names = ("final", "rise", "auc", "emergence_step", "crossing", "outcome")
     every = Outcomes(at, *(rows[name].to_numpy() for name in names))
-    return {concept: every[at_rows] for concept, at_rows in of_concept.items()}
+    return {concept: every[some] for concept, some in of_concept.items()}
 
 
 def _sorted(
@@ -218,22 +235,23 @@ def _sorted(
     """The places of the rows' prompts, and the rows of each concept by their prompts."""
     concepts, ids = rows["concept_id"].to_numpy(), rows["prompt_id"].to_numpy()
     at = np.searchsorted(prompts.ids, ids).astype(np.int32)
-    order = np.lexsort((at, concepts))
-    ordered = concepts[order]
-    same = (np.diff(ordered) == 0) & (np.diff(at[order]) == 0)
-    if same.any() or not np.isin(ids, prompts.ids).all():
-        raise CurvesError(f"model {model}: two curves of a prompt, or a curve of none")
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
-    ends = [*starts[1:], len(order)]
-    parts: list[tuple[int, int]] = [(int(a), int(b)) for a, b in zip(starts, ends, strict=True)]
-    if (np.diff(order) == 1).all():  # as publish has sorted them: no copy
-        return at, {int(ordered[a]): slice(a, b) for a, b in parts}
-    return at, {int(ordered[a]): order[a:b] for a, b in parts}
+    if (prompts.ids[at.clip(max=len(prompts.ids) - 1)] != ids).any():
+        raise CurvesError(f"model {model}: a curve of no prompt")
+    key = concepts.astype(np.int64) * len(prompts.ids) + at
+    order = None if (np.diff(key) > 0).all() else np.argsort(key, kind="stable")
+    if order is not None:  # publish has sorted them
+        key, concepts = key[order], concepts[order]
+        if (np.diff(key) == 0).any():
+            raise CurvesError(f"model {model}: two curves of a prompt")
+    starts = np.flatnonzero(np.diff(concepts, prepend=concepts[0] - 1))
+    of_concept: dict[int, slice | np.ndarray] = {}
+    for a, b in zip(starts, [*starts[1:], len(concepts)], strict=True):
+        of_concept[int(concepts[a])] = slice(a, b) if order is None else order[a:b]
+    return at, of_concept
 
 
-def _curves(rows: pa.Table, model: int) -> np.ndarray:
-    """(curves, steps), float32, of the column of lists."""
-    column = rows["similarity"]
+def _curves(column: pa.ListArray, model: int) -> np.ndarray:
+    """(curves, steps), float32, of a column of lists."""
     lengths, values = pa.compute.list_value_length(column), pa.compute.list_flatten(column)
     if len(pa.compute.unique(lengths)) > 1 or column.null_count or values.null_count:
         raise CurvesError(f"model {model}: curves with gaps, or not of the same number of steps")

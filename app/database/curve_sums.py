@@ -66,6 +66,30 @@ def family_curves(source: Source) -> pd.DataFrame:
     return rows.table()
 
 
+def seed_correlation(source: Source) -> pd.DataFrame:
+    """`seed_correlation.sql`: per (model, concept, step) the correlation with the last similarity over the seeds of a prompt.
+
+    The means of each prompt are removed first.
+    """
+    rows = Rows("model_id", "concept_id", "step", "freedom", "r")
+    if len(source.parameters["seeds"]) < 2:
+        return rows.table()
+    counted = list(source.counted(named=source.parameters["named"]))
+    for model in sorted(set(source.parameters["models"])):
+        seeds = source.blocks(model)
+        for concept, marks in counted:
+            blocks = [_within(each[concept], marks) for each in seeds if concept in each]
+            freedom = sum(len(each.prompts) for each in blocks) - len(
+                np.unique(np.concatenate([[], *(each.prompts for each in blocks)]))
+            )
+            if freedom > 0:
+                square, last, product = _within_prompts(blocks, len(marks))
+                size = np.sqrt(square * last)
+                r = np.divide(product, size, out=np.full_like(size, np.nan), where=size > 1e-12)
+                rows.add(model, concept, np.arange(len(r)), freedom, r)
+    return rows.table()
+
+
 def paired_grid(source: Source) -> pd.DataFrame:
     """`paired_grid_prompts.sql` and `paired_grid_seeds.sql`: moments of the paired differences to the baseline.
 
@@ -75,7 +99,7 @@ def paired_grid(source: Source) -> pd.DataFrame:
     asked = source.parameters
     counted = list(source.counted(named=asked["named"]))
     names = ("baseline", "candidates", "axis")
-    matched = source.fetch("matched_steps", **{name: asked[name] for name in names}).to_pylist()
+    matched = source.table("matched_steps", **{name: asked[name] for name in names}).to_pylist()
     baseline = source.blocks(asked["baseline"])
     for match in sorted(matched, key=lambda row: row["model_id"]):
         both = list(zip(baseline, source.blocks(match["model_id"]), strict=True))
@@ -112,6 +136,24 @@ def _difference(a: Block, b: Block, marks: np.ndarray, match: Mapping[str, Any])
     return Block(a.prompts, a.seeds, a.final, second)
 
 
+def _within_prompts(blocks: Sequence[Block], prompts: int) -> tuple[np.ndarray, float, np.ndarray]:
+    """Sums over all curves of squared deviations from their prompt's mean: per step, of the last, and of their product."""
+    means = _averaged(blocks, prompts)
+    at = np.zeros(prompts, bool)
+    for block in blocks:
+        at[block.prompts] = True
+    row = np.cumsum(at) - 1  # of a prompt among those that have a curve
+    square, product = np.zeros((2, means.value.shape[1]))
+    last = 0.0
+    for block in blocks:
+        apart = block.similarity - means.value[row[block.prompts]]
+        end = block.final - means.final[row[block.prompts]]
+        square += np.einsum("ij,ij->j", apart, apart)
+        product += np.einsum("i,ij->j", end, apart)
+        last += float(end @ end)
+    return square, last, product
+
+
 def _averaged(blocks: Sequence[Block], prompts: int) -> Means:
     """One curve per prompt of several blocks in which it has one each or none: their mean."""
     if not blocks:
@@ -119,6 +161,12 @@ def _averaged(blocks: Sequence[Block], prompts: int) -> Means:
     samples = sum(int(block.seeds.sum()) for block in blocks)
     if len(blocks) == 1:
         return Means(blocks[0].similarity, blocks[0].final.astype(float), samples)
+    if all(np.array_equal(block.prompts, blocks[0].prompts) for block in blocks[1:]):
+        value = blocks[0].similarity.astype(float)
+        for block in blocks[1:]:
+            value += block.similarity
+        final = np.mean([block.final for block in blocks], axis=0, dtype=float)
+        return Means(value / len(blocks), final, samples)
     times, final = np.zeros(prompts), np.zeros(prompts)
     total = np.zeros((prompts, blocks[0].similarity.shape[1]))
     for block in blocks:  # a block has a prompt once

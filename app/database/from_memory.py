@@ -1,11 +1,12 @@
 """Questions that are answered from arrays in memory, with the rows that their SQL files give.
 
-Which of the two answers depends on the size of the study alone (`CurveArrays.fit`); tests compare them.
+Which of the two answers depends on the size of the study alone (`CurveArrays.size`); tests compare them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ SUMS: dict[str, Callable[[Source], pd.DataFrame]] = {
     "curves": curve_sums.curves,
     "curves_prompts": curve_sums.curves,
     "family_curves": curve_sums.family_curves,
+    "seed_correlation": curve_sums.seed_correlation,
     "paired_grid_prompts": curve_sums.paired_grid,
     "paired_grid_seeds": curve_sums.paired_grid,
     "emergence": outcome_sums.emergence,
@@ -36,9 +38,25 @@ def answer(
     The curves of the study take more memory than they may, or a damaged one has curves that are no array.
     """
     whole = name in AVERAGED and bool(parameters["whole"])
-    if not arrays.fit(fetch, scorer, whole=whole):
+    if arrays.size(fetch, scorer, whole=whole) > arrays.most:
         return None
     try:
         return SUMS[name](Source(arrays, fetch, scorer, parameters, whole))
     except CurvesError:
         return None
+
+
+def read_ahead(arrays: CurveArrays, fetch: Fetch, scorer: int = 1) -> None:
+    """Read what any question may need, as far as all of it fits: outcomes, curves of all seeds together, and of each seed."""
+    entries = fetch("entries").read_all()
+    models, seeds = (sorted(set(entries[name].to_pylist())) for name in ("model_id", "seed"))
+    together, by_seed = (arrays.size(fetch, scorer, whole=whole) for whole in (True, False))
+    if together > arrays.most:
+        return
+    wanted = [None, *seeds] if len(seeds) > 1 and together + by_seed <= arrays.most else [None]
+    with suppress(CurvesError):
+        for model in models:
+            for seed in seeds:
+                arrays.outcomes(fetch, scorer, model, seed)
+            for each in wanted:
+                arrays.blocks(fetch, scorer, model, each)

@@ -12,6 +12,7 @@ import re
 import shlex
 import stat
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
@@ -50,7 +51,7 @@ SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    "memory_limit": "1GB",
+    "memory_limit": "768MB",
     "temp_directory": "",  # what does not fit into memory fails; nothing is spilled beside the snapshot
     "threads": "4",
     "max_execution_time": "20000",
@@ -168,13 +169,6 @@ def find_studies(arguments: Sequence[str], root: Path = ROOT) -> tuple[Path, ...
             ("make demo", "make app"),
         )
     return folders
-
-
-def name_of(path: Path) -> str:
-    """What a results folder or a database file is called where readers choose one."""
-    if path.is_dir() and path.resolve() == SHIPPED:
-        return f"{path.name} (shipped)"
-    return path.stem if path.suffix else path.name
 
 
 def _expand(path: Path) -> tuple[Path, ...]:
@@ -470,6 +464,13 @@ def answer(
             ) from error
 
 
+def read_ahead() -> None:
+    """Read the curves of every open database that was asked for some, so that no reader's first slice waits for them."""
+    for connection, arrays in list(CURVES.items()):
+        with suppress(duckdb.Error), connection.cursor() as cursor:  # it may be closed meanwhile
+            from_memory.read_ahead(arrays, partial(_fetch, cursor))
+
+
 def _prepared(
     cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
@@ -480,9 +481,9 @@ def _prepared(
     return text, {key: value for key, value in parameters.items() if key in wanted}
 
 
-def _fetch(cursor: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.Table:
+def _fetch(cursor: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.RecordBatchReader:
     text, values = _prepared(cursor, f"arrays/{name}", parameters)
-    return cursor.sql(text, params=values).to_arrow_table()
+    return cursor.sql(text, params=values).to_arrow_reader(50_000)
 
 
 def source(name: str, scope: Scope) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from app.database.curve_arrays import Block, CurveArrays, Fetch, Outcomes, Prompts
 
@@ -65,7 +66,11 @@ class Source:
 
     @cached_property
     def _bank(self) -> list[dict[str, Any]]:
-        return self.fetch("concepts").to_pylist()
+        return self.table("concepts").to_pylist()
+
+    def table(self, name: str, **parameters: Any) -> pa.Table:
+        """The rows of a small file of `app/database/sql/arrays`."""
+        return self.arrays.table(self.fetch, name, **parameters)
 
     def outcomes(self, model: int, seed: int) -> dict[int, Outcomes]:
         """What a model's curves of a seed come to, by concept_id."""
@@ -98,7 +103,9 @@ class Rows:
         columns: their names.
     """
 
-    COUNTS = frozenset({"model_id", "concept_id", "prompt_id", "step", "prompts", "samples"})
+    COUNTS = frozenset(
+        {"model_id", "concept_id", "prompt_id", "step", "prompts", "samples", "freedom"}
+    )
 
     def __init__(self, *columns: str) -> None:
         self.columns = columns

@@ -250,9 +250,10 @@ def _with_texts(page: Page, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows with their prompt's key and text."""
     asked = pairs["prompt_id"].unique().tolist()
     texts = queries.ask(page.snapshot, "prompt_texts", prompts=asked)
-    table = pairs.merge(texts[["prompt_id", "prompt_key", "text"]], on="prompt_id")
-    table["text"] = [shorten(text) for text in table["text"]]
-    return table
+    texts = texts[["prompt_id", "prompt_key"]].assign(
+        text=list(map(shorten, texts["text"].tolist()))
+    )
+    return pairs.merge(texts, on="prompt_id")
 
 
 def most_different(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: int) -> None:

@@ -14,9 +14,9 @@ import streamlit as st
 from app.analysis import measures
 from app.analysis.measures import Measure
 from app.analysis.reading import StudyView, with_unique_labels
+from app.analysis.shipped import name_of
 from app.charts.axes import Axis
 from app.charts.style import Look
-from app.database.snapshots import name_of
 from app.ui import access, pins, queries, said, sides, step_bar, texts, top_bar, watch_panel
 from app.ui.answers import Answers
 from app.ui.queries import Snapshot

@@ -1,4 +1,4 @@
-"""A study of 50 million similarities for the app, without any sampling: 25,000 prompts, 4 models, 10 concepts, 50 steps.
+"""A study of 50 million similarities for the app, without any sampling: 25,000 prompts (or fewer with more seeds), 4 models, 10 concepts, 50 steps.
 
 Its curves rise where a prompt names the concept, prompts differ, models differ by a little in height and in time, and
 the same prompt is hard for all of them, so that intervals, paired tests and ranks have something to find. Every sample
@@ -77,9 +77,9 @@ def _prompt(rng: np.random.Generator, position: int) -> Prompt:
     return Prompt(key_of(text), text, f"bench.csv:{position + 1}", one(CATEGORIES), roles, position)
 
 
-def study(models: int = len(MODELS), steps: int = STEPS) -> Study:
+def study(models: int = len(MODELS), steps: int = STEPS, seeds: int = 1) -> Study:
     """The same model under three schedules, and one that was tuned."""
-    plan = study_of(1, steps, models=models, unit_prompts=UNIT)[0]
+    plan = study_of(1, steps, seeds, models=models, unit_prompts=UNIT)[0]
     specs = tuple(
         replace(
             spec,
@@ -112,7 +112,9 @@ class Truth:
     def curves(self, work_unit: WorkUnit, model: int) -> np.ndarray:
         """What `write_shards` asks for."""
         rows = np.array([prompt.position for prompt in work_unit.prompts])
-        rng = np.random.default_rng([model, int(rows[0])])
+        rng = np.random.default_rng(
+            [model, int(rows[0]), *([work_unit.seed] if work_unit.seed else [])]
+        )
         steps = work_unit.model.steps
         step = np.linspace(0, STEPS - 1, steps)
         onset = self.onset[rows] + LATER[model]
@@ -132,10 +134,10 @@ def picture() -> bytes:
     return out.getvalue()
 
 
-def build(folder: Path, count: int = PROMPTS) -> int:
+def build(folder: Path, count: int = PROMPTS, seeds: int = 1) -> int:
     """Writes the study where it is not there yet, publishes it where this version has not. Returns its number of similarities."""
-    plan = plan_of((study(), prompts(count), bank()))
-    size = len(MODELS) * count * len(plan.bank.concepts) * STEPS
+    plan = plan_of((study(seeds=seeds), prompts(count), bank()))
+    size = len(MODELS) * count * seeds * len(plan.bank.concepts) * STEPS
     if not (folder / "current.json").exists():
         truth = Truth(plan)
         position = {name: index for index, (name, _) in enumerate(MODELS)}

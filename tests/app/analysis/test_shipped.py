@@ -44,13 +44,13 @@ def root(tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_it_is_found_alone_and_comes_last_beside_others(root: Path) -> None:
     reference = root / "data" / "reference"
     assert snapshots.find_studies([], root) == (reference,)
-    assert snapshots.name_of(reference) == "reference (shipped)"
+    assert shipped.name_of(reference) == "reference (shipped)"
     demo = root / "data" / "results" / "demo"
     demo.mkdir(parents=True)
     (demo / "current.json").write_text("{}")
     os.utime(demo / "current.json", (1e9, 1e9))  # older than the shipped one
     assert snapshots.find_studies([], root) == (demo, reference)
-    assert snapshots.name_of(demo) == "demo"
+    assert shipped.name_of(demo) == "demo"
 
 
 def test_its_reviews_are_kept_among_the_machines_results(root: Path) -> None:

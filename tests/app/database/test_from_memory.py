@@ -107,7 +107,7 @@ def test_of_a_slice_and_some_seeds(
     assert all(rows.values()) == (ids != [900])
     if len(seeds) == 1:  # these take each prompt to have one curve
         assert_same(connection, slice=ids, seeds=seeds, whole=False, names=["curves_prompts", "paired_grid_prompts"])  # fmt: skip
-    every = ["family_curves", "emergence", "emerged_share", "paired_families"]
+    every = ["family_curves", "emergence", "emerged_share", "paired_families", "seed_correlation"]
     assert_same(connection, slice=ids, seeds=seeds, whole=False, names=every)
 
 
@@ -135,6 +135,7 @@ def test_where_samples_are_missing(three_seeds: Path, tmp_path: Path) -> None:
             "emergence",
             "emerged_share",
             "paired_families",
+            "seed_correlation",
         ]
         assert_same(connection, seeds=[0, 1], whole=False, named=False, names=several)
 
@@ -196,6 +197,39 @@ def test_models_make_room_for_others(connection: duckdb.DuckDBPyConnection) -> N
     assert_same(connection, names=["curves", "curves_prompts", "curves", "emergence"])
     kept = snapshots.CURVES[connection]._models.values()
     assert sum(map(curve_arrays._size, kept)) <= most
+
+
+def test_all_is_read_ahead_of_the_first_slice(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots.answer(connection, "emergence", question(connection, models=[1]))
+    snapshots.read_ahead()
+    kept = set(snapshots.CURVES[connection]._models)
+    curves = {("curves", 1, model, seed) for model in (1, 2, 3) for seed in (None, 0, 1, 2)}
+    assert kept == curves | {
+        ("outcomes", 1, model, seed) for model in (1, 2, 3) for seed in (0, 1, 2)
+    }
+    monkeypatch.setattr(curve_arrays, "_blocks", None)
+    assert_same(connection, slice=[2, 3, 5], names=["curves_prompts", "curves"])
+
+
+def test_what_does_not_fit_beside_the_rest_is_not_read_ahead(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    snapshots.answer(connection, "curves", question(connection))
+    sizes = snapshots.CURVES[connection]._notes
+    for most, seeds in ((sizes["size", 1, False], {None}), (1_000, set())):
+        snapshots.CURVES[connection] = CurveArrays(most)
+        snapshots.read_ahead()
+        kept = snapshots.CURVES[connection]._models
+        assert {seed for kind, _, _, seed in kept if kind == "curves"} == seeds
+
+
+def test_a_closed_database_is_not_read_ahead(three_seeds: Path) -> None:
+    connection = snapshots.connect(snapshots.locate(three_seeds).path)
+    snapshots.answer(connection, "emergence", question(connection))
+    connection.close()
+    snapshots.read_ahead()
 
 
 def test_arrays_of_a_connection_go_with_it(three_seeds: Path) -> None:
