@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from app.analysis import comparison, emergence, image_sets
 from app.analysis.measures import every_score
-from app.database import snapshots
+from app.database import statements
 from app.database.snapshots import Snapshot
 from app.figures import export, typeset, variants
 from app.figures.parts import no_trajectories
@@ -466,9 +466,9 @@ class Study:
         scorer = self._view({}).snapshot.scorer
         try:
             with self._connection.cursor() as cursor:
-                snapshots.use_scorer(cursor, scorer)
-                for macro in snapshots.every_macro():
-                    cursor.execute(snapshots.statement(macro)[0])
+                statements.use_scorer(cursor, scorer)
+                for macro in statements.every_macro():
+                    cursor.execute(statements.statement(macro)[0])
                 rows = cursor.sql(text, params=dict(parameters) if parameters else None)
                 if rows is None:
                     raise StudyError("sql: the statement returns no rows. Give a SELECT.")

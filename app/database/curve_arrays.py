@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-Fetch = Callable[..., pa.RecordBatchReader]
-"""Gives the rows of `app/database/sql/arrays/<name>.sql`, asked as (name, **parameters)."""
+from app.database.statements import Fetch
 
 
 class CurvesError(ValueError):
@@ -235,7 +234,7 @@ def _sorted(
     """The places of the rows' prompts, and the rows of each concept by their prompts."""
     concepts, ids = rows["concept_id"].to_numpy(), rows["prompt_id"].to_numpy()
     at = np.searchsorted(prompts.ids, ids).astype(np.int32)
-    if (prompts.ids[at.clip(max=len(prompts.ids) - 1)] != ids).any():
+    if not len(prompts.ids) or (prompts.ids[at.clip(max=len(prompts.ids) - 1)] != ids).any():
         raise CurvesError(f"model {model}: a curve of no prompt")
     key = concepts.astype(np.int64) * len(prompts.ids) + at
     order = None if (np.diff(key) > 0).all() else np.argsort(key, kind="stable")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from app.database.curve_arrays import Block
+from app.database.curve_arrays import Block, CurvesError
 from app.database.sources import Rows, Source, moments
 
 
@@ -128,6 +128,9 @@ def _difference(a: Block, b: Block, marks: np.ndarray, match: Mapping[str, Any])
         a, b = a[in_a], b[in_b]
     a, b = _within(a, marks), _within(b, marks)
     below, weight = np.array(match["below"]), np.array(match["weight"])
+    for steps, block in ((match["steps"], a), (below, b)):
+        if min(steps) < 0 or max(steps) >= block.similarity.shape[1]:
+            raise CurvesError("steps beyond those of the curves")
     second = b.similarity[:, below].astype(float)
     if weight.any():
         above = np.minimum(below + 1, b.similarity.shape[1] - 1)
@@ -158,6 +161,8 @@ def _averaged(blocks: Sequence[Block], prompts: int) -> Means:
     """One curve per prompt of several blocks in which it has one each or none: their mean."""
     if not blocks:
         return Means(np.empty((0, 0)), np.empty(0), 0)
+    if len({block.similarity.shape[1] for block in blocks}) > 1:
+        raise CurvesError("seeds with different numbers of steps")
     samples = sum(int(block.seeds.sum()) for block in blocks)
     if len(blocks) == 1:
         return Means(blocks[0].similarity, blocks[0].final.astype(float), samples)

@@ -14,7 +14,8 @@ import duckdb
 from PIL import Image
 
 from app.database.plain_files import is_plain
-from app.database.snapshots import SANDBOX, SQL
+from app.database.snapshots import SANDBOX
+from app.database.statements import SQL
 
 LARGEST_SHARD = 2**30  # bytes of a file that is opened
 LARGEST_IMAGE = 4 * 2**20  # bytes of a stored image

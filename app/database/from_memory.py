@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from app.database import curve_sums, outcome_sums
-from app.database.curve_arrays import CurveArrays, CurvesError, Fetch
+from app.database.curve_arrays import CurveArrays, CurvesError
 from app.database.sources import Source
+from app.database.statements import Fetch
 
 SUMS: dict[str, Callable[[Source], pd.DataFrame]] = {
     "curves": curve_sums.curves,

@@ -25,7 +25,8 @@ import duckdb
 
 from app.database import data_set as published
 from app.database.data_set import MANIFEST, DataSet, DataSetError
-from app.database.snapshots import PROGRAM, SCHEMA_VERSION, SnapshotError, use_scorer
+from app.database.snapshots import PROGRAM, SCHEMA_VERSION, SnapshotError
+from app.database.statements import use_scorer
 
 SHARED = PROGRAM / "pipeline" / "database"
 """The schema: the SQL files that publishing builds a snapshot by."""

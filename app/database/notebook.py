@@ -22,7 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.database.snapshots import ROOT, SHIPPED, SQL
+from app.database.snapshots import ROOT, SHIPPED
+from app.database.statements import SQL
 
 FOLDER = "STEPSCOPE_REVIEWS"
 """Environment variable that names a folder for the reviews of all studies, where studies are read-only."""

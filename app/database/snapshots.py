@@ -11,27 +11,25 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
 
 from app.database import from_memory
 from app.database.curve_arrays import CurveArrays
 from app.database.plain_files import is_plain, read_plain
+from app.database.statements import SQL, Fetch, prepared, use_scorer
 
 PROGRAM = Path(__file__).resolve().parents[2]
 """The clone, or the package of an installed wheel, where nothing is written."""
 ROOT = PROGRAM if (PROGRAM / "pyproject.toml").is_file() else Path.cwd()
 """Where `data/results` is: the clone, or the folder in which an installation is started."""
-SQL = Path(__file__).resolve().parent / "sql"
 SHIPPED = (
     ROOT / "data" / "reference"
 )  # the study that comes with Stepscope; nothing is written there
@@ -389,33 +387,6 @@ def _other_schema(snapshot: Snapshot, version: int, missing: Sequence[str]) -> S
     )
 
 
-@lru_cache(maxsize=256)
-def statement(name: str) -> tuple[str, frozenset[str]]:
-    """The text of `app/database/sql/<name>.sql` and the names of its parameters."""
-    text = (SQL / f"{name}.sql").read_text(encoding="utf-8")
-    return text, frozenset(re.findall(r"\$([a-z_]+)", text))
-
-
-@lru_cache(maxsize=256)
-def macros(name: str) -> tuple[str, ...]:
-    """The macros of `app/database/sql/macros` that a statement uses, in the order in which they are created.
-
-    Temporary macros belong to one cursor, not to the read-only file, and creating one takes 0.5 ms: each cursor
-    creates those that its statement uses and no other.
-    """
-    names: list[str] = []
-    for macro in sorted(path.stem for path in (SQL / "macros").glob("*.sql")):
-        if f"macros/{macro}" != name and re.search(rf"\b{macro}\(", statement(name)[0]):
-            names += [*macros(f"macros/{macro}"), f"macros/{macro}"]
-    return tuple(dict.fromkeys(names))
-
-
-def every_macro() -> tuple[str, ...]:
-    """All macros of `app/database/sql/macros`, each after those that it uses."""
-    each = (f"macros/{path.stem}" for path in sorted((SQL / "macros").glob("*.sql")))
-    return tuple(dict.fromkeys(name for macro in each for name in (*macros(macro), macro)))
-
-
 def scorers(ask: Ask) -> dict[str, int]:
     """The study's scorers, the primary one first: name -> number; none where there is only one."""
     schemas = ask("scorers")["schema_name"].tolist()
@@ -432,12 +403,6 @@ def scorers(ask: Ask) -> dict[str, int]:
     return dict(zip(names, numbers, strict=True))
 
 
-def use_scorer(connection: duckdb.DuckDBPyConnection, scorer: int) -> None:
-    """Let a connection's, or a cursor's, table names mean a scorer's; 1 is what they mean anyway."""
-    if scorer > 1:
-        connection.execute(statement("settings/use_scorer")[0], {"schema": f"scorer_{scorer:d}"})
-
-
 def answer(
     connection: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], scorer: int = 1
 ) -> pd.DataFrame:
@@ -446,44 +411,30 @@ def answer(
     Raises:
         SnapshotError: it needs more memory than a question may use.
     """
-    with connection.cursor() as cursor:
-        use_scorer(cursor, scorer)
-        try:
-            if name in from_memory.SUMS:
-                arrays = CURVES.setdefault(connection, CurveArrays())
-                fetch = partial(_fetch, cursor)
-                table = from_memory.answer(arrays, fetch, name, parameters, scorer)
-                if table is not None:
-                    return table
-            text, values = _prepared(cursor, name, parameters)
+    try:
+        if name in from_memory.SUMS:
+            arrays = CURVES.setdefault(connection, CurveArrays())
+            with connection.cursor() as cursor:
+                use_scorer(cursor, scorer)
+                table = from_memory.answer(arrays, Fetch(cursor), name, parameters, scorer)
+            if table is not None:
+                return table
+        with connection.cursor() as cursor:
+            use_scorer(cursor, scorer)
+            text, values = prepared(cursor, name, parameters)
             return cursor.execute(text, values).df()
-        except duckdb.OutOfMemoryException as error:
-            raise SnapshotError(
-                "A question of this page needs more memory than it may use.",
-                f"{name}: limit {SANDBOX['memory_limit']}. Fewer models, categories or prompts (a slice) need less.",
-            ) from error
+    except duckdb.OutOfMemoryException as error:
+        raise SnapshotError(
+            "A question of this page needs more memory than it may use.",
+            f"{name}: limit {SANDBOX['memory_limit']}. Fewer models, categories or prompts (a slice) need less.",
+        ) from error
 
 
 def read_ahead() -> None:
     """Read the curves of every open database that was asked for some, so that no reader's first slice waits for them."""
     for connection, arrays in list(CURVES.items()):
         with suppress(duckdb.Error), connection.cursor() as cursor:  # it may be closed meanwhile
-            from_memory.read_ahead(arrays, partial(_fetch, cursor))
-
-
-def _prepared(
-    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """A statement's text and those of the parameters that it uses; the macros that it needs are created."""
-    for text, _ in map(statement, macros(name)):
-        cursor.execute(text)
-    text, wanted = statement(name)
-    return text, {key: value for key, value in parameters.items() if key in wanted}
-
-
-def _fetch(cursor: duckdb.DuckDBPyConnection, name: str, **parameters: Any) -> pa.RecordBatchReader:
-    text, values = _prepared(cursor, f"arrays/{name}", parameters)
-    return cursor.sql(text, params=values).to_arrow_reader(50_000)
+            from_memory.read_ahead(arrays, Fetch(cursor))
 
 
 def source(name: str, scope: Scope) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from app.database.curve_arrays import Block, CurveArrays, Fetch, Outcomes, Prompts
+from app.database.curve_arrays import Block, CurveArrays, Outcomes, Prompts
+from app.database.statements import Fetch
 
 
 @dataclass(frozen=True)

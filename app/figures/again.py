@@ -28,7 +28,8 @@ from typing import Any
 from app.database.data_set import is_data_set
 from app.database.importing import import_data_set
 from app.database.plain_files import open_plain
-from app.database.snapshots import SnapshotError, statement
+from app.database.snapshots import SnapshotError
+from app.database.statements import statement
 from app.figures import export
 from app.figures.source import Choice, FigureError, FigureStudy, open_study
 

@@ -23,7 +23,7 @@ import pandas as pd
 
 from app.analysis.numbers import Range
 from app.charts import spreadsheet
-from app.database import snapshots
+from app.database import statements
 from app.database.snapshots import SnapshotError
 from app.figures import similarities, tools, typeset
 from app.figures.kinds import KINDS, Kind
@@ -163,7 +163,7 @@ def _snapshot(study: FigureStudy) -> dict[str, Any]:
 def _queries(study: FigureStudy) -> list[dict[str, Any]]:
     seen: dict[str, dict[str, Any]] = {}
     for name, parameters in study.asked:
-        macros = [_sql_file(macro) for macro in snapshots.macros(name)]
+        macros = [_sql_file(macro) for macro in statements.macros(name)]
         entry = {
             **_sql_file(name),
             **({"macros": macros} if macros else {}),
@@ -174,7 +174,7 @@ def _queries(study: FigureStudy) -> list[dict[str, Any]]:
 
 
 def _sql_file(name: str) -> dict[str, str]:
-    text = snapshots.statement(name)[0]
+    text = statements.statement(name)[0]
     return {
         "file": f"app/database/sql/{name}.sql",
         "sha256": hashlib.sha256(text.encode()).hexdigest(),

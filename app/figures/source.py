@@ -17,7 +17,7 @@ from app.analysis import slices, trajectories
 from app.analysis.measures import Measure, chosen_score
 from app.analysis.reading import StudyView, chosen_scope, default_axis, with_unique_labels
 from app.charts.axes import thin
-from app.database import snapshots
+from app.database import snapshots, statements
 from app.database.notebook import ReviewError, store_of
 from app.database.snapshots import Scope, Snapshot
 from app.figures.typeset import Draw
@@ -218,8 +218,8 @@ class FigureStudy(StudyView):
     @property
     def credited_scorer(self) -> str:
         """The scorer's name where it is not the primary one and any number asked for depends on it, else ''."""
-        files = {each for name, _ in self.asked for each in (name, *snapshots.macros(name))}
-        texts = (snapshots.statement(each)[0] for each in files)
+        files = {each for name, _ in self.asked for each in (name, *statements.macros(name))}
+        texts = (statements.statement(each)[0] for each in files)
         scored = any(SCORED.search(re.sub("--.*", "", text)) for text in texts)
         return self.scorer if scored else ""
 
@@ -336,7 +336,7 @@ def _noted(
     name: str,
     **parameters: Any,
 ) -> pd.DataFrame:
-    _, wanted = snapshots.statement(name)
+    _, wanted = statements.statement(name)
     asked.append((name, {k: v for k, v in parameters.items() if k in wanted}))
     return _settled(asker(name, **parameters))
 

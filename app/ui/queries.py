@@ -22,7 +22,6 @@ from app.database import snapshots
 from app.database.snapshots import (
     SANDBOX,
     SCHEMA_VERSION,
-    SQL,
     TABLES,
     Scope,
     Snapshot,
@@ -31,12 +30,12 @@ from app.database.snapshots import (
     find_studies,
     locate,
 )
+from app.database.statements import statement
 from app.ui.answers import Answers
 
 __all__ = [
     "SANDBOX",
     "SCHEMA_VERSION",
-    "SQL",
     "TABLES",
     "Scope",
     "Snapshot",
@@ -100,7 +99,7 @@ def ask(snapshot: Snapshot, name: str, **parameters: Any) -> pd.DataFrame:
         name: the SQL file; its first comment says what a row is.
         parameters: values of its `$named` parameters; those it does not use are left out.
     """
-    _, wanted = snapshots.statement(name)
+    _, wanted = statement(name)
     values = {k: _frozen(v) for k, v in sorted(parameters.items()) if k in wanted}
     question = (snapshot, name, *((k, type(v), v) for k, v in values.items()))  # 1 is not True
     with _waiting():

@@ -13,7 +13,7 @@ import pytest
 
 from app.database import curve_arrays, from_memory, snapshots, sources
 from app.database.curve_arrays import CurveArrays
-from app.database.snapshots import SQL
+from app.database.statements import SQL, macros, statement
 
 SLICES: dict[str, list[int] | None] = {
     "none": None,
@@ -51,9 +51,9 @@ def question(connection: duckdb.DuckDBPyConnection, **changed: Any) -> dict[str,
 
 def by_sql(connection: duckdb.DuckDBPyConnection, name: str, asked: dict[str, Any]) -> pd.DataFrame:
     with connection.cursor() as cursor:
-        for macro in snapshots.macros(name):
-            cursor.execute(snapshots.statement(macro)[0])
-        text, wanted = snapshots.statement(name)
+        for macro in macros(name):
+            cursor.execute(statement(macro)[0])
+        text, wanted = statement(name)
         return cursor.execute(text, {k: v for k, v in asked.items() if k in wanted}).df()
 
 
@@ -154,25 +154,37 @@ def test_of_curves_that_do_not_vary(three_seeds: Path, tmp_path: Path) -> None:
 
 
 DAMAGES = {
-    "of another length": "similarity = similarity[:3]",
-    "with a gap": "similarity = [NULL FOR _ IN similarity]",
-    "of an unknown prompt": "prompt_id = 900",
-    "twice": "prompt_id = 3",
+    "of another length": "UPDATE rollup_prompt SET similarity = similarity[:3] WHERE model_id = 1 AND prompt_id = 2",
+    "of another length in one model": "UPDATE rollup_prompt SET similarity = similarity[:3] WHERE model_id = 1",
+    "with a gap": "UPDATE rollup_prompt SET similarity = [NULL FOR _ IN similarity] WHERE model_id = 1 AND prompt_id = 2",
+    "of an unknown prompt": "UPDATE rollup_prompt SET prompt_id = 900 WHERE model_id = 1 AND prompt_id = 2",
+    "twice": "UPDATE rollup_prompt SET prompt_id = 3 WHERE model_id = 1 AND prompt_id = 2",
+    "of one seed shorter": "UPDATE trajectory SET similarity = similarity[:3] WHERE seed = 1",
+    "with steps that no curve has": "UPDATE step SET step = 2000000000 WHERE model_id = 1 AND step = 11",
+    "of no prompts": "DELETE FROM prompt",
 }
+EVERY = frozenset(from_memory.SUMS)
+ONE_CURVE = {"curves_prompts", "paired_grid_prompts"}  # which take each prompt to have one curve
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_curves_that_are_no_array_are_left_to_sql(
-    three_seeds: Path, tmp_path: Path, damage: str
-) -> None:
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_curves_are_left_to_sql(three_seeds: Path, tmp_path: Path, damage: str) -> None:
     path = tmp_path / "damaged.duckdb"
     path.write_bytes(Path(snapshots.locate(three_seeds).path).read_bytes())
     with duckdb.connect(str(path)) as writer:
-        writer.execute(f"UPDATE rollup_prompt SET {damage} WHERE model_id = 1 AND prompt_id = 2")
+        writer.execute(DAMAGES[damage])
     with snapshots.connect(str(path)) as connection:
-        asked = question(connection)
-        answer = snapshots.answer(connection, "curves_prompts", asked)
-        pd.testing.assert_frame_equal(answer, by_sql(connection, "curves_prompts", asked))
+        for changes, names in (
+            ({}, EVERY),
+            ({"whole": False, "seeds": [0, 1], "slice": [2, 3, 4]}, EVERY - ONE_CURVE),
+        ):
+            asked = question(connection, **changes)
+            for name in sorted(names):
+                answer = lists_as_lines(snapshots.answer(connection, name, asked))
+                expected = lists_as_lines(by_sql(connection, name, asked))
+                pd.testing.assert_frame_equal(
+                    answer, expected, rtol=1e-6, atol=1e-7, check_dtype=False
+                )
 
 
 def test_a_study_that_is_too_large_is_left_to_sql(

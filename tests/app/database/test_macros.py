@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 from app.database import snapshots
-from app.database.snapshots import SQL, Scope, Snapshot
+from app.database.snapshots import Scope, Snapshot
+from app.database.statements import SQL, macros
 
 QUERIES = sorted(
     path for path in SQL.rglob("*.sql") if path.parent.name not in ("macros", "reviews")
@@ -17,9 +18,9 @@ QUERIES = sorted(
 
 
 def test_a_macro_comes_after_those_that_it_uses() -> None:
-    assert snapshots.macros("curves") == ("macros/scoped_prompt", "macros/counted_pair")
-    assert snapshots.macros("scores") == ("macros/scoped_prompt", "macros/scored_sample")
-    assert snapshots.macros("models") == ()
+    assert macros("curves") == ("macros/scoped_prompt", "macros/counted_pair")
+    assert macros("scores") == ("macros/scoped_prompt", "macros/scored_sample")
+    assert macros("models") == ()
 
 
 def test_no_query_repeats_the_filter_of_a_slice() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from app.analysis import trajectories, uncertainty
 from app.database import snapshots
+from app.database.statements import SQL
 from app.ui import queries
 from app.ui.queries import Scope, Snapshot
 from pipeline.database.publish import publish
@@ -78,16 +79,16 @@ SLOWER = {
     "paired_grid": "paired_grid_seeds"
 }  # the file that answers the same from trajectories, where its name differs
 OF_SHARDS = {"finished_images"}  # asked of a Parquet file, not of a snapshot
-SQL_FILES = sorted({path.stem for path in queries.SQL.glob("*.sql")} - OF_SHARDS)
+SQL_FILES = sorted({path.stem for path in SQL.glob("*.sql")} - OF_SHARDS)
 # The files that answer the question of another one from what publish has summed up.
-FASTER = [f"cells/{path.stem}" for path in sorted((queries.SQL / "cells").glob("*.sql"))]
+FASTER = [f"cells/{path.stem}" for path in sorted((SQL / "cells").glob("*.sql"))]
 
 
 @pytest.mark.parametrize("name", SQL_FILES)
 def test_every_query_runs_says_what_a_row_is_and_survives_empty_filters(
     name: str, snapshot: Snapshot, scope: Scope
 ) -> None:
-    text = (queries.SQL / f"{name}.sql").read_text()
+    text = (SQL / f"{name}.sql").read_text()
     assert text.startswith("-- One row")
     everything = EVERYTHING | ({"baseline": "zero"} if name.startswith("faithfulness") else {})
     rows = queries.ask(snapshot, name, **{**scope.parameters(), **everything})
