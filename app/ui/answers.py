@@ -93,21 +93,22 @@ class Answers:
 def _size(value: Any) -> int:
     """The bytes of the data frames in a value, which may be a record or a mapping of them."""
     if isinstance(value, pd.DataFrame):
-        return int(value.memory_usage(deep=False).sum()) + sum(map(_beside, map(value.get, value)))
+        kinds = zip(value.columns, value.dtypes, strict=True)
+        return (
+            8 * value.size
+            + value.index.nbytes
+            + sum(_beside(value[n]) for n, kind in kinds if kind.kind == "O")
+        )
     parts = value.values() if isinstance(value, Mapping) else vars(value).values() if is_dataclass(value) else ()  # fmt: skip
     return sum(map(_size, parts))
 
 
-SAMPLE = 64  # values of a column that stand for all of them where they are counted
+SAMPLE = 32  # values of a column that stand for all of them where their bytes are counted
 
 
 def _beside(column: pd.Series) -> int:
-    """The bytes of what a column of objects points to, by a sample of its rows; of images, which differ, all of them."""
-    if column.dtype != object and not isinstance(column.dtype, pd.StringDtype):
-        return 0
-    rows = (
-        column.tolist() if len(column) <= SAMPLE else column.iloc[:: len(column) // SAMPLE].tolist()
-    )
+    """The bytes of what a column of texts, lists or images points to, by a sample of its rows; of images all of them."""
+    rows = column.iloc[:: max(len(column) // SAMPLE, 1)].tolist()
     if any(isinstance(each, bytes) for each in rows):
         rows = column.tolist()
     return int(sum(map(sys.getsizeof, rows)) / max(len(rows), 1) * len(column))
