@@ -79,7 +79,8 @@ class Fetch:
         name = f"arrays/{name}"
         for macro in macros(name):
             if macro not in self._macros:
-                self._cursor.execute(statement(macro)[0])
+                text, _ = statement(macro)
+                self._cursor.execute(text)
                 self._macros.add(macro)
         text, wanted = statement(name)
         values = {key: value for key, value in parameters.items() if key in wanted}
