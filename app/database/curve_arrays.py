@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from app.database.statements import Fetch
+from app.database.statements import Cursor
 
 
 class CurvesError(ValueError):
@@ -120,43 +120,43 @@ class CurveArrays:
         self._notes: OrderedDict[Hashable, Any] = OrderedDict()
         self._models: OrderedDict[Hashable, Any] = OrderedDict()
 
-    def prompts(self, fetch: Fetch) -> Prompts:
+    def prompts(self, cursor: Cursor) -> Prompts:
         """The study's prompts."""
-        return self._noted("prompts", lambda: _prompts(fetch))
+        return self._noted("prompts", lambda: _prompts(cursor))
 
-    def table(self, fetch: Fetch, name: str, **parameters: Any) -> pa.Table:
+    def table(self, cursor: Cursor, name: str, **parameters: Any) -> pa.Table:
         """The rows of a small file of `app/database/sql/arrays`, which is asked once: such a question takes 5 ms."""
         key = (name, *((k, tuple(v) if isinstance(v, list) else v) for k, v in parameters.items()))
-        return self._noted(key, lambda: fetch(name, **parameters).read_all())
+        return self._noted(key, lambda: cursor.table(name, **parameters))
 
-    def size(self, fetch: Fetch, scorer: int, *, whole: bool) -> int:
+    def size(self, cursor: Cursor, scorer: int, *, whole: bool) -> int:
         """Bytes that all of a scorer's curves take: those of each prompt's seeds together (whole), or of every seed."""
 
         def read() -> int:
-            return int(fetch("size", whole=whole).read_all()["size"][0].as_py())
+            return int(cursor.table("size", whole=whole)["size"][0].as_py())
 
         return self._noted(("size", scorer, whole), read)
 
-    def blocks(self, fetch: Fetch, scorer: int, model: int, seed: int | None) -> dict[int, Block]:
+    def blocks(self, cursor: Cursor, scorer: int, model: int, seed: int | None) -> dict[int, Block]:
         """A model's curves by concept_id: of one seed, or (None) of each prompt's seeds together.
 
         Raises:
             CurvesError: a model's curves have gaps, not all the same number of steps, or two of a prompt.
         """
-        prompts = self.prompts(fetch)
+        prompts = self.prompts(cursor)
         return self._kept(
-            ("curves", scorer, model, seed), lambda: _blocks(fetch, prompts, model, seed)
+            ("curves", scorer, model, seed), lambda: _blocks(cursor, prompts, model, seed)
         )
 
-    def outcomes(self, fetch: Fetch, scorer: int, model: int, seed: int) -> dict[int, Outcomes]:
+    def outcomes(self, cursor: Cursor, scorer: int, model: int, seed: int) -> dict[int, Outcomes]:
         """What a model's curves of a seed come to, by concept_id.
 
         Raises:
             CurvesError: a prompt has two.
         """
-        prompts = self.prompts(fetch)
+        prompts = self.prompts(cursor)
         return self._kept(
-            ("outcomes", scorer, model, seed), lambda: _outcomes(fetch, prompts, model, seed)
+            ("outcomes", scorer, model, seed), lambda: _outcomes(cursor, prompts, model, seed)
         )
 
     def _kept(self, key: Hashable, read: Callable[[], Read]) -> Read:
@@ -186,8 +186,8 @@ def _size(parts: dict[int, Block] | dict[int, Outcomes]) -> int:
     return sum(array.nbytes for array in arrays)
 
 
-def _prompts(fetch: Fetch) -> Prompts:
-    rows, named = fetch("prompts").read_all(), fetch("mentions").read_all()
+def _prompts(cursor: Cursor) -> Prompts:
+    rows, named = cursor.table("prompts"), cursor.table("mentions")
     ids = rows["prompt_id"].to_numpy()
     categories, category = np.unique(
         rows["category"].to_numpy().astype(object), return_inverse=True
@@ -198,11 +198,11 @@ def _prompts(fetch: Fetch) -> Prompts:
     return Prompts(ids, categories, category, mentions)
 
 
-def _blocks(fetch: Fetch, prompts: Prompts, model: int, seed: int | None) -> dict[int, Block]:
+def _blocks(cursor: Cursor, prompts: Prompts, model: int, seed: int | None) -> dict[int, Block]:
     if seed is None:
-        reader = fetch("curves_whole", model=model)
+        reader = cursor.batches("curves_whole", model=model)
     else:
-        reader = fetch("curves_seed", model=model, seed=seed)
+        reader = cursor.batches("curves_seed", model=model, seed=seed)
     # Batch by batch: of a table whole, the copy took three times as long as the query.
     parts, curves = [], []
     for batch in reader:
@@ -218,8 +218,8 @@ def _blocks(fetch: Fetch, prompts: Prompts, model: int, seed: int | None) -> dic
     return {concept: every[some] for concept, some in of_concept.items()}
 
 
-def _outcomes(fetch: Fetch, prompts: Prompts, model: int, seed: int) -> dict[int, Outcomes]:
-    rows = fetch("outcomes", model=model, seed=seed).read_all()
+def _outcomes(cursor: Cursor, prompts: Prompts, model: int, seed: int) -> dict[int, Outcomes]:
+    rows = cursor.table("outcomes", model=model, seed=seed)
     if not len(rows):
         return {}
     at, of_concept = _sorted(prompts, rows, model)

@@ -14,7 +14,7 @@ import pandas as pd
 from app.database import curve_sums, outcome_sums
 from app.database.curve_arrays import CurveArrays, CurvesError
 from app.database.sources import Source
-from app.database.statements import Fetch
+from app.database.statements import Cursor
 
 SUMS: dict[str, Callable[[Source], pd.DataFrame]] = {
     "curves": curve_sums.curves,
@@ -32,32 +32,32 @@ AVERAGED = frozenset({"curves_prompts", "family_curves", "paired_grid_prompts"})
 
 
 def answer(
-    arrays: CurveArrays, fetch: Fetch, name: str, parameters: Mapping[str, Any], scorer: int
+    arrays: CurveArrays, cursor: Cursor, name: str, parameters: Mapping[str, Any], scorer: int
 ) -> pd.DataFrame | None:
     """What `app/database/sql/<name>.sql` would give; None where only that can.
 
     The curves of the study take more memory than they may, or a damaged one has curves that are no array.
     """
     whole = name in AVERAGED and bool(parameters["whole"])
-    if arrays.size(fetch, scorer, whole=whole) > arrays.most:
+    if arrays.size(cursor, scorer, whole=whole) > arrays.most:
         return None
     try:
-        return SUMS[name](Source(arrays, fetch, scorer, parameters, whole))
+        return SUMS[name](Source(arrays, cursor, scorer, parameters, whole))
     except CurvesError:
         return None
 
 
-def read_ahead(arrays: CurveArrays, fetch: Fetch, scorer: int = 1) -> None:
+def read_ahead(arrays: CurveArrays, cursor: Cursor, scorer: int = 1) -> None:
     """Read what any question may need, as far as all of it fits: outcomes, curves of all seeds together, and of each seed."""
-    entries = fetch("entries").read_all()
+    entries = cursor.table("entries")
     models, seeds = (sorted(set(entries[name].to_pylist())) for name in ("model_id", "seed"))
-    together, by_seed = (arrays.size(fetch, scorer, whole=whole) for whole in (True, False))
+    together, by_seed = (arrays.size(cursor, scorer, whole=whole) for whole in (True, False))
     if together > arrays.most:
         return
     wanted = [None, *seeds] if len(seeds) > 1 and together + by_seed <= arrays.most else [None]
     with suppress(CurvesError):
         for model in models:
             for seed in seeds:
-                arrays.outcomes(fetch, scorer, model, seed)
+                arrays.outcomes(cursor, scorer, model, seed)
             for each in wanted:
-                arrays.blocks(fetch, scorer, model, each)
+                arrays.blocks(cursor, scorer, model, each)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, cast
 
 import numpy as np
@@ -59,19 +58,22 @@ class Curves:
     """The curves of a concept that count, of one seed.
 
     Attributes:
-        prompts: (n,), places of the prompts.
         outcomes: (n,), what each comes to.
         x: (n,), where it emerges; NaN where that is not known.
     """
 
-    prompts: np.ndarray
     outcomes: Outcomes
     x: np.ndarray
+
+    @property
+    def prompts(self) -> np.ndarray:
+        """(n,), places of the prompts."""
+        return self.outcomes.prompts
 
     def known(self) -> Curves:
         """Those of which it is known."""
         rows = np.flatnonzero(~np.isnan(self.x))
-        return Curves(self.prompts[rows], self.outcomes[rows], self.x[rows])
+        return Curves(self.outcomes[rows], self.x[rows])
 
 
 def emergence(source: Source) -> pd.DataFrame:
@@ -154,24 +156,17 @@ def _curves(source: Source, model: int, level: Level) -> dict[int, list[Curves]]
             if concept in each:
                 some = each[concept]
                 some = some[np.flatnonzero(marks[some.prompts])]
-                parts.setdefault(concept, []).append(Curves(some.prompts, some, level.of(some)))
+                parts.setdefault(concept, []).append(Curves(some, level.of(some)))
     return parts
 
 
 def _mean(parts: Parts, prompts: int) -> np.ndarray:
     """(prompts,), the mean of the values that each prompt has; NaN where it has none that is known."""
-    at, value = _concatenated(parts)
+    at, value = map(np.concatenate, zip(*parts, strict=True))
     known = ~np.isnan(value)
     times = np.bincount(at[known], minlength=prompts)
     with np.errstate(invalid="ignore"):
         return np.bincount(at[known], weights=value[known], minlength=prompts) / times
-
-
-def _concatenated(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    if len(parts) == 1:
-        return parts[0]
-    at, value = zip(*parts, strict=True)
-    return np.concatenate(at), np.concatenate(value)
 
 
 def _over_seeds(parts: Parts, prompts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -210,10 +205,8 @@ def _emergence(
 def _others(row: int, means: dict[int, np.ndarray], source: Source) -> dict[str, Any]:
     """A row's moments against the rows after it with which it shares prompts, as lists; NA where there is none."""
     lists: dict[str, list[Any]] = {name: [] for name in OTHERS}
-    for first, other in combinations(sorted(means), 2):
-        if first != row:
-            continue
-        gap = means[other] - means[first]
+    for other in (each for each in sorted(means) if each > row):
+        gap = means[other] - means[row]
         gap = gap[~np.isnan(gap)]
         if len(gap):
             mean, sd, _ = moments(gap[:, None])

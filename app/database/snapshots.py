@@ -24,7 +24,7 @@ import pandas as pd
 from app.database import from_memory
 from app.database.curve_arrays import CurveArrays
 from app.database.plain_files import is_plain, read_plain
-from app.database.statements import SQL, Fetch, prepared, use_scorer
+from app.database.statements import SQL, Cursor
 
 PROGRAM = Path(__file__).resolve().parents[2]
 """The clone, or the package of an installed wheel, where nothing is written."""
@@ -412,17 +412,13 @@ def answer(
         SnapshotError: it needs more memory than a question may use.
     """
     try:
-        if name in from_memory.SUMS:
-            arrays = CURVES.setdefault(connection, CurveArrays())
-            with connection.cursor() as cursor:
-                use_scorer(cursor, scorer)
-                table = from_memory.answer(arrays, Fetch(cursor), name, parameters, scorer)
-            if table is not None:
-                return table
-        with connection.cursor() as cursor:
-            use_scorer(cursor, scorer)
-            text, values = prepared(cursor, name, parameters)
-            return cursor.execute(text, values).df()
+        with connection.cursor() as opened:
+            cursor = Cursor(opened, scorer)
+            table = None
+            if name in from_memory.SUMS:
+                arrays = CURVES.setdefault(connection, CurveArrays())
+                table = from_memory.answer(arrays, cursor, name, parameters, scorer)
+            return cursor.frame(name, parameters) if table is None else table
     except duckdb.OutOfMemoryException as error:
         raise SnapshotError(
             "A question of this page needs more memory than it may use.",
@@ -434,7 +430,7 @@ def read_ahead() -> None:
     """Read the curves of every open database that was asked for some, so that no reader's first slice waits for them."""
     for connection, arrays in list(CURVES.items()):
         with suppress(duckdb.Error), connection.cursor() as cursor:  # it may be closed meanwhile
-            from_memory.read_ahead(arrays, Fetch(cursor))
+            from_memory.read_ahead(arrays, Cursor(cursor))
 
 
 def source(name: str, scope: Scope) -> str:

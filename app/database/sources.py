@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from app.database.curve_arrays import Block, CurveArrays, Outcomes, Prompts
-from app.database.statements import Fetch
+from app.database.statements import Cursor
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Source:
 
     Attributes:
         arrays: of the connection.
-        fetch: reads what is not in memory yet.
+        cursor: reads what is not in memory yet.
         scorer: whose similarities.
         parameters: the question's.
         whole: whether the seeds of a prompt are averaged, as publish has done; else there is a curve per seed.
     """
 
     arrays: CurveArrays
-    fetch: Fetch
+    cursor: Cursor
     scorer: int
     parameters: Mapping[str, Any]
     whole: bool
@@ -36,7 +36,7 @@ class Source:
     @property
     def prompts(self) -> Prompts:
         """The study's prompts."""
-        return self.arrays.prompts(self.fetch)
+        return self.arrays.prompts(self.cursor)
 
     def counted(self, *, named: bool) -> Iterator[tuple[int, np.ndarray]]:
         """Per concept_id, ascending: (prompts,), whether the pair counts, as the macro `counted_pair` has it."""
@@ -71,16 +71,16 @@ class Source:
 
     def table(self, name: str, **parameters: Any) -> pa.Table:
         """The rows of a small file of `app/database/sql/arrays`."""
-        return self.arrays.table(self.fetch, name, **parameters)
+        return self.arrays.table(self.cursor, name, **parameters)
 
     def outcomes(self, model: int, seed: int) -> dict[int, Outcomes]:
         """What a model's curves of a seed come to, by concept_id."""
-        return self.arrays.outcomes(self.fetch, self.scorer, model, seed)
+        return self.arrays.outcomes(self.cursor, self.scorer, model, seed)
 
     def blocks(self, model: int) -> list[dict[int, Block]]:
         """A model's curves, by concept_id: of each of the seeds, or one of all together."""
         seeds = [None] if self.whole else self.parameters["seeds"]
-        return [self.arrays.blocks(self.fetch, self.scorer, model, seed) for seed in seeds]
+        return [self.arrays.blocks(self.cursor, self.scorer, model, seed) for seed in seeds]
 
 
 def moments(

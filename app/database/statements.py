@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 
 SQL = Path(__file__).resolve().parent / "sql"
@@ -48,35 +49,34 @@ def use_scorer(connection: duckdb.DuckDBPyConnection, scorer: int) -> None:
         connection.execute(statement("settings/use_scorer")[0], {"schema": f"scorer_{scorer:d}"})
 
 
-def prepared(
-    cursor: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
-    """A statement's text and those of the parameters that it uses; the macros that it needs are created, once a cursor."""
-    for text, _ in map(statement, macros(name)):
-        cursor.execute(text)
-    text, wanted = statement(name)
-    values = {key: value for key, value in parameters.items() if key in wanted}
-    if values.get(
-        "slice"
-    ):  # the macro casts it: thousands of numbers take half of the time as one text
-        values["slice"] = f"[{','.join(str(int(each)) for each in values['slice'])}]"
-    return text, values
-
-
-class Fetch:
-    """Reads files of `app/database/sql/arrays` by one cursor.
+class Cursor:
+    """Runs the SQL files by one cursor, on which each macro is created when a statement first uses it.
 
     Args:
         cursor: without macros yet.
+        scorer: whose numbers the names of tables mean.
     """
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, scorer: int = 1) -> None:
         self._cursor = cursor
         self._macros: set[str] = set()
+        use_scorer(cursor, scorer)
 
-    def __call__(self, name: str, **parameters: Any) -> pa.RecordBatchReader:
-        """The rows of a file, in batches."""
-        name = f"arrays/{name}"
+    def frame(self, name: str, parameters: Mapping[str, Any]) -> pd.DataFrame:
+        """The rows of `app/database/sql/<name>.sql`; parameters that it does not use are left out."""
+        text, values = self._prepared(name, parameters)
+        return self._cursor.execute(text, values).df()
+
+    def batches(self, name: str, **parameters: Any) -> pa.RecordBatchReader:
+        """The rows of `app/database/sql/arrays/<name>.sql`, in batches."""
+        text, values = self._prepared(f"arrays/{name}", parameters)
+        return self._cursor.sql(text, params=values).to_arrow_reader(BATCH)
+
+    def table(self, name: str, **parameters: Any) -> pa.Table:
+        """The rows of `app/database/sql/arrays/<name>.sql`."""
+        return self.batches(name, **parameters).read_all()
+
+    def _prepared(self, name: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         for macro in macros(name):
             if macro not in self._macros:
                 text, _ = statement(macro)
@@ -84,4 +84,6 @@ class Fetch:
                 self._macros.add(macro)
         text, wanted = statement(name)
         values = {key: value for key, value in parameters.items() if key in wanted}
-        return self._cursor.sql(text, params=values).to_arrow_reader(BATCH)
+        if prompts := values.get("slice"):  # the macro casts it: as one text in half of the time
+            values["slice"] = f"[{','.join(str(int(each)) for each in prompts)}]"
+        return text, values
