@@ -328,7 +328,7 @@ class Denoiser:
         args, kwargs = self._arguments(picked)
         if self.trigflow:
             model_input = flow_latents(model_input, kwargs["timestep"])
-        packed = self.packing.pack(model_input).to(latents_of(self.args, self.kwargs).dtype)
+        packed = _as_captured(self.packing.pack(model_input), latents_of(self.args, self.kwargs))
         args, kwargs = _with_latents(args, kwargs, packed)
         with self.silence(), experts_with_gradients(self.module), self._perturbed(parts):
             output = self.packing.unpack(first_output(self.module(*args, **kwargs)))
@@ -389,6 +389,13 @@ def latents_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
             return kwargs[name]
     # Z-Image hands over a list of "c 1 h w", an item each
     return torch.stack(args[0]).squeeze(2) if isinstance(args[0], list) else args[0]
+
+
+def _as_captured(latents: Tensor, captured: Tensor) -> Tensor:
+    """Latents of the captured type, their axes in memory in the captured order: some float16 products depend on it (FLUX.2)."""
+    order = sorted(range(captured.ndim), key=captured.stride, reverse=True)
+    inverse = [order.index(axis) for axis in range(captured.ndim)]
+    return latents.to(captured.dtype).permute(order).contiguous().permute(inverse)
 
 
 def _picker(rows: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
