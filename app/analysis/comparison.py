@@ -268,11 +268,12 @@ def _category_tests(
     rows: pd.DataFrame, baseline: int, others: Sequence[int], score: Measure
 ) -> Iterator[dict[str, Any]]:
     """The chosen score within each category of prompts, where there are several."""
-    groups = rows.groupby("category", sort=True)
+    category = rows.drop_duplicates("prompt_id").set_index("prompt_id")["category"]
+    groups = by_prompt(rows).groupby(category, sort=True)
     if not 1 < len(groups) <= MOST_CATEGORIES:
         return
     for name, part in groups:
-        values = by_prompt(part)
+        values = part.dropna(axis=1, how="all")
         for other in others:
             if {baseline, other} <= set(values.columns):
                 title = f"{score.title}: {name or NO_CATEGORY}"

@@ -174,9 +174,9 @@ def pareto(
 
 def _speed_tests(seconds: pd.DataFrame) -> pd.DataFrame:
     """The paired tests of seconds of every pair of models over the batches that both have, corrected by Holm over all pairs."""
-    rows = []
+    rows, distinct = [], seconds.drop_duplicates()
     for first, second in combinations(seconds.columns, 2):
-        batches = seconds[[first, second]].dropna().drop_duplicates()
+        batches = distinct[[first, second]].dropna().drop_duplicates()
         gap = batches[second] - batches[first]
         rows.append((first, second, gap.mean(), gap.std(ddof=1), len(gap)))
     pairs = pd.DataFrame(rows, columns=["first", "second", "difference", "sd", "prompts"])

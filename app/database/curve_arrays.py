@@ -46,8 +46,13 @@ class Block:
     final: np.ndarray
     similarity: np.ndarray
 
-    def __getitem__(self, rows: np.ndarray | slice) -> Block:
+    def __getitem__(self, rows: slice | np.ndarray) -> Block:
         return Block(self.prompts[rows], self.seeds[rows], self.final[rows], self.similarity[rows])
+
+    def take(self, rows: np.ndarray) -> Block:
+        """Some curves; `take` needs a quarter of the time that indexing needs."""
+        arrays = (getattr(self, each.name) for each in fields(self))
+        return Block(*(each.take(rows, axis=0) for each in arrays))
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Outcomes:
     crossing: np.ndarray
     outcome: np.ndarray
 
-    def __getitem__(self, rows: np.ndarray | slice) -> Outcomes:
+    def __getitem__(self, rows: slice | np.ndarray) -> Outcomes:
         return Outcomes(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 

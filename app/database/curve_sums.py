@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from app.database.curve_arrays import Block, CurvesError
-from app.database.sources import Rows, Source, moments
+from app.database.sources import Rows, Source, column_sums, moments
 
 
 @dataclass(frozen=True)
@@ -101,42 +101,81 @@ def paired_grid(source: Source) -> pd.DataFrame:
     names = ("baseline", "candidates", "axis")
     matched = source.table("matched_steps", **{name: asked[name] for name in names}).to_pylist()
     baseline = source.blocks(asked["baseline"])
+    first_of = {concept: _as_one(baseline, concept, marks) for concept, marks in counted}
     for match in sorted(matched, key=lambda row: row["model_id"]):
-        both = list(zip(baseline, source.blocks(match["model_id"]), strict=True))
+        candidate = source.blocks(match["model_id"])
         for concept, marks in counted:
-            pairs = [(a[concept], b[concept]) for a, b in both if concept in a and concept in b]
-            blocks = [_difference(a, b, marks, match) for a, b in pairs]
+            a, b = first_of[concept], _as_one(candidate, concept, marks)
+            if a is not None and b is not None:
+                blocks = [_difference(a, b, match)]
+            else:
+                both = zip(baseline, candidate, strict=True)
+                pairs = [[_of_seed(side, concept, marks) for side in seed] for seed in both]
+                blocks = [_difference(a, b, match) for a, b in pairs if a and b]
             value = _averaged(blocks, len(marks)).value
             if len(value):
                 mean, sd, _ = moments(value)
-                wins = (1 + np.sign(value).mean(axis=0)) / 2
+                wins = (1 + column_sums(np.sign(value)) / len(value)) / 2
                 rows.add(match["model_id"], concept, match["steps"], len(value), mean, sd, wins)
     return rows.table()
 
 
+def _of_seed(blocks: Mapping[int, Block], concept: int, marks: np.ndarray) -> Block | None:
+    """The curves of a concept that count, of one seed; None where it has none."""
+    return _within(blocks[concept], marks) if concept in blocks else None
+
+
+def _as_one(seeds: Sequence[Mapping[int, Block]], concept: int, marks: np.ndarray) -> Block | None:
+    """Their mean over the seeds; None where the seeds are not of the same prompts."""
+    blocks = [each for seed in seeds if (each := _of_seed(seed, concept, marks)) is not None]
+    if len(blocks) < len(seeds):
+        return None
+    if len(blocks) == 1:
+        return blocks[0]
+    prompts = blocks[0].prompts
+    if not all(np.array_equal(each.prompts, prompts) for each in blocks[1:]):
+        return None
+    means = _averaged(blocks, len(marks))
+    seeds_of = np.sum([each.seeds for each in blocks], axis=0)
+    return Block(prompts, seeds_of, means.final, means.value)
+
+
 def _within(block: Block, marks: np.ndarray) -> Block:
     """The curves of the prompts that count."""
-    return block[np.flatnonzero(marks[block.prompts])]
+    rows = np.flatnonzero(marks.take(block.prompts))
+    return block if len(rows) == len(block.prompts) else block.take(rows)
 
 
-def _difference(a: Block, b: Block, marks: np.ndarray, match: Mapping[str, Any]) -> Block:
+def _difference(a: Block, b: Block, match: Mapping[str, Any]) -> Block:
     """The candidate's curves (b) less the baseline's (a), where both have the prompt, at the steps that they share."""
     if not np.array_equal(a.prompts, b.prompts):
         _, in_a, in_b = np.intersect1d(
             a.prompts, b.prompts, assume_unique=True, return_indices=True
         )
-        a, b = a[in_a], b[in_b]
-    a, b = _within(a, marks), _within(b, marks)
-    below, weight = np.array(match["below"]), np.array(match["weight"])
-    for steps, block in ((match["steps"], a), (below, b)):
-        if min(steps) < 0 or max(steps) >= block.similarity.shape[1]:
+        a, b = a.take(in_a), b.take(in_b)
+    steps, below, weight = (np.array(match[name]) for name in ("steps", "below", "weight"))
+    for asked, block in ((steps, a), (below, b)):
+        if asked.min() < 0 or asked.max() >= block.similarity.shape[1]:
             raise CurvesError("steps beyond those of the curves")
-    second = b.similarity[:, below].astype(float)
+    second = _columns(b.similarity, below)
     if weight.any():
+        second = second.astype(float)  # float32 beside float64 takes three times as long
         above = np.minimum(below + 1, b.similarity.shape[1] - 1)
-        second += (b.similarity[:, above] - second) * weight
-    second -= a.similarity[:, match["steps"]]
-    return Block(a.prompts, a.seeds, a.final, second)
+        rise = _columns(b.similarity, above).astype(
+            float
+        )  # in place: new arrays of this size cost more than the sums
+        rise -= second
+        rise *= weight
+        second += rise
+    difference = np.subtract(second, _columns(a.similarity, steps), dtype=float)
+    return Block(a.prompts, a.seeds, a.final, difference)
+
+
+def _columns(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Some columns; those that follow each other are not copied."""
+    if np.array_equal(at, np.arange(at[0], at[0] + len(at))):
+        return values[:, at[0] : at[0] + len(at)]
+    return values[:, at]
 
 
 def _within_prompts(blocks: Sequence[Block], prompts: int) -> tuple[np.ndarray, float, np.ndarray]:

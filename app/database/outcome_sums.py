@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -42,38 +43,49 @@ class Level:
             return cast(np.ndarray, step.astype(np.intp).clip(0, last))
         return np.searchsorted(self.steps, step).clip(max=last)
 
-    def of(self, outcomes: Outcomes) -> np.ndarray:
+    def of(self, curves: Curves) -> np.ndarray:
         """(n,), where each emerges, never counting as the last step; NaN where it is not known."""
-        step = np.where(np.isnan(outcomes.step), self.steps[-1], outcomes.step)
+        step = curves.take("step")
+        step = np.where(np.isnan(step), self.steps[-1], step)
         at = self.rows_of(step)
         x, before = self.x[at], self.before[at]
         if self.axis in CUT:
-            crossing = np.where(np.isnan(outcomes.crossing), 1.0, outcomes.crossing)
-            x = before + crossing * (x - before)
-        return np.where((outcomes.outcome >= 0) & (self.steps[at] == step), x, np.nan)
+            crossing = curves.take("crossing")
+            x = before + np.where(np.isnan(crossing), 1.0, crossing) * (x - before)
+        return np.where((curves.take("outcome") >= 0) & (self.steps[at] == step), x, np.nan)
 
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of a concept that count, of one seed.
+    """The curves of a concept that count, of one seed; of what they come to only that is read which is asked for.
 
     Attributes:
-        outcomes: (n,), what each comes to.
-        x: (n,), where it emerges; NaN where that is not known.
+        every: of all prompts.
+        rows: (n,), which of them count.
+        level: where the model's steps are.
     """
 
-    outcomes: Outcomes
-    x: np.ndarray
+    every: Outcomes
+    rows: np.ndarray
+    level: Level
 
-    @property
+    def take(self, name: str) -> np.ndarray:
+        """(n,), a field of `Outcomes`."""
+        return cast(np.ndarray, getattr(self.every, name).take(self.rows))
+
+    @cached_property
     def prompts(self) -> np.ndarray:
         """(n,), places of the prompts."""
-        return self.outcomes.prompts
+        return self.take("prompts")
 
-    def known(self) -> Curves:
-        """Those of which it is known."""
-        rows = np.flatnonzero(~np.isnan(self.x))
-        return Curves(self.outcomes[rows], self.x[rows])
+    @cached_property
+    def x(self) -> np.ndarray:
+        """(n,), where each emerges; NaN where that is not known."""
+        return self.level.of(self)
+
+    def where(self, rows: np.ndarray) -> Curves:
+        """Those that are marked."""
+        return self if rows.all() else Curves(self.every, self.rows[rows], self.level)
 
 
 def emergence(source: Source) -> pd.DataFrame:
@@ -88,7 +100,7 @@ def emergence(source: Source) -> pd.DataFrame:
             of_row.setdefault(row, []).extend(each)
         means = {}
         for row in sorted(of_row):
-            known = [each.known() for each in of_row[row]]
+            known = [each.where(~np.isnan(each.x)) for each in of_row[row]]
             if any(len(each.x) for each in known):
                 shown, means[row] = _emergence(known, reach, len(source.prompts.ids))
                 rows.append({"model_id": model, "row": row, **shown})
@@ -105,10 +117,10 @@ def emerged_share(source: Source) -> pd.DataFrame:
         for concept, each in _curves(source, model, level).items():
             of_family.setdefault(source.families[concept], []).extend(each)
         for family in sorted(of_family):
-            known = [each.outcomes[each.outcomes.outcome >= 0] for each in of_family[family]]
+            known = [each.where(each.take("outcome") >= 0) for each in of_family[family]]
             prompts = np.concatenate([each.prompts for each in known])
             if len(prompts):
-                step = np.concatenate([each.step for each in known])
+                step = np.concatenate([each.take("step") for each in known])
                 n, mean, sd = _shares(prompts, step, level)
                 rows.add(model, family, level.steps, n, mean, sd)
     return rows.table()
@@ -154,9 +166,8 @@ def _curves(source: Source, model: int, level: Level) -> dict[int, list[Curves]]
     for concept, marks in source.counted(named=source.parameters["named"]):
         for each in seeds:
             if concept in each:
-                some = each[concept]
-                some = some[np.flatnonzero(marks[some.prompts])]
-                parts.setdefault(concept, []).append(Curves(some, level.of(some)))
+                rows = np.flatnonzero(marks.take(each[concept].prompts))
+                parts.setdefault(concept, []).append(Curves(each[concept], rows, level))
     return parts
 
 
@@ -190,7 +201,7 @@ def _emergence(
     mean_of = _mean(cut, prompts)
     mean, sd, _ = moments(mean_of[~np.isnan(mean_of), None])
     shares = {
-        name: float(np.nanmean(_mean([(e.prompts, (e.outcomes.outcome == code).astype(float)) for e in known], prompts)))
+        name: float(np.nanmean(_mean([(e.prompts, (e.take("outcome") == code).astype(float)) for e in known], prompts)))
         for name, code in (("start_share", START), ("never_share", NEVER))
     }  # fmt: skip
     every = np.concatenate([x for _, x in cut])
@@ -293,8 +304,8 @@ def _side(
 ) -> dict[str, np.ndarray]:
     """Per prompt a family's final similarity, area and emergence: seeds averaged within a concept, then its concepts."""
     values = {
-        "final": (lambda each: each.outcomes.final.astype(float), 8),
-        "auc": (lambda each: np.where(each.outcomes.rise > 0, each.outcomes.auc, np.nan).astype(float), 8),
+        "final": (lambda each: each.take("final").astype(float), 8),
+        "auc": (lambda each: np.where(each.take("rise") > 0, each.take("auc"), np.nan).astype(float), 8),
         "emergence": (lambda each: each.x.clip(*reach), 6),
     }  # fmt: skip
     side: dict[str, np.ndarray] = {"there": np.zeros(prompts, bool)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -90,11 +90,16 @@ def moments(
     n = len(value)
     apart = np.subtract(value, value[0], dtype=float)  # equal values have a spread of exactly 0
     # einsum, not @: a matrix product wakes a thread per core, and its digits depend on how many there are.
-    total, square = apart.sum(axis=0), np.einsum("ij,ij->j", apart, apart)
+    total, square = column_sums(apart), np.einsum("ij,ij->j", apart, apart)
     product = np.zeros_like(total) if weight is None else np.einsum("i,ij->j", weight, apart)
     with np.errstate(invalid="ignore", divide="ignore"):
         sd = np.sqrt((square - total**2 / n).clip(min=0) / (n - 1))
     return value[0] + total / n, sd if n > 1 else np.full_like(square, np.nan), product
+
+
+def column_sums(value: np.ndarray) -> np.ndarray:
+    """Per column of (n, steps) its sum, in half the time that `sum(axis=0)` takes for a few columns."""
+    return cast(np.ndarray, np.einsum("ij->j", value))
 
 
 class Rows:
@@ -124,7 +129,11 @@ class Rows:
         )
 
     def _column(self, name: str, parts: Sequence[np.ndarray]) -> Any:
+        if (
+            name == "family"
+        ):  # the same for all rows that are added at once; rows as texts took 7 ms for 100,000
+            counts = [len(part) for part in parts]
+            texts = pa.array([str(part[0]) if len(part) else "" for part in parts], pa.string())
+            return texts.take(pa.array(np.repeat(np.arange(len(counts)), counts))).to_pandas()
         every = np.concatenate([*parts]) if len(parts) else np.empty(0)
-        if name == "family":
-            return pd.Series(every, dtype="str")
         return every.astype(np.int32 if name in self.COUNTS else np.float64)

@@ -27,7 +27,7 @@ GAP_HELP = (
 MOST_ROWS = 14
 MOST_MARKS = 28  # rows times candidates: a taller chart leaves its neighbour half empty
 MOST_PROMPTS = 100  # of the largest differences
-MOST_POINTS = 4000
+MOST_POINTS = 2000
 
 
 @dataclass(frozen=True)
