@@ -255,7 +255,7 @@ def test_no_python_of_a_folder_is_run_whatever_asks_for_it(tmp_path, monkeypatch
     monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     canary = tmp_path / "pwned"
     folder = Path(shutil.copytree("data/models/scenes-unet", tmp_path / "model"))
-    code = f"open({str(canary)!r}, 'w')\nfrom transformers import CLIPTokenizer\nclass Evil(CLIPTokenizer): pass\n"
+    code = f"open({str(canary)!r}, 'w').close()\nfrom transformers import CLIPTokenizer\nclass Evil(CLIPTokenizer): pass\n"
     (folder / "tokenizer" / "evil.py").write_text(code)
     (folder / "unet" / "diffusers.py").write_text(code)
     config = folder / "tokenizer" / "tokenizer_config.json"
