@@ -161,9 +161,8 @@ def _difference(a: Block, b: Block, match: Mapping[str, Any]) -> Block:
     if weight.any():
         second = second.astype(float)  # float32 beside float64 takes three times as long
         above = np.minimum(below + 1, b.similarity.shape[1] - 1)
-        rise = _columns(b.similarity, above).astype(
-            float
-        )  # in place: new arrays of this size cost more than the sums
+        # In place: new arrays of this size cost more than the sums.
+        rise = _columns(b.similarity, above).astype(float)
         rise -= second
         rise *= weight
         second += rise

@@ -129,9 +129,8 @@ class Rows:
         )
 
     def _column(self, name: str, parts: Sequence[np.ndarray]) -> Any:
-        if (
-            name == "family"
-        ):  # the same for all rows that are added at once; rows as texts took 7 ms for 100,000
+        if name == "family":
+            # One text for all rows that are added at once: a text for each row took 7 ms for 100,000 rows.
             counts = [len(part) for part in parts]
             texts = pa.array([str(part[0]) if len(part) else "" for part in parts], pa.string())
             return texts.take(pa.array(np.repeat(np.arange(len(counts)), counts))).to_pandas()
