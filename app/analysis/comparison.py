@@ -235,8 +235,7 @@ def what_differs(
         difference, low, high, p, q (corrected over the question's family), wilcoxon, d_z, cliffs_delta,
         win_rate (of prompts, in the measure's direction), needed (prompts), prompts.
     """
-    ids = set(view.scope.models) | {baseline}
-    models = [int(i) for i in view.every_model["model_id"] if int(i) in ids]
+    models = shown_with(view, baseline)
     others = [i for i in models if i != baseline]
     chosen = measures.chosen_score(view)
     rows = scores(view, models, chosen.metric)
@@ -252,6 +251,12 @@ def what_differs(
     order = {model: number for number, model in enumerate(others)}
     table = table.sort_values("model_id", key=lambda ids: ids.map(order), kind="stable")
     return view.labelled(table)[["model_id", "model", *COLUMNS[1:]]]
+
+
+def shown_with(view: StudyView, baseline: int) -> list[int]:
+    """The models shown and the baseline, in the study's order."""
+    ids = {*view.scope.models, baseline}
+    return [int(i) for i in view.every_model["model_id"] if int(i) in ids]
 
 
 COLUMNS = [
@@ -291,6 +296,7 @@ def family_values(
     named: bool,
     axis: str,
     area: bool = False,
+    only: int | None = None,
 ) -> Families:
     """Final similarity and emergence of each concept family, side by side with the baseline's.
 
@@ -301,6 +307,7 @@ def family_values(
         named: concepts only in prompts that name them.
         axis: of emergence.
         area: whether the area under rising curves too.
+        only: of this candidate, by the answer that holds all of them.
 
     Returns:
         (candidate, title, measure, prompt x model values), the measures one after the other.
@@ -319,7 +326,7 @@ def family_values(
         )
         for measure in measures
         for family in view.families
-        for other in others
+        for other in (others if only is None else [only])
         if (other, family) in groups
     ]
 

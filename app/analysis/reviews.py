@@ -147,7 +147,8 @@ def measures(view: StudyView, pair: tuple[int, int], *, named: bool = True) -> M
     named = named and view.names_concepts
     both = replace(view.scope, models=tuple(dict.fromkeys([*view.scope.models, *pair])))
     both = replace(both, metric="")  # a verdict does not depend on the score that is chosen
-    table = comparison.what_differs(replace(view, scope=both), pair[0], named=named)
+    view = replace(view, scope=both)
+    table = comparison.what_differs(view, pair[0], named=named)
     corrected = table[table["model_id"] == pair[1]].set_index("measure")["q"].to_dict()
     measured = _measured(view, pair, named=named)
     out = {name: e for name, e in measured.items() if set(pair) <= set(e.values)}
@@ -158,16 +159,17 @@ def measures(view: StudyView, pair: tuple[int, int], *, named: bool = True) -> M
 
 
 def _measured(view: StudyView, pair: tuple[int, int], *, named: bool) -> Measures:
-    models = list(pair)
+    models, shown = list(pair), comparison.shown_with(view, pair[0])
+    others = [each for each in shown if each != pair[0]]
     wide = comparison.by_prompt
     out = {
         score.title: Evidence(
-            score.better, wide(comparison.scores(view, models, score.metric)), credit=score.credit
+            score.better, wide(_of_pair(view, pair, shown, score.metric)), credit=score.credit
         )
         for score in measures_.every_score(view)
     }
     families = comparison.family_values(
-        view, pair[0], [pair[1]], named=named, axis="log_snr", area=True
+        view, pair[0], others, named=named, axis="log_snr", area=True, only=pair[1]
     )
     for _, title, measure, values in families:
         out[title] = Evidence(measure.better, values.dropna(axis=1, how="all"))
@@ -180,6 +182,14 @@ def _measured(view: StudyView, pair: tuple[int, int], *, named: bool) -> Measure
         out[title] = Evidence("lower" if lower else "higher", wide(group, "auc"))
     seconds = wide(view.ask_scope("review_seconds", models=models), "seconds")
     return {**out, SECONDS: Evidence("lower", seconds)}
+
+
+def _of_pair(
+    view: StudyView, pair: tuple[int, int], shown: Sequence[int], metric: str
+) -> pd.DataFrame:
+    """The scores of both models, out of those of all models shown, which `what_differs` asked for."""
+    rows = comparison.scores(view, shown, metric)
+    return rows[rows["model_id"].isin(pair)]
 
 
 def judge(
