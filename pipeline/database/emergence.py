@@ -12,7 +12,7 @@ from pipeline.database.build import Build, insert
 from pipeline.database.concepts import concept_ranges, prompts_naming
 from pipeline.database.snapshots import sql_text
 from pipeline.database.tables import floats, wholes
-from pipeline.metrics.emergence import Contrast, emergence_of, outcomes
+from pipeline.metrics.emergence import OUTCOMES, Contrast, emergence_of, outcomes
 
 
 def insert_trajectories(build: Build, model_id: int, scorer: int) -> None:
@@ -26,7 +26,7 @@ def insert_trajectories(build: Build, model_id: int, scorer: int) -> None:
         first, crossed, outcome, contrasts = _emergence(table, prompts_naming(build, concepts))
         table = table.append_column("emergence_step", wholes(first))
         table = table.append_column("crossing", floats(crossed))
-        table = table.append_column("outcome", pa.array(outcome, pa.string()))
+        table = table.append_column("outcome", _texts(outcome))
         insert(build.db, "trajectory", table)
         insert(build.db, "contrast", _contrast_rows(model_id, contrasts))
 
@@ -34,11 +34,11 @@ def insert_trajectories(build: Build, model_id: int, scorer: int) -> None:
 def _emergence(
     table: Any, naming: dict[int, ndarray]
 ) -> tuple[ndarray, ndarray, ndarray, dict[int, Contrast]]:
-    """First step, crossing and outcome of each row (NaN and None where unknown), and the contrast of each concept."""
+    """First step, crossing and outcome of each row (NaN and -1 where unknown), and the contrast of each concept."""
     concept, prompt = table["concept_id"].to_numpy(), table["prompt_id"].to_numpy()
     curves = rollups.matrix_of(table["similarity"])
     step, crossed = np.full((2, len(table)), np.nan)
-    outcome = np.full(len(table), None, object)
+    outcome = np.full(len(table), -1, np.int8)
     contrasts: dict[int, Contrast] = {}
     edges = [0, *(np.flatnonzero(np.diff(concept)) + 1).tolist(), len(concept)]
     for start, stop in pairwise(edges):
@@ -50,6 +50,11 @@ def _emergence(
         if first is not None:
             step[rows], crossed[rows], outcome[rows] = first, between, outcomes(first)
     return step, crossed, outcome, contrasts
+
+
+def _texts(outcome: ndarray) -> pa.Array:
+    """Places in OUTCOMES as their names; NULL for -1."""
+    return pa.array(OUTCOMES, pa.string()).take(pa.array(outcome, mask=outcome < 0))
 
 
 def _contrast_rows(model_id: int, contrasts: dict[int, Contrast]) -> pa.Table:

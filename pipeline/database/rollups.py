@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from pipeline.database.tables import floats, lists_of, wholes
 from pipeline.metrics import trajectories
-from pipeline.metrics.emergence import EMERGES, NEVER, START
+from pipeline.metrics.emergence import OUTCOMES
 from pipeline.metrics.trajectories import Moments
 
 # Half as many: 15.5 s in place of 12.7 for 50 million similarities, read more often. 13 million: 2.06 GB in place of 1.84.
@@ -34,7 +34,7 @@ class Curves:
     seed: Int[ndarray, " n"]
     similarity: Float[ndarray, "n s"]
     figures: Float[ndarray, "n 4"]  # rise, spearman, auc, restricted emergence_step; NaN where NULL
-    outcome: ndarray  # "start", "emerges" or "never"; None where unknown
+    outcome: Int[ndarray, " n"]  # place in OUTCOMES; -1 where unknown
 
     def where(self, keep: Bool[ndarray, " n"]) -> "Curves":
         """Only some of them."""
@@ -315,12 +315,12 @@ def _outcome_shares(curves: Curves, naming: Int[ndarray, " k"]) -> dict[str, flo
     """Prompts that name the concept, and the mean over them of each outcome's share; NaN where it is unknown."""
     keep = np.isin(curves.prompt_id, naming)
     outcome, prompts = curves.outcome[keep], curves.prompt_id[keep]
-    kinds = np.stack([outcome == kind for kind in (START, EMERGES, NEVER)], axis=1).astype(float)
+    kinds = np.stack([outcome == place for place in range(len(OUTCOMES))], axis=1).astype(float)
     if not len(outcome) or not kinds.any():
         share = np.full(3, np.nan)
     else:
         share = trajectories.mean_by_group(kinds, prompts)[1].mean(0)
-    names = ("start_share", "emerges_share", "never_share")
+    names = (f"{name}_share" for name in OUTCOMES)
     return {"naming": len(naming), **dict(zip(names, share.tolist(), strict=True))}
 
 

@@ -19,7 +19,7 @@ from pipeline.metrics.trajectories import mean_by_group
 LEVEL = 0.95
 # The fewest values of which one has the rank LEVEL (n + 1): below it the percentile lies above all of them.
 LEAST_UNNAMED = 19
-START, EMERGES, NEVER = "start", "emerges", "never"
+START, EMERGES, NEVER = OUTCOMES = ("start", "emerges", "never")
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,23 @@ def emergence_of(
         from the step before it the threshold is crossed (`crossing`). None where fewer than LEAST_UNNAMED prompts do not name
         the concept.
     """
-    others = curves[~named]
-    keys, means, _ = mean_by_group(others, prompts[~named])
+    rest = np.flatnonzero(~named)
+    others = curves[rest]
+    keys, means, _ = mean_by_group(others, prompts[rest])
     if len(keys) < LEAST_UNNAMED:
         unknown = np.full(curves.shape[1], np.nan)
         return Contrast(len(keys), unknown, unknown), None, None
     means = means.astype(np.float64)
     baseline = means.mean(0)
     # Leave one out: the contrast of a prompt that does not name the concept is to the other such prompts.
-    without = baseline + (baseline - means) / (len(keys) - 1)
-    contrasts = np.empty_like(curves)
-    contrasts[named] = curves[named] - baseline.astype(curves.dtype)
-    columns = np.searchsorted(keys, prompts[~named])
-    contrasts[~named] = others - without.astype(curves.dtype)[columns]
-    threshold = percentile(contrasts[~named])
-    excess = contrasts - threshold
+    without = (baseline + (baseline - means) / (len(keys) - 1)).astype(curves.dtype)
+    if len(keys) < len(rest):  # several seeds
+        without = without[np.searchsorted(keys, prompts[rest])]
+    contrasts = others - without
+    threshold = percentile(contrasts)
+    excess = np.empty_like(curves)
+    excess[rest] = contrasts - threshold
+    excess[named] = curves[named] - baseline.astype(curves.dtype) - threshold
     first = first_present(excess > 0)
     return Contrast(len(keys), baseline, threshold), first, crossing(excess, first)
 
@@ -106,6 +108,6 @@ def crossing(excess: Float[ndarray, "n s"], first: Float[ndarray, " n"]) -> Floa
     return out
 
 
-def outcomes(first: Float[ndarray, " n"]) -> ndarray:
-    """START, EMERGES or NEVER for each result of `first_present`."""
-    return np.where(np.isnan(first), NEVER, np.where(first == 0, START, EMERGES))
+def outcomes(first: Float[ndarray, " n"]) -> Int[ndarray, " n"]:
+    """The place in OUTCOMES of each result of `first_present`."""
+    return np.where(np.isnan(first), 2, np.where(first == 0, 0, 1)).astype(np.int8)

@@ -60,11 +60,11 @@ def mean_by_group(
     values: Float[ndarray, "n s"], groups: Int[ndarray, " n"]
 ) -> tuple[Int[ndarray, " g"], Float[ndarray, "g s"], Int[ndarray, " g"]]:
     """Sorted groups, the mean of each group's rows ignoring NaN (NaN if all are), and its number of rows."""
+    if (np.diff(groups) > 0).all():  # one seed, sorted: nothing to average
+        return groups, values, np.ones(len(groups), int)
     keys, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(index, kind="stable")
-    if len(keys) == len(
-        groups
-    ):  # one seed, nothing to average: 1 ms in place of 18 for 12,821 curves
+    if len(keys) == len(groups):
         return keys, values[order], counts
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     present = ~np.isnan(values[order])
