@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -316,6 +317,7 @@ def family_values(
         "paired_families", baseline=baseline, candidates=list(others), named=named, axis=axis
     )
     groups = dict(list(rows.groupby(["model_id", "family"])))
+    wanted = others if only is None else [only]
     measures = (FINAL, EMERGENCE[axis], *((AREA,) if area else ()))
     return [
         (
@@ -324,9 +326,7 @@ def family_values(
             measure,
             sides(groups[other, family], measure, (baseline, other)),
         )
-        for measure in measures
-        for family in view.families
-        for other in (others if only is None else [only])
+        for measure, family, other in product(measures, view.families, wanted)
         if (other, family) in groups
     ]
 

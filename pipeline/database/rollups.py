@@ -315,7 +315,7 @@ def _outcome_shares(curves: Curves, naming: Int[ndarray, " k"]) -> dict[str, flo
     """Prompts that name the concept, and the mean over them of each outcome's share; NaN where it is unknown."""
     keep = np.isin(curves.prompt_id, naming)
     outcome, prompts = curves.outcome[keep], curves.prompt_id[keep]
-    kinds = np.stack([outcome == place for place in range(len(OUTCOMES))], axis=1).astype(float)
+    kinds = np.stack([outcome == code for code in range(len(OUTCOMES))], axis=1).astype(float)
     if not len(outcome) or not kinds.any():
         share = np.full(3, np.nan)
     else:

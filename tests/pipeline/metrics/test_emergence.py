@@ -51,7 +51,7 @@ def test_planted_concepts_emerge_where_they_were_planted():
     contrast, first, between = emergence_of(curves, prompt, prompt <= 4)
     assert contrast.unnamed == 76
     assert np.array_equal(first[:4], [0, 7, np.nan, 11], equal_nan=True)
-    names = [OUTCOMES[place] for place in outcomes(first)[:4]]
+    names = [OUTCOMES[code] for code in outcomes(first)[:4]]
     assert names == [START, EMERGES, NEVER, EMERGES]
     assert 0 < between[1] < 1 and np.isnan(between[[0, 2]]).all()
 
