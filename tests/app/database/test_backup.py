@@ -26,7 +26,7 @@ def test_every_copy_is_of_one_moment(tmp_path: Path) -> None:
     study = tmp_path / "demo"
     study.mkdir()
     store, stop = store_in(study), threading.Event()
-    started = threading.Event()
+    written = threading.Event()
 
     def write() -> None:
         connection = sqlite3.connect(store, 30)
@@ -36,7 +36,7 @@ def test_every_copy_is_of_one_moment(tmp_path: Path) -> None:
             with connection:
                 connection.execute("UPDATE pair SET a = ?", [number])
                 connection.execute("UPDATE pair SET b = ?", [number])
-            started.set()
+            written.set()
             stop.wait(0.01)  # a writer that never pauses lets nobody else in
         connection.close()
 
@@ -44,8 +44,11 @@ def test_every_copy_is_of_one_moment(tmp_path: Path) -> None:
     writer.start()
     seen = set()
     try:
-        assert started.wait(300)
         for number in range(6):
+            written.clear()
+            assert written.wait(
+                300
+            )  # so that copies are of different moments, however slow the writer is
             copy = tmp_path / f"{number}.sqlite"
             while backup.main([str(study), "--out", str(copy)]):
                 pass  # busy for a moment
