@@ -174,7 +174,7 @@ def pareto(
 
 def _speed_tests(seconds: pd.DataFrame) -> pd.DataFrame:
     """The paired tests of seconds of every pair of models over the batches that both have, corrected by Holm over all pairs."""
-    rows, distinct = [], seconds.drop_duplicates()
+    rows, distinct = [], seconds.drop_duplicates()  # prompts of a batch have the same row
     for first, second in combinations(seconds.columns, 2):
         batches = distinct[[first, second]].dropna().drop_duplicates()
         gap = batches[second] - batches[first]

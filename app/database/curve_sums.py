@@ -35,7 +35,7 @@ def curves(source: Source) -> pd.DataFrame:
     for model in sorted(set(source.parameters["models"])):
         seeds = source.blocks(model)
         for concept, marks in counted:
-            blocks = [_within(each[concept], marks) for each in seeds if concept in each]
+            blocks = _blocks_of(seeds, concept, marks)
             means = _averaged(blocks, len(marks))
             n = len(means.final)
             if n:
@@ -78,7 +78,7 @@ def seed_correlation(source: Source) -> pd.DataFrame:
     for model in sorted(set(source.parameters["models"])):
         seeds = source.blocks(model)
         for concept, marks in counted:
-            blocks = [_within(each[concept], marks) for each in seeds if concept in each]
+            blocks = _blocks_of(seeds, concept, marks)
             freedom = sum(len(each.prompts) for each in blocks) - len(
                 np.unique(np.concatenate([[], *(each.prompts for each in blocks)]))
             )
@@ -110,8 +110,8 @@ def paired_grid(source: Source) -> pd.DataFrame:
                 blocks = [_difference(a, b, match)]
             else:
                 both = zip(baseline, candidate, strict=True)
-                pairs = [[_of_seed(side, concept, marks) for side in seed] for seed in both]
-                blocks = [_difference(a, b, match) for a, b in pairs if a and b]
+                pairs = [_blocks_of(seed, concept, marks) for seed in both]
+                blocks = [_difference(p[0], p[1], match) for p in pairs if len(p) == 2]
             value = _averaged(blocks, len(marks)).value
             if len(value):
                 mean, sd, _ = moments(value)
@@ -120,14 +120,16 @@ def paired_grid(source: Source) -> pd.DataFrame:
     return rows.table()
 
 
-def _of_seed(blocks: Mapping[int, Block], concept: int, marks: np.ndarray) -> Block | None:
-    """The curves of a concept that count, of one seed; None where it has none."""
-    return _within(blocks[concept], marks) if concept in blocks else None
+def _blocks_of(
+    parts: Sequence[Mapping[int, Block]], concept: int, marks: np.ndarray
+) -> list[Block]:
+    """The curves of a concept that count, of each part that has any."""
+    return [_within(each[concept], marks) for each in parts if concept in each]
 
 
 def _as_one(seeds: Sequence[Mapping[int, Block]], concept: int, marks: np.ndarray) -> Block | None:
     """Their mean over the seeds; None where the seeds are not of the same prompts."""
-    blocks = [each for seed in seeds if (each := _of_seed(seed, concept, marks)) is not None]
+    blocks = _blocks_of(seeds, concept, marks)
     if len(blocks) < len(seeds):
         return None
     if len(blocks) == 1:

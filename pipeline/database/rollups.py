@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
@@ -86,7 +87,7 @@ def read_curves(
     similarity = matrix_of(table["similarity"])
     figures = np.stack([_with_nan(table[name]) for name in FIGURES], axis=1)
     prompt, seed = table["prompt_id"].to_numpy(), table["seed"].to_numpy()
-    outcome = table["outcome"].to_numpy()
+    outcome = pc.index_in(table["outcome"], pa.array(OUTCOMES)).fill_null(-1).to_numpy()
     edges = [0, *(np.flatnonzero(np.diff(concept)) + 1).tolist(), len(concept)]
     for start, stop in pairwise(edges):
         part = slice(start, stop)

@@ -62,7 +62,7 @@ def emergence_of(
     baseline = means.mean(0)
     # Leave one out: the contrast of a prompt that does not name the concept is to the other such prompts.
     without = (baseline + (baseline - means) / (len(keys) - 1)).astype(curves.dtype)
-    if len(keys) < len(rest):  # several seeds
+    if not np.array_equal(keys, prompts[rest]):  # several seeds, or prompts in another order
         without = without[np.searchsorted(keys, prompts[rest])]
     contrasts = others - without
     threshold = percentile(contrasts)

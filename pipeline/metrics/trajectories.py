@@ -64,8 +64,6 @@ def mean_by_group(
         return groups, values, np.ones(len(groups), int)
     keys, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(index, kind="stable")
-    if len(keys) == len(groups):
-        return keys, values[order], counts
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     present = ~np.isnan(values[order])
     sums = np.add.reduceat(np.where(present, values[order], 0.0), starts, axis=0)

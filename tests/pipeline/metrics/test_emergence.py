@@ -56,6 +56,19 @@ def test_planted_concepts_emerge_where_they_were_planted():
     assert 0 < between[1] < 1 and np.isnan(between[[0, 2]]).all()
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_rows_may_come_in_any_order(seeds):
+    rng = np.random.default_rng(3)
+    curves, prompts = noise(60, seeds, rng)
+    named = prompts % 3 == 0
+    contrast, first, between = emergence_of(curves, prompts, named)
+    order = rng.permutation(len(curves))
+    shuffled, other, crossed = emergence_of(curves[order], prompts[order], named[order])
+    np.testing.assert_allclose(shuffled.threshold, contrast.threshold, atol=1e-6)
+    np.testing.assert_array_equal(other, first[order])
+    np.testing.assert_allclose(crossed, between[order], atol=1e-3)
+
+
 def test_the_contrast_leaves_the_prompt_itself_out():
     curves, prompt = noise(30, 2, np.random.default_rng(2))
     contrast, _, _ = emergence_of(curves, prompt, np.zeros(60, bool))
