@@ -25,6 +25,21 @@ def explained(ask: Ask) -> list[float]:
     return [float(share) for share in ask("projection")["explained_variance"]]
 
 
+def image_map(ask: Ask, columns: int, rows: int) -> pd.DataFrame:
+    """Bins of the plane of both components by where images end: the last step of their paths.
+
+    Args:
+        ask: answers questions to the snapshot.
+        columns: of bins across the plane's extent, whatever the slice.
+        rows: of bins up it.
+
+    Returns:
+        per bin that holds an image: x_low, x_high, y_low, y_high, images, prompts, images_left (of prompts that the slice leaves), and
+        of the image nearest to the bin's centre prompt_id, prompt_key, text, model_id, seed, image (bytes).
+    """
+    return ask("image_map", columns=columns, rows=rows)
+
+
 def spectrum(ask: Ask, *, change: bool = False) -> pd.DataFrame:
     """Mean log10 power per (model, band of spatial frequencies, step) with 95 % t limits over prompts.
 

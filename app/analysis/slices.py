@@ -56,9 +56,17 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "slice_high": (int, float),
     "slice_order": str,
     "slice_top": int,
+    "slice_x_low": (int, float),
+    "slice_x_high": (int, float),
+    "slice_y_low": (int, float),
+    "slice_y_high": (int, float),
 }
 """The widgets whose values make up a slice, and what a saved value must be."""
 
+AXES = ("x", "y")
+"""Of the map of images: the first and the second principal component."""
+REGION = tuple(f"slice_{axis}_{end}" for axis in AXES for end in ("low", "high"))
+"""The limits of a region of the map."""
 ORDERS = {"Highest": -1, "Lowest": 1}
 ALLOWED: dict[str, Collection[Any]] = {"slice_by": MEASURES, "slice_order": ORDERS}
 LONGEST_NAME = 60
@@ -72,6 +80,7 @@ NUMBERS = {
     "slice_tags": Range(tags.TAGS[0], tags.TAGS[-1]),
     "slice_low": Range(-1e6, 1e6, whole=False),
     "slice_high": Range(-1e6, 1e6, whole=False),
+    **{key: Range(-1e6, 1e6, whole=False) for key in REGION},
 }
 """What the numbers of a slice may be, whoever writes them."""
 
@@ -94,9 +103,11 @@ def question(state: Mapping[str, Any]) -> dict[str, Any] | None:
         "high": state.get("slice_high") if by else None,
         "top": int(state.get("slice_top") or 0) if by else 0,
         "direction": ORDERS[state.get("slice_order") or "Highest"],
+        **{key.removeprefix("slice_"): state.get(key) for key in REGION},
     }
     ranked = asked["top"] or asked["low"] is not None or asked["high"] is not None
-    plain = (asked["text"], asked["roles"], asked["tags"], asked["fewest"], asked["most"])
+    plain = [asked[key] for key in ("text", "roles", "tags", "fewest", "most")]
+    plain += [state.get(key) for key in REGION]
     if not ranked and not any(each not in ("", [], None) for each in plain):
         return None
     return asked if ranked else {**asked, "measure": ""}
@@ -122,7 +133,42 @@ def sentence(asked: Mapping[str, Any]) -> str:
         if asked["top"]:
             which = next(name for name, sign in ORDERS.items() if sign == asked["direction"])
             parts.append(f"the {asked['top']} {which.lower()} by {title}")
+    parts += _region_in_words(asked)
     return "; ".join(parts)
+
+
+def _region_in_words(asked: Mapping[str, Any]) -> list[str]:
+    """The region of the map, if there is one."""
+    said = []
+    for axis in AXES:
+        low, high = asked.get(f"{axis}_low"), asked.get(f"{axis}_high")
+        if low is not None and high is not None:
+            said.append(f"{axis} {low:g} to {high:g}")
+        elif low is not None or high is not None:
+            said.append(f"{axis} from {low:g}" if low is not None else f"{axis} to {high:g}")
+    return [f"on the map at {', '.join(said)}"] if said else []
+
+
+def region(brush: Mapping[str, Any]) -> dict[str, float]:
+    """A rectangle dragged on the map of images as values of a slice's keys, to 4 decimals.
+
+    Args:
+        brush: both limits of `x` and of `y`, in any order, as the browser tells them.
+
+    Returns:
+        the values of REGION; none where the limits are no numbers in range.
+    """
+    values: dict[str, float] = {}
+    for axis in AXES:
+        ends = brush.get(axis)
+        if not isinstance(ends, list | tuple) or len(ends) != 2:
+            return {}
+        for key, pick in ((f"slice_{axis}_low", min), (f"slice_{axis}_high", max)):
+            checked = [NUMBERS[key].check(end) for end in ends]
+            if any(end is None for end in checked):
+                return {}
+            values[key] = round(pick(end for end in checked if end is not None), 4)
+    return values
 
 
 def tokens(state: Mapping[str, Any]) -> tuple[str, ...]:
@@ -132,11 +178,16 @@ def tokens(state: Mapping[str, Any]) -> tuple[str, ...]:
     out = []
     for key in KEYS:
         value = state.get(key)
-        if key == "categories" or value in (None, "", [], 0):
+        if key == "categories" or _is_unset(key, value):
             continue
         for each in value if isinstance(value, list | tuple) else [value]:
             out.append(f"{key.removeprefix('slice_')}={each}")
     return tuple(out)
+
+
+def _is_unset(key: str, value: Any) -> bool:
+    """Whether a widget asks for nothing; 0 does where it is a count, and is a limit elsewhere."""
+    return value in (None, "", []) or (value == 0 and key == "slice_top")
 
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
@@ -250,7 +301,7 @@ def save(store: Path, name: str, state: Mapping[str, Any]) -> str:
         raise ReviewError(
             f"A slice's name has 1 to {LONGEST_NAME} signs; this has {len(shown)}. Give another."
         )
-    kept = {key: state[key] for key in KEYS if state.get(key) not in (None, "", [], 0)}
+    kept = {key: state[key] for key in KEYS if not _is_unset(key, state.get(key))}
     if question(kept) is None and "categories" not in kept:
         raise ReviewError("All prompts are shown. Choose some of them before you save a slice.")
     values = {

@@ -1,4 +1,4 @@
-"""Images in a chart: film strips, contact sheets, tiles of saliency maps."""
+"""Images in a chart: tiles of saliency maps, and images as data URLs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
-from app.charts.axes import step_fields
 from app.charts.layers import click, colour_bar, label_axis, layered, tips
 from app.charts.saliency import VIRIDIS
-from app.charts.style import FRAME, Look
+from app.charts.style import FRAME, OUTLINE
 
 # A picture is a square as large as its cell lets it be.
 SIDE: Any = {"expr": "min(bandwidth('x'), bandwidth('y'))"}
@@ -51,101 +50,6 @@ def enlarged(image: bytes, side: int) -> bytes:
     out = io.BytesIO()
     colour.save(out, "PNG")
     return out.getvalue()
-
-
-def _drawable(data: pd.DataFrame) -> pd.DataFrame:
-    """The rows with their image as `url`."""
-    return data.assign(url=[data_url(image) for image in data["image"]]).drop(columns="image")
-
-
-def film_strip(
-    data: pd.DataFrame,
-    models: pd.DataFrame,
-    *,
-    marker: int | None = None,
-    cell: int = 64,
-    look: Look | None = None,
-) -> alt.LayerChart:
-    """Frames over steps, one row per model; a click on a frame selects its step.
-
-    Args:
-        data: model, step, image (WebP or PNG bytes), similarity.
-        models: model_id and label, in the order of the rows.
-        marker: the chosen step; its nearest frame is outlined.
-        cell: about the height of a row in px.
-        look: the page's theme.
-    """
-    labels = [label for label in models["label"] if label in set(data["model"])]
-    frames = _drawable(data)
-    steps = sorted(frames["step"].unique())
-    across = alt.Axis(orient="bottom", labelAngle=0, ticks=False, domain=False, grid=False)
-    x = alt.X("step:O", title="Step  (noise → image)", axis=across, scale=alt.Scale(**SPACED))
-    axis = label_axis(grid=False, labelLimit=120) if len(labels) > 1 else None
-    y = alt.Y("model:N", sort=labels, title=None, axis=axis, scale=alt.Scale(**SPACED))
-    scored = [("similarity:Q", "Similarity to the prompt", ".3f")] if "similarity" in frames else []
-    tooltip = tips(("model:N", "Model"), ("step:O", "Step"), *scored)
-    images = (
-        alt.Chart(frames)
-        .mark_image(width=SIDE, height=SIDE, smooth=False, cursor="pointer")
-        .encode(x=x, y=y, url=alt.Url("url:N"), tooltip=tooltip)
-        .add_params(click(*step_fields(data)))
-    )
-    layers: list[Any] = [images]
-    if marker is not None and steps:
-        nearest = min(steps, key=lambda s: abs(s - marker))
-        layers.append(_step_outline(nearest, labels, x, y))
-    return layered(*layers, height=cell * len(labels) + FRAME - 24)
-
-
-def _step_outline(step: int, labels: Sequence[str], x: alt.X, y: alt.Y) -> alt.Chart:
-    frame = pa.table({"step": [step] * len(labels), "model": list(labels)})
-    return (
-        alt.Chart(frame)
-        .mark_rect(filled=False, stroke="#E69F00", strokeWidth=3, cornerRadius=2)
-        .encode(x=x, y=y)
-    )
-
-
-def contact_sheet(
-    data: pd.DataFrame,
-    models: pd.DataFrame,
-    *,
-    order: Sequence[int] | None = None,
-    cell: int = 104,
-    fewer: bool = False,
-    score: str = "CLIP score",
-    look: Look | None = None,
-) -> alt.Chart:
-    """Images side by side: a column per prompt, a row per model; a click selects the prompt.
-
-    Args:
-        data: model, prompt_id, prompt_key, text, score, image.
-        models: model_id and label, in the order of the rows.
-        order: prompt_id from left to right; ascending where none is given.
-        cell: about the height of a row in px.
-        fewer: whether to leave out the last prompts where the chart has no room for them, as on a phone.
-        score: what the tooltip calls the score.
-        look: the page's theme.
-    """
-    labels = [label for label in models["label"] if label in set(data["model"])]
-    images = _drawable(data)
-    band = alt.Scale(paddingInner=0.05, paddingOuter=0.0)
-    images["place"] = images["prompt_id"].rank(method="dense")
-    room = f"datum.place <= max(2, floor(width / {0.77 * cell:.0f}))" if fewer else "true"
-    columns = list(order) if order is not None else "ascending"
-    names = label_axis(grid=False, labelLimit=120)
-    return (
-        alt.Chart(images, height=cell * len(labels))
-        .transform_filter(room)
-        .mark_image(width=SIDE, height=SIDE, smooth=False, cursor="pointer")
-        .encode(
-            x=alt.X("prompt_id:O", title=None, axis=None, scale=band, sort=columns),
-            y=alt.Y("model:N", sort=labels, title=None, scale=band, axis=names),
-            url=alt.Url("url:N"),
-            tooltip=tips(("text:N", "Prompt"), ("model:N", "Model"), ("score:Q", score, ".3f")),
-        )
-        .add_params(click("prompt_key"))
-    )
 
 
 TILE_TIPS = tips(("note:N", "Map"), ("step:O", "Step"), ("range:N", "Lowest to highest"))
@@ -236,6 +140,6 @@ def _tile_outline(column: int, rows: Sequence[str], x: alt.X, y: alt.Y) -> alt.C
     frame = pa.table({"column": [column] * len(rows), "row": list(rows)})
     return (
         alt.Chart(frame)
-        .mark_rect(fill="transparent", stroke="#E69F00", strokeWidth=2.5, cornerRadius=2)
+        .mark_rect(fill="transparent", stroke=OUTLINE, strokeWidth=2.5, cornerRadius=2)
         .encode(x=x, y=y)
     )

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 PHONE = 420  # px of a plot; on a phone it is narrower
 PICK = "pick"  # the name of every chart's click
+REGION = "region"  # the name of a rectangle that a reader drags
 
 
 def layered(*charts: Any, height: float) -> alt.LayerChart:
@@ -38,7 +39,7 @@ def _most_used(frames: Sequence[Any]) -> Any:
 
 
 def _lifted(layer: alt.Chart) -> alt.TopLevelSelectionParameter:
-    """A layer's click, taken to the top of the chart, where Streamlit and Vega-Lite look for it."""
+    """A layer's click or region, taken to the top of the chart, where Streamlit and Vega-Lite look for it."""
     (selection,) = layer.params
     layer.name, layer.params = "clicked", alt.Undefined
     return alt.TopLevelSelectionParameter(
@@ -84,6 +85,11 @@ def click(*fields: str, nearest: bool = False) -> alt.Parameter:
     return alt.selection_point(
         name=PICK, fields=list(fields), on="click", toggle=False, nearest=nearest
     )
+
+
+def region() -> alt.Parameter:
+    """A rectangle dragged in a plane, which tells the page its limits: two by the field of each axis of its layer."""
+    return alt.selection_interval(name=REGION, encodings=["x", "y"])
 
 
 def when(test: str, value: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -9,6 +10,16 @@ import pandas as pd
 
 from app.charts.layers import by_width, click, layered, tips
 from app.charts.style import Look
+
+
+def component_titles(shares: Sequence[float]) -> tuple[str, str]:
+    """Titles of the axes of two principal components.
+
+    Args:
+        shares: of the variance that each explains, 0..1; none where they are not known.
+    """
+    said = [f" ({share:.0%} of the variance)" for share in shares[:2]] or ["", ""]
+    return f"First component{said[0]}", f"Second component{said[-1]}"
 
 
 def paths(

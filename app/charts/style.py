@@ -29,6 +29,7 @@ SHAPES = (
 # Of the checkpoints of a training run, the first to the last: each lighter than the one before, visible on either page.
 RAMP = ("#5B4FA8", "#3E7FB5", "#3BA39A", "#7DBE5A", "#CFC43C")
 SEQUENTIAL: Any = "viridis"
+OUTLINE = "#E69F00"  # of what is chosen
 # Heights are of the whole chart: what colour bar and horizontal axis take beside the rows, and the axis alone.
 FRAME = 96
 AXIS_ROOM = 52
@@ -58,6 +59,11 @@ class Look:
     def middle(self) -> str:
         """Middle of a diverging scale: near the page's background, so that 'no difference' recedes."""
         return "#1b232b" if self.dark else "#f6f7f8"
+
+    @property
+    def tint(self) -> tuple[str, str]:
+        """Ends of a scale of counts behind pictures: none, most."""
+        return (self.middle, "#56B4E9" if self.dark else "#0072B2")
 
 
 def series_scales(labels: Sequence[str], positions: Sequence[int]) -> dict[str, alt.Scale]:

@@ -339,7 +339,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="text=cat fewest=3 by=final top=20",
+        help="text=cat fewest=3 by=final top=20 x_low=0.1 (a limit of the map of images)",
     )
     chosen.add_argument("--rows", type=int, default=0, metavar="N")
     for name, metavar, text in TEXTS:

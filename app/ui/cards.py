@@ -62,6 +62,7 @@ DEFINED = {
     "gain": "insertion-and-deletion",
     "gain_steps": "insertion-and-deletion",
     "heat": "concept-similarity",
+    "image_map": "embedding-path",
     "image_sets": "sets-of-images",
     "information_maps": "information-per-word",
     "information_roles": "information-per-word",

@@ -25,6 +25,7 @@ PARTS = (
     ("slice_roles",),
     ("slice_tags",),
     ("slice_by", "slice_low", "slice_high", "slice_order", "slice_top"),
+    slices.REGION,
 )
 """What of a slice can be removed alone."""
 KEYS = (*LISTS, *CHOICES, *(key for part in PARTS for key in part))
@@ -139,8 +140,7 @@ def _kept(key: str) -> Any:
 
 def _said(held: Mapping[str, Any]) -> dict[str, Any]:
     """What filters hold, without those that hold nothing: a widget that is drawn first changes nothing."""
-    empty: tuple[Any, ...] = (None, "", [], 0, "Highest")
-    return {key: value for key, value in held.items() if value not in empty}
+    return {key: value for key, value in held.items() if value not in (None, "", [], "Highest") and (key, value) != ("slice_top", 0)}  # fmt: skip
 
 
 def _set(values: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import streamlit as st
 
 from app.charts import specs
-from app.charts.layers import PICK
+from app.charts.layers import PICK, REGION
 from app.ui import links, queries, said
 from app.ui.page import Page, current
 from app.ui.step_bar import go_to_step
@@ -61,6 +61,7 @@ def draw(
     key: str,
     on_select: Any = "ignore",
     on_click: Click | None = None,
+    on_region: Click | None = None,
     width: Any = None,
     alt: str | None = None,
 ) -> Any:
@@ -71,12 +72,15 @@ def draw(
         key: unique on the page.
         on_select: "rerun", where the page acts on the event that comes back.
         on_click: called with the values that a click tells, before the controls are drawn: it may set them.
+        on_region: called likewise with the limits of a rectangle that was dragged, by the fields of the axes.
         width: of the chart, where it must not stretch.
         alt: what it shows, for readers who cannot see it.
     """
     clicks = _clicks().get(key, 0)
     if on_click is not None:
         on_select = partial(_clicked, key, on_click)
+    if on_region is not None:
+        on_select = partial(_dragged, key, on_region)
     trusted: Any = _Trusted(chart, clicks)
     return st.altair_chart(trusted, key=f"chart_{key}", on_select=on_select, width=width, alt=alt)
 
@@ -93,6 +97,14 @@ def _clicked(key: str, act: Click) -> None:
         before = said.held()
         act(picked[0])
         said.note(before, picked[0])
+
+
+def _dragged(key: str, act: Click) -> None:
+    region = st.session_state[f"chart_{key}"].selection.get(REGION)
+    if region:  # a click beside the rectangle removes it, and changes nothing
+        before = said.held()
+        act(dict(region))
+        said.note(before, {})
 
 
 def to_step(page: Page, model_id: int | None = None) -> Click:

@@ -33,6 +33,28 @@ def enlarge(image: bytes, side: int = CRISP) -> bytes:
     return out.getvalue()
 
 
+@st.cache_data(max_entries=4000, max_size="32MB", show_spinner=False)
+def reduced(image: bytes, side: int) -> bytes:
+    """A picture no larger than some pixels, as WebP; smaller ones as they are, nothing where it cannot be read.
+
+    Args:
+        image: WebP, PNG or JPEG.
+        side: the longest side in px.
+    """
+    out = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(image)) as picture:
+            if max(picture.size) <= side:
+                return image
+            picture.draft("RGB", (side, side))
+            small = picture.convert("RGB")
+            small.thumbnail((side, side))
+            small.save(out, "WEBP", quality=80)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return b""
+    return out.getvalue()
+
+
 def is_image(value: Any) -> bool:
     """Whether a database value holds an image; a failed sample has none."""
     return isinstance(value, bytes | bytearray | memoryview)

@@ -18,6 +18,10 @@ TITLES = {
     "concept": "Concept",
     "concepts": "Concepts",
     "slice_roles": "Prompts that have the role",
+    "slice_x_low": "Map from x",
+    "slice_x_high": "to x",
+    "slice_y_low": "from y",
+    "slice_y_high": "to y",
 }
 """Controls that a click in a chart sets, by their keys."""
 _SAID = "_chart_said"

@@ -12,16 +12,19 @@ from app.analysis import measures, slices, tags
 from app.database import notebook
 from app.database.notebook import ReviewError, store_of
 from app.ui import links, queries, texts
-from app.ui.queries import Snapshot
+from app.ui.queries import Scope, Snapshot
 
 BIND: Any = "query-params"
+REGION_HELP = (
+    "A region of the map of images: prompts of which an image of the models and seeds shown lies there. x and y are the first and the "
+    "second principal component of its CLIP embedding. Drag a rectangle on the map, on the Prompts page, to set them."
+)
 
 
 def choose(
     snapshot: Snapshot,
     path: Path,
-    models: Sequence[int],
-    categories: Sequence[str],
+    scope: Scope,
     named: Sequence[str],
 ) -> tuple[int, ...] | None:
     """Draw the panel; the prompt_id of the slice's prompts, or None where it leaves all.
@@ -29,13 +32,13 @@ def choose(
     Args:
         snapshot: the database shown.
         path: the study, beside which slices are saved.
-        models: model_id of the models shown, whose measures prompts are ranked by.
-        categories: the categories that the filter leaves.
+        scope: what the filters leave: by the measures of its models prompts are ranked.
         named: what the filter calls the study's categories.
     """
     with st.popover("Slice", icon=":material/filter_alt:", key="slice", help="Which prompts count"):
         _fields()
         _ranking(snapshot)
+        _region(snapshot)
         _saved(path, named)
     asked = slices.question({key: st.session_state.get(key) for key in slices.KEYS})
     if asked is None:
@@ -43,9 +46,7 @@ def choose(
     prompts = queries.ask(
         snapshot,
         "slice_prompts",
-        models=list(models),
-        categories=list(categories),
-        **_parameters(path, asked),
+        **{**scope.parameters(), **_parameters(path, asked)},
     )
     return tuple(int(each) for each in prompts["prompt_id"])
 
@@ -129,6 +130,26 @@ def _ranking(snapshot: Snapshot) -> None:
         bind=links.bound("slice_top"),
         help="0 = all",
     )
+
+
+def _region(snapshot: Snapshot) -> None:
+    """The limits of a region of the map of images, of a study that has one."""
+    if queries.ask(snapshot, "projection").empty:
+        return
+    for column, key in zip(st.columns(4), slices.REGION, strict=True):
+        axis, end = key.removeprefix("slice_").split("_")
+        column.number_input(
+            f"Map: {axis} from" if end == "low" else "to",
+            slices.NUMBERS[key].low,
+            slices.NUMBERS[key].high,
+            None,
+            key=key,
+            bind=links.bound(key),
+            format="%.4f",
+            step=0.01,
+            placeholder="any",
+            help=REGION_HELP if key == slices.REGION[0] else None,
+        )
 
 
 def _saved(path: Path, named: Sequence[str]) -> None:

@@ -176,7 +176,14 @@ def _note(step: int, similarity: float) -> str:
     return f"Step {step}" if pd.isna(similarity) else f"Step {step}: {similarity:.3f}"
 
 
-def prompts_sheet(page: Page, frames: pd.DataFrame, texts: Mapping[int, str], key: str) -> None:
+def prompts_sheet(
+    page: Page,
+    frames: pd.DataFrame,
+    texts: Mapping[int, str],
+    key: str,
+    *,
+    models: pd.DataFrame | None = None,
+) -> None:
     """A contact sheet: a column per prompt, a row per model, every picture at the chosen step.
 
     Args:
@@ -184,10 +191,12 @@ def prompts_sheet(page: Page, frames: pd.DataFrame, texts: Mapping[int, str], ke
         frames: prompt_id, prompt_key, model_id, step, image, similarity.
         texts: of the prompts, from left to right.
         key: unique on the page.
+        models: model_id and label from top to bottom, those of the page where none are given.
     """
     keys = dict(zip(frames["prompt_id"], frames["prompt_key"], strict=True))
     prompts = [prompt for prompt in texts if prompt in keys]
-    models = page.of(*(int(i) for i in page.models["model_id"] if i in set(frames["model_id"])))
+    shown = page.models if models is None else models
+    models = shown[shown["model_id"].isin(frames["model_id"])]
     row = {int(i): row for row, i in enumerate(models["model_id"])}
     cells = [
         Cell(row[int(model)], prompts.index(prompt), page.last_of(int(model)), frames_of(rows))

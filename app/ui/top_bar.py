@@ -102,7 +102,7 @@ def choose_scope(
     kept = [named[name] for name in chosen_categories]
     scope = chosen_scope(ids, concepts, chosen_families, (kept, categories), (chosen_seeds, seeds))
     with bar.slice:
-        prompts = slice_panel.choose(snapshot, path, scope.models, scope.categories, list(named))
+        prompts = slice_panel.choose(snapshot, path, scope, list(named))
     return replace(scope, prompts=prompts)
 
 

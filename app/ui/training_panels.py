@@ -9,9 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from app.analysis import emergence, measures, training, uncertainty
-from app.charts.images import contact_sheet
 from app.charts.training import panel
-from app.ui import cards, choices, drawing, step_bar, tables
+from app.ui import cards, choices, drawing, step_bar, step_pictures, tables
 from app.ui.page import BIND, Page
 from app.ui.text import plain, slug
 
@@ -133,20 +132,11 @@ class Panels:
             images = page.ask_scope("gallery", seed=seed, number=MOST_PROMPTS)
             texts = dict(zip(images["prompt_id"], images["text"], strict=True))
             ids = models["model_id"].tolist()
-            frames = page.ask_scope("frames", prompts=list(texts), seed=seed, progress=page.progress, models=ids)  # fmt: skip
+            frames = page.ask_scope("frames_over", prompts=list(texts), seed=seed, models=ids)
             if frames.empty:
                 st.caption("No prompt is finished at every checkpoint, or no frames were recorded.")
                 return
-            rows = page.labelled(frames.assign(text=frames["prompt_id"].map(texts)))
-            event = drawing.draw(
-                contact_sheet(
-                    rows, models, score=measures.chosen_score(page).title, look=page.look
-                ),
-                key="training_images",
-                on_select="rerun",
-                alt="Images of the same prompts at several checkpoints",
-            )
-            drawing.open_prompt(event)
+            step_pictures.prompts_sheet(page, frames, texts, "training_sheet", models=models)
             st.caption(
                 f"{cards.step_text(page)}, seed {seed}; at most {MOST_IMAGES} checkpoints, {self.step:,} among them. The controls at "
                 "the bottom move the denoising step and the training step. Click an image to open its prompt."

@@ -10,7 +10,6 @@ import streamlit as st
 from app.analysis import comparison, emergence, shipped
 from app.analysis.reading import default_axis, shared_range
 from app.charts.axes import by_field
-from app.charts.images import contact_sheet
 from app.charts.rows import bars
 from app.charts.rows import emergence as emergence_chart
 from app.ui import (
@@ -20,6 +19,7 @@ from app.ui import (
     drawing,
     queries,
     settings_panel,
+    step_pictures,
     tables,
     watch_panel,
 )
@@ -137,16 +137,11 @@ def gallery(page: Page) -> None:
         return
     images = page.labelled(images.drop(columns="model"))
     images["text"] = [text_.shorten(text) for text in images["text"]]
-    event = cards.figure(
-        "Final images",
-        contact_sheet(images, page.models, fewer=True, score=page.score.title, look=page.look),
-        images,
-        f"The same prompts and seed ({seed}) for every model, spread over the set. "
-        "Click an image to open its prompt.",
-        key="gallery",
-        on_select="rerun",
-    )
-    drawing.open_prompt(event)
+    with cards.card("Final images", key="gallery", data=images):
+        step_pictures.finals_sheet(page, images, "gallery_sheet")
+        st.caption(
+            f"The same prompts and seed ({seed}) for every model, spread over the set. Click an image to open its prompt."
+        )
 
 
 def models_and_settings(page: Page) -> None:

@@ -10,6 +10,7 @@ from app.analysis import paths as analysis
 from app.analysis.reading import NO_CATEGORY
 from app.charts.axes import AXES, Axis
 from app.charts.curves import curves
+from app.charts.paths import component_titles
 from app.charts.paths import paths as path_chart
 from app.charts.style import COLOURS as HUES
 from app.charts.style import model_scales
@@ -90,7 +91,14 @@ def _draw_paths(
 ) -> None:
     event = drawing.draw(
         path_chart(
-            points, bold, "group", title, scale, _axes(page), marker=page.step, look=page.look
+            points,
+            bold,
+            "group",
+            title,
+            scale,
+            component_titles(analysis.explained(page.ask_scope)),
+            marker=page.step,
+            look=page.look,
         ),
         key="paths",
         on_select="rerun",
@@ -104,13 +112,6 @@ def _family(page: Page) -> str:
     return str(
         st.selectbox("Family", families, key="path_family", bind=BIND, width=180) or families[0]
     )
-
-
-def _axes(page: Page) -> tuple[str, str]:
-    explained = analysis.explained(page.ask_scope)
-    names = ("First", "Second")
-    shares = [f" ({share:.0%} of the variance)" for share in explained[:2]] or ["", ""]
-    return f"{names[0]} component{shares[0]}", f"{names[1]} component{shares[-1]}"
 
 
 def _coloured(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from app.ui import (
     cards,
     choices,
     drawing,
+    image_map_panel,
     links,
     pictures,
     prompt_order,
@@ -61,9 +63,11 @@ def all_prompts(page: Page) -> None:
         "Prompts",
         "Find a prompt, and see how every model builds its image. Select a row to open it.",
     )
-    search, sort, direction = _search_row(page.score)
+    search, sort, direction, mapped = _search_row(page)
     if sort == "difference" and page.score.lower_is_better:
         direction = -direction
+    if mapped:
+        image_map_panel.show(page)
     baseline, candidate = _sides(page)
     asked = terms(search)
     total = int(page.ask_scope("prompt_count", search=asked)["prompts"].iloc[0])
@@ -82,9 +86,7 @@ def all_prompts(page: Page) -> None:
     start = (number - 1) * PAGE_SIZE
     rows = page.ask_scope("prompt_page", size=PAGE_SIZE, start=start, **question)
 
-    def everything() -> pd.DataFrame:
-        return page.ask_scope("prompt_page", size=1_000_000, start=0, **question)
-
+    everything = partial(page.ask_scope, "prompt_page", size=1_000_000, start=0, **question)
     with (
         slot,
         cards.card(
@@ -119,7 +121,8 @@ def _pager(page: Page, total: int) -> int:
         return st.pagination(pages, key="page", bind=links.bound("page")) if pages > 1 else 1
 
 
-def _search_row(score: Measure) -> tuple[str, str, int]:
+def _search_row(page: Page) -> tuple[str, str, int, bool]:
+    """What is searched for, the sort and its direction, and whether the map of images is shown."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = st.text_input(
             "Search",
@@ -135,13 +138,15 @@ def _search_row(score: Measure) -> tuple[str, str, int]:
         sort = st.selectbox(
             "Sort",
             list(SORTS),
-            format_func=lambda name: name.replace(CLIP.title, score.title),
+            format_func=lambda name: name.replace(CLIP.title, page.score.title),
             key="sort",
             bind=BIND,
             width=330,
         )
+        has_map = not page.ask("projection").empty
+        mapped = has_map and st.toggle("Map of images", key="map", bind=BIND)
     name, direction = SORTS.get(sort or "", ("order", 1))
-    return search or "", name, direction
+    return search or "", name, direction, mapped
 
 
 def _sides(page: Page) -> tuple[int, int]:

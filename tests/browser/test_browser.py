@@ -74,7 +74,7 @@ def open_first_row(reader: Reader) -> None:
 
 def test_a_click_on_an_image_opens_its_prompt_and_back(reader: Reader) -> None:
     reader.open("/?seeds=1")
-    reader.click(".st-key-chart_gallery svg image", lambda: "prompt=" in reader.url())
+    reader.click(".st-key-gallery_sheet .steps-spot canvas", lambda: "prompt=" in reader.url())
     reader.settle()
     assert reader.title().startswith("Prompt ")
     assert "seeds=1" in reader.url()

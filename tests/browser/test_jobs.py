@@ -83,7 +83,9 @@ def test_a_click_on_an_image_takes_along_the_filters_that_were_chosen(reader: Re
     reader.open("/")
     reader.choose("models", "Transformer")
     choose_slice(reader, "a")
-    reader.click(".st-key-chart_gallery svg image", lambda: reader.title().startswith("Prompt "))
+    reader.click(
+        ".st-key-gallery_sheet .steps-spot canvas", lambda: reader.title().startswith("Prompt ")
+    )
     reader.settle()
     link = parse_qs(urlsplit(reader.url()).query)
     assert link["models"] == ["Transformer"] and link["slice_text"] == ["a"] and "prompt" in link
@@ -147,14 +149,15 @@ def test_the_overview_fits_a_phone(reader: Reader) -> None:
     screen = {"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     reader.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     reader.open("/")
-    wait(lambda: reader.driver.find_elements(By.CSS_SELECTOR, ".st-key-chart_gallery svg image"))
+    canvases = ".st-key-gallery_sheet .steps-spot canvas"
+    wait(lambda: reader.driver.find_elements(By.CSS_SELECTOR, canvases))
     sides = "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().right)"
     for part in ("[data-testid=stHeading]", "[data-testid=stDataFrame]", "svg.marks"):
         ends = reader.driver.execute_script(sides, f"[data-testid=stMain] {part}")
         assert ends and max(ends) <= width, part
     assert reader.driver.execute_script("return document.documentElement.scrollWidth") <= width
-    image = reader.find(".st-key-chart_gallery svg image")
-    assert float(image.get_attribute("width") or 0) > 60, "large enough to be seen"
+    image = reader.find(canvases)
+    assert image.rect["width"] > 60, "large enough to be seen"
     reader.shoot("phone-overview")
 
 

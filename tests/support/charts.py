@@ -12,7 +12,8 @@ from app.charts.axes import AXES
 from app.charts.causes import timeline
 from app.charts.curves import curves, difference_curves, predictability
 from app.charts.grids import difference_heat, heat
-from app.charts.images import contact_sheet, film_strip, tiles
+from app.charts.image_map import image_map
+from app.charts.images import tiles
 from app.charts.paths import paths
 from app.charts.points import scatter
 from app.charts.rows import bars, emergence, forest, score_strip
@@ -107,16 +108,6 @@ def per_prompt() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def frames() -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"model": label, "step": s, "image": webp(), "similarity": 0.1 * s}
-            for label in MODELS["label"]
-            for s in STEPS
-        ]
-    )
-
-
 AXIS = AXES["Step"]
 MEANS = pd.DataFrame(
     {"model": MODELS["label"], "mean": 0.25, "low": 0.2, "high": 0.3, "prompts": 9}
@@ -166,8 +157,6 @@ ALL: dict[str, Any] = {
     "scatter": lambda look: scatter(
         per_prompt().drop(columns="image"), MODELS, "Baseline →", "Candidate →", look=look
     ),
-    "film_strip": lambda look: film_strip(frames(), MODELS, marker=3, look=look),
-    "contact_sheet": lambda look: contact_sheet(per_prompt(), MODELS, look=look),
     "bars": lambda look: bars(STATES, MODELS),
     "training": lambda look: panel(
         CHECKPOINT_ROWS,
@@ -192,7 +181,23 @@ WALK = pd.DataFrame(
         "model": "UNet",
     }
 )
+BINS = pd.DataFrame(
+    {
+        "x_low": [0.0, 0.5],
+        "x_high": [0.5, 1.0],
+        "y_low": [0.0, 0.0],
+        "y_high": [1.0, 1.0],
+        "images": [3, 4],
+        "prompts": [2, 4],
+        "images_left": [0, 4],
+        "shown": [0.25, 1.0],
+        "text": "a cat",
+        "model": "UNet",
+        "url": ["data:", None],
+    }
+)
 TOOL_CHARTS: dict[str, Any] = {
+    "image_map": lambda: image_map(BINS, ("First", "Second"), {"x_low": 0.2, "y_high": 0.5}),
     "tiles": lambda: tiles(
         pd.DataFrame({"row": ["a"], "column": [3], "url": ["data:"], "note": [""], "step": [3], "range": [""]}),
         ["a"], bar="Saliency", marker=3, clickable=True,

@@ -28,6 +28,10 @@ NONE = {
     "high": None,
     "top": 0,
     "direction": -1,
+    "x_low": None,
+    "x_high": None,
+    "y_low": None,
+    "y_high": None,
 }
 
 
@@ -67,6 +71,14 @@ def test_a_slice_in_words():
             "prompt_id IN (SELECT prompt_id FROM rollup_prompt JOIN mention USING (prompt_id, concept_id) "
             "GROUP BY 1 ORDER BY avg(emergence_step) NULLS LAST, prompt_id LIMIT 3)",
         ),
+        (
+            {"x_low": -0.1, "y_low": -0.2, "y_high": 0.1},
+            "prompt_id IN (SELECT prompt_id FROM path WHERE list_last(x) >= -0.1 AND list_last(y) BETWEEN -0.2 AND 0.1)",
+        ),
+        (
+            {"x_high": 0.458},
+            "prompt_id IN (SELECT prompt_id FROM path WHERE list_last(x) <= 0.458)",
+        ),
     ],
 )
 def test_the_prompts_of_a_slice(filters, where, snapshot, scope, direct):
@@ -74,6 +86,34 @@ def test_the_prompts_of_a_slice(filters, where, snapshot, scope, direct):
     wanted = direct.execute(f"SELECT prompt_id FROM prompt WHERE {where} ORDER BY 1").fetchall()
     assert prompts["prompt_id"].tolist() == [each for (each,) in wanted]
     assert wanted
+
+
+def test_a_region_asks_for_images_of_the_models_and_seeds_shown(snapshot, scope, direct):
+    ends = direct.execute(
+        "SELECT prompt_id, list_last(x) FROM path WHERE model_id = 2 AND seed = 1 ORDER BY 2"
+    ).fetchall()
+    (prompt, least), (_, second) = ends[:2]
+    part = replace(scope, models=(2,), seeds=(1,))
+    asked = {**NONE, "x_high": (least + second) / 2}
+    assert queries.ask_scope(snapshot, "slice_prompts", part, **asked)["prompt_id"].tolist() == [
+        prompt
+    ]
+
+
+def test_a_dragged_rectangle_is_a_region_and_nothing_else_is():
+    state = slices.region({"x": [0.25, -0.123456], "y": [0.0, 0.5]})
+    assert state == {"slice_x_low": -0.1235, "slice_x_high": 0.25, "slice_y_low": 0.0, "slice_y_high": 0.5}  # fmt: skip
+    words = slices.tokens(state)
+    assert words == ("x_low=-0.1235", "x_high=0.25", "y_low=0.0", "y_high=0.5"), "0 is a limit"
+    assert slices.parsed(words) == state
+    assert slices.sentence(slices.question(state) or {}) == "on the map at x -0.1235 to 0.25, y 0 to 0.5"  # fmt: skip
+    open_ended = slices.question({"slice_x_low": 0.0, "slice_y_high": 1.0})
+    assert slices.sentence(open_ended or {}) == "on the map at x from 0, y to 1"
+    for brush in (
+        {}, {"x": [0, 1]}, {"x": [0, 1], "y": [0]}, {"x": [0, "1"], "y": [0, 1]}, {"x": [0, 1e9], "y": [0, 1]},
+        {"x": [0, float("nan")], "y": [0, 1]}, {"x": {"a": 1}, "y": [0, 1]}, {"x": [True, 1], "y": [0, 1]},
+    ):  # fmt: skip
+        assert slices.region(brush) == {}
 
 
 def test_curves_count_the_slice_alone(snapshot, scope, direct):
@@ -147,10 +187,11 @@ def test_a_slice_on_the_command_line_and_back():
         "slice_by": "final",
         "slice_tags": [3, 9],
         "slice_top": 5,
+        "slice_low": 0.0,
     }
     words = slices.tokens(state)
     roles, tags = ("roles=subject", "roles=object"), ("tags=3", "tags=9")
-    assert words == ("text=a cat", *roles, *tags, "by=final", "top=5")
+    assert words == ("text=a cat", *roles, *tags, "by=final", "low=0.0", "top=5")
     assert slices.question(slices.parsed(words)) == slices.question(state)
     assert slices.tokens({"slice_by": "final"}) == ()
 
@@ -166,6 +207,8 @@ def test_a_slice_on_the_command_line_and_back():
         "top=1e3",
         "low=nan",
         "low=x",
+        "x_low=x",
+        "y_high=inf",
         "tags=0",
         "tags=x",
     ],

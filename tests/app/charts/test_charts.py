@@ -17,7 +17,7 @@ from app.charts.axes import AXES, thin
 from app.charts.curves import curves
 from app.charts.grids import difference_heat
 from app.charts.images import data_url
-from app.charts.layers import PICK
+from app.charts.layers import PICK, REGION
 from app.charts.style import COLOURS, DASHES, SHAPES, Look, model_colour, model_scales
 from app.charts.variants import trade_off
 from tests.support.charts import (
@@ -41,7 +41,7 @@ def test_every_chart_renders(name: str, dark: bool) -> None:
     assert "NaN" not in svg
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL) - {"film_strip", "contact_sheet", "bars"}))
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"bars"}))
 def test_every_chart_has_tooltips(name: str) -> None:
     assert '"tooltip"' in json.dumps(ALL[name](Look()).to_dict())
 
@@ -127,8 +127,7 @@ def test_no_chart_of_models_has_a_legend_that_could_be_cut_off() -> None:
 
 
 def test_images_are_not_smoothed() -> None:
-    for name in ("film_strip", "contact_sheet"):
-        assert '"smooth": false' in json.dumps(ALL[name](Look()).to_dict())
+    assert '"smooth": false' in json.dumps(TOOL_CHARTS["tiles"]().to_dict())
 
 
 def test_data_urls_name_their_format() -> None:
@@ -160,18 +159,27 @@ def test_charts_are_altair() -> None:
     assert isinstance(ALL["curves"](Look()), alt.LayerChart)
 
 
+def test_a_rectangle_on_the_map_of_images_is_told_by_the_bins_centres() -> None:
+    spec = TOOL_CHARTS["image_map"]().to_dict()
+    (region,) = spec["params"]
+    assert (region["name"], region["select"]["type"]) == (REGION, "interval")
+    (layer,) = [each for each in spec["layer"] if each.get("name") in region["views"]]
+    assert [layer["encoding"][axis]["field"] for axis in ("x", "y")] == ["x", "y"]
+    assert vl_convert.vegalite_to_svg(spec).startswith("<svg")
+    outline = spec["layer"][-1]["data"]["name"]
+    assert spec["datasets"][outline] == [{"x_low": 0.2, "x_high": 1.0, "y_low": 0.0, "y_high": 0.5}]
+
+
 CLICKS = {
     "curves": ["step"],
     "predictability": ["step"],
     "difference_curves": ["step"],
-    "film_strip": ["step"],
     "heat": ["step", "concept"],
     "difference_heat": ["step", "concept"],
     "emergence": ["family"],
     "forest": ["concept"],
     "score_strip": ["prompt_id"],
     "scatter": ["prompt_key"],
-    "contact_sheet": ["prompt_key"],
     "bars": ["model"],
 }
 
@@ -182,7 +190,7 @@ def test_a_click_tells_what_the_page_can_follow(name: str) -> None:
     assert (pick["name"], pick["select"]["fields"]) == (PICK, CLICKS[name])
 
 
-@pytest.mark.parametrize("name", sorted(set(CLICKS) - {"contact_sheet", "bars"}))
+@pytest.mark.parametrize("name", sorted(set(CLICKS) - {"bars"}))
 def test_a_click_belongs_to_one_layer(name: str) -> None:
     spec = ALL[name](Look()).to_dict()
     (pick,) = spec["params"]
