@@ -1,5 +1,5 @@
 # make demo   install, run the demo study on the bundled models, publish it
-# make reference  run the reference study, publish it, and write the small copy that is shipped (PROMPTS=1000 for all of its prompts, which is too large to ship)
+# make reference  run the reference study, publish it, and write the small copy that is shipped (PROMPTS=64 for fewer of its 1,000 prompts)
 # make app    open the dashboard on the newest results
 # make test   install, run the tests but for the long ones (all that .ci/run has: make test TESTS="not thorough")
 # make test-long  those that take long: whole programs, browsers, every family of models and every figure
@@ -66,13 +66,15 @@ demo: $(RUN) $(if $(filter data/studies/demo.toml,$(STUDY)),$(TRUST))
 	@echo "Done. 'make app' opens the dashboard on these results."
 
 # The shipped study: resumes, publishes, and replaces data/reference. PROMPTS decides how many of its 1,000 prompts are run.
-PROMPTS ?= 256
+PROMPTS ?= 1000
 PICTURES ?= 8
+UNNAMED ?= 64
+SPECTRA ?= 256
 REFERENCE ?= data/results/reference
 REFERENCE_TRUST := $(REFERENCE)/extra/localisation.parquet
 reference: $(RUN) $(REFERENCE_TRUST)
 	$(BIN)/python -m pipeline run data/studies/reference.toml --limit $(PROMPTS) --out $(REFERENCE) --workers $(WORKERS) --threads 1
-	$(BIN)/python -m pipeline compact $(REFERENCE) --out data/reference --prompts $(PICTURES) --decimals 4 --quality 80 --command "make reference PROMPTS=$(PROMPTS)"
+	$(BIN)/python -m pipeline compact $(REFERENCE) --out data/reference --prompts $(PICTURES) --unnamed $(UNNAMED) --spectra $(SPECTRA) --decimals 4 --quality 60 --command "make reference PROMPTS=$(PROMPTS)"
 
 # How far the tools can be trusted: of the demo a quick look, of the reference study (from its next version on) as `make trust` has it.
 $(TRUST) $(REFERENCE_TRUST): | $(RUN)

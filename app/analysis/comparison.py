@@ -244,7 +244,7 @@ def what_differs(
     first = [score_tests(rows, baseline, chosen)] + [
         score_tests(scores(view, models, score.metric), baseline, score) for score in others_of
     ]
-    families = family_values(view, baseline, others, named=named and view.names_concepts, axis=axis)
+    families = family_values(view, baseline, others, named=view.counts_named(named), axis=axis)
     tests = [*_category_tests(rows, baseline, others, chosen), *_family_tests(families, baseline)]
     known = pd.DataFrame([test for test in tests if test["prompts"]])
     second = _worded(known.assign(q=uncertainty.holm(known["p"]))) if len(known) else _none()
@@ -396,7 +396,7 @@ def difference_grid(
         baseline,
         candidates,
         complete=view.complete,
-        named=named and view.names_concepts,
+        named=view.counts_named(named),
         axis=axis,
     )
     low, high = uncertainty.t_limits(table["mean"], table["sd"], table["prompts"])

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from app.analysis import shipped
 from app.database import snapshots
 from app.database.snapshots import Scope, Snapshot
 
@@ -64,9 +65,18 @@ class StudyView:
         return list(dict.fromkeys(self.concepts["family"]))
 
     @cached_property
+    def named_only(self) -> bool:
+        """Whether the study was shipped without the similarities of concepts that a prompt does not name."""
+        return shipped.named_only(str(self.study["environment"]))
+
+    def counts_named(self, asked: bool) -> bool:
+        """Whether concepts count only in prompts that name them: where that is asked for, if any prompt does, or nothing else is there."""
+        return self.named_only or (asked and self.names_concepts)
+
+    @cached_property
     def names_concepts(self) -> bool:
-        """Whether any prompt that the filters leave names a concept; else results can only be over all prompts."""
-        return bool(self.ask_scope("named_pairs")["pairs"].iloc[0])
+        """Whether any prompt that the filters leave names a concept, or only such pairs are there; else results can only be over all prompts."""
+        return self.named_only or bool(self.ask_scope("named_pairs")["pairs"].iloc[0])
 
     @property
     def complete(self) -> bool:

@@ -144,7 +144,7 @@ def measures(view: StudyView, pair: tuple[int, int], *, named: bool = True) -> M
         pair: model_id of baseline and candidate, which the filters may leave out.
         named: concepts only in prompts that name them, where any prompt does.
     """
-    named = named and view.names_concepts
+    named = view.counts_named(named)
     both = replace(view.scope, models=tuple(dict.fromkeys([*view.scope.models, *pair])))
     both = replace(both, metric="")  # a verdict does not depend on the score that is chosen
     view = replace(view, scope=both)

@@ -39,11 +39,24 @@ def left_out(environment: str) -> str:
         record(environment).get("decimals_of_curves"),
         record(environment).get("quality_of_images"),
     )
+    noted = record(environment)
+    if named_only(environment):
+        parts.append(
+            f"Of concepts that a prompt does not name, the similarities of the first {noted['prompts_with_unnamed']} prompts are shipped, so that "
+            "concepts count in the prompts that name them."
+        )
+    if isinstance(spectra := noted.get("prompts_with_spectra"), int):
+        parts.append(f"Power spectra are those of the first {spectra} prompts.")
     if isinstance(decimals, int):
         parts.append(f"Similarities per step are rounded to {decimals} decimals.")
     if isinstance(quality, int):
         parts.append(f"Their final images are WebP of quality {quality}.")
     return " ".join(parts)
+
+
+def named_only(environment: str) -> bool:
+    """Whether a shipped study has the similarities of concepts that a prompt does not name of some prompts only."""
+    return isinstance(record(environment).get("prompts_with_unnamed"), int)
 
 
 def pictured(environment: str) -> int | None:

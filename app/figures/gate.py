@@ -161,7 +161,7 @@ def listed(study: FigureStudy, gate: Gate, file: str) -> str:
         raise GateError(f"{file}: {error}") from error
     measured = {
         **reviews.measures(study, pair),
-        **reviews.measures(study, pair, named=False),
+        **({} if study.named_only else reviews.measures(study, pair, named=False)),
     }
     return "\n".join(f"{evidence.better:7} {name}" for name, evidence in measured.items())
 

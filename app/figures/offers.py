@@ -37,7 +37,7 @@ def offers(study: FigureStudy, kind: Kind) -> dict[str, list[Any]]:
         "score": lambda: faithfulness.scores(study.ask_scope),
         "source": lambda: _sources(study),
         "axis": lambda: list(AXIS_NAMES),
-        "pairs": lambda: ["named", "all"] if study.names_concepts else [],
+        "pairs": lambda: ["named", "all"] if study.names_concepts and not study.named_only else [],
         "layout": lambda: list(LAYOUTS),
         "scale": lambda: list(SCALES),
         "bar": lambda: list(BARS),

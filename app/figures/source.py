@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from app.analysis import slices, trajectories
+from app.analysis import shipped, slices, trajectories
 from app.analysis.measures import Measure, chosen_score
 from app.analysis.reading import StudyView, chosen_scope, default_axis, with_unique_labels
 from app.charts.axes import thin
@@ -139,7 +139,7 @@ class FigureStudy(StudyView):
             "pairs", (self.choice.pairs,) if self.choice.pairs else (), ("named", "all")
         )[0]
         field = AXIS_NAMES[axis] if self.choice.axis else default_axis(self.models)
-        return pairs == "named" and self.names_concepts, field
+        return self.counts_named(pairs == "named"), field
 
     @cached_property
     def score(self) -> Measure:
@@ -320,6 +320,8 @@ def study_of(
         return _noted(asker, asked, name, **parameters)
 
     row = ask("study").iloc[0]
+    if choice.pairs == "all" and shipped.named_only(str(row["environment"])):
+        raise FigureError("--pairs: all: this study was shipped with the similarities of named concepts alone. Leave --pairs out.")  # fmt: skip
     models = with_unique_labels(ask("models"))
     concepts = ask("concepts").query("concept_id > 0")
     seeds = [int(seed) for seed in row["seeds"]]

@@ -91,9 +91,9 @@ def choose_axis(page: Page, options: tuple[str, ...] = ("Log-SNR", "Step", "Prog
 
 
 def choose_pairs(page: Page) -> bool:
-    """Whether a concept counts only in prompts that name it; no choice where none does."""
-    if not page.names_concepts:
-        return False
+    """Whether a concept counts only in prompts that name it; no choice where none does, or no other pair is there."""
+    if page.named_only or not page.names_concepts:
+        return page.counts_named(True)
     chosen = st.segmented_control(
         "Prompts included",
         [NAMING, "All"],

@@ -43,6 +43,7 @@ SORTS = {
     "Most failures first": ("failed", -1),
 }
 MOST_CURVES = 6
+UNNAMED = " Of most prompts the similarities of concepts that they do not name are not shipped."
 
 
 def show(page: Page) -> None:
@@ -405,6 +406,7 @@ def concept_curves(page: Page, prompt_id: int) -> None:
         st.caption(
             f"One prompt: mean of {count(len(page.scope.seeds), 'seed')}, band "
             f"from the lowest to the highest seed (no confidence interval). {drawing.STEP_CLICK}"
+            f"{UNNAMED if page.named_only else ''}"
         )
 
 

@@ -109,8 +109,8 @@ def _add_compact(commands: argparse._SubParsersAction) -> None:
         "compact",
         help="write a small copy of a published study, to be shipped",
         description="Writes the current snapshot without most of its frames and maps, its pointer and a README.md that says what "
-        "was left out. Every number is kept, rounded only where --decimals asks for it. The dashboard reads the folder like any "
-        "results folder.",
+        "was left out. Every number is kept unless --unnamed or --spectra leaves some out, rounded only where --decimals asks for it. "
+        "The dashboard reads the folder like any results folder.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument(
@@ -133,21 +133,42 @@ def _add_compact(commands: argparse._SubParsersAction) -> None:
         metavar="Q",
         help="of the WebP that the final images of further prompts become, 1 to 100 (as they are)",
     )
+    parser.add_argument(
+        "--unnamed",
+        type=_count,
+        metavar="N",
+        help="prompts that keep the similarities of concepts that they do not name; pages of the copy show named pairs (all)",
+    )
+    parser.add_argument(
+        "--spectra", type=_count, metavar="N", help="prompts that keep their power spectra (all)"
+    )
     parser.add_argument("--command", default="", help="what makes the copy, for its record")
     parser.set_defaults(handler=_compact)
+
+
+def _count(text: str) -> int:
+    """A number of prompts, 0 or more."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number of prompts, 0 or more")
+    return number
 
 
 def _compact(options: argparse.Namespace) -> int:
     from pipeline.database.compact import LIMIT, Cuts, compact
 
-    cuts = Cuts(options.prompts, options.decimals, options.quality)
+    cuts = Cuts(
+        options.prompts, options.decimals, options.quality, options.unnamed, options.spectra
+    )
     copy = compact(options.folder, options.out, cuts, options.command)
     for table, (copied, total) in copy.rows.items():
         say(f"{table}: {copied:,} of {total:,} rows kept")
     size = f"{copy.size / 1e6:.1f} MB, {copy.deflated / 1e6:.1f} MB in git"
     say(f"{copy.path}: {size}, content hash {copy.content_hash}")
     if copy.deflated > LIMIT:
-        complain(f"larger than {LIMIT / 1e6:.0f} MB: give fewer prompts with --prompts")
+        complain(
+            f"larger than {LIMIT / 1e6:.0f} MB: keep less with --prompts, --unnamed, --spectra or --quality"
+        )
     return int(copy.deflated > LIMIT)
 
 

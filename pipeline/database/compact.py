@@ -1,4 +1,4 @@
-"""Makes a small copy of a published study, to be shipped: the same numbers, fewer pictures.
+"""Makes a small copy of a published study, to be shipped: the same results, fewer pictures and, where that is asked for, fewer curves.
 
 The copy is a folder with a snapshot, the pointer to it and a note of what it is; it has no shards, and is read like any
 results folder.
@@ -30,7 +30,6 @@ from pipeline.tables import markdown_table
 
 LIMIT = 25_000_000  # bytes that a copy may take in git, which keeps files deflated
 BLOCK = 65_536  # bytes; of 16, 64 and 256 KB the one whose files are the smallest
-CUT = ("frame", "explanation")  # tables of which only the first prompts' rows are kept
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,20 @@ class Cuts:
         prompts: how many of the first prompts keep their frames, maps and lossless final images.
         decimals: to which the per-step similarities are rounded; None = as they are.
         quality: of the WebP that the final images of further prompts become, 1 to 100; None = as they are.
+        unnamed: how many of the first prompts keep the curves of concepts that they do not name; None = all.
+        spectra: how many of the first prompts keep their power spectra; None = all.
     """
 
     prompts: int
     decimals: int | None = None
     quality: int | None = None
+    unnamed: int | None = None
+    spectra: int | None = None
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """The copy: where it is, its bytes, those that git takes for it, and per cut table the rows kept and the rows there were."""
+    """The copy: where it is, its bytes, those that git takes for it, and per table that was cut the rows kept and the rows there were."""
 
     path: Path
     size: int
@@ -125,19 +128,19 @@ def _copy(source: Path, target: Path) -> None:
 def _cut(path: Path, cuts: Cuts, command: str) -> tuple[dict[str, tuple[int, int]], dict]:
     with duckdb.connect(str(path)) as db:
         before = _counts(db)
-        db.execute("SET VARIABLE kept_prompts = $prompts", {"prompts": cuts.prompts})
-        db.execute(sql_text("compact.sql"))
+        count = db.execute(sql_text("scorers.sql")).fetchall()[0][0]
+        _leave_out(db, cuts, count)
         if cuts.quality is not None:
             _shrink_images(db, cuts.quality)
         after = _counts(db)
-        rows = {table: (after[table], before[table]) for table in CUT}
+        pictures = ("frame", "explanation")
+        rows = {t: (after[t], n) for t, n in before.items() if after[t] < n or t in pictures}
         cursor = db.execute(sql_text("export_study.sql"))
         facts = dict(zip([c[0] for c in cursor.description], cursor.fetchone() or (), strict=True))
         facts["shipped"] = _record(facts, rows, cuts, command)
         environment = json.dumps(
             json.loads(str(facts["environment"])) | {"shipped": facts["shipped"]}
         )
-        count = db.execute(sql_text("scorers.sql")).fetchall()[0][0]
         for scorer in range(1, count + 1):
             with of_scorer(db, scorer):
                 db.execute("UPDATE study SET environment = $text", {"text": environment})
@@ -146,6 +149,20 @@ def _cut(path: Path, cuts: Cuts, command: str) -> tuple[dict[str, tuple[int, int
                     db.execute(sql_text("compact_curves.sql"))
         db.execute("CHECKPOINT")
     return rows, facts
+
+
+def _leave_out(db: duckdb.DuckDBPyConnection, cuts: Cuts, scorers: int) -> None:
+    """Removes the rows that the copy does without."""
+    db.execute("SET VARIABLE kept_prompts = $prompts", {"prompts": cuts.prompts})
+    db.execute(sql_text("compact.sql"))
+    if cuts.spectra is not None:
+        db.execute("SET VARIABLE spectrum_prompts = $prompts", {"prompts": cuts.spectra})
+        db.execute(sql_text("compact_spectra.sql"))
+    if cuts.unnamed is not None:
+        db.execute("SET VARIABLE unnamed_prompts = $prompts", {"prompts": cuts.unnamed})
+        for scorer in range(1, scorers + 1):
+            with of_scorer(db, scorer):
+                db.execute(sql_text("compact_unnamed.sql"))
 
 
 def _shrink_images(db: duckdb.DuckDBPyConnection, quality: int) -> None:
@@ -177,6 +194,8 @@ def _record(
         "prompts_with_pictures": cuts.prompts,
         "decimals_of_curves": cuts.decimals,
         "quality_of_images": cuts.quality,
+        "prompts_with_unnamed": cuts.unnamed,
+        "prompts_with_spectra": cuts.spectra,
         "left_out": {table: total - copied for table, (copied, total) in rows.items()},
     }
 
@@ -210,10 +229,21 @@ def note(
 def _losses(shipped: Mapping[str, Any]) -> list[str]:
     """What became less exact, a line each."""
     decimals, quality = shipped["decimals_of_curves"], shipped["quality_of_images"]
+    unnamed, spectra = shipped["prompts_with_unnamed"], shipped["prompts_with_spectra"]
+    cut = [
+        f"The similarities of concepts that a prompt does not name are those of the first {unnamed} prompts; means and correlations of all "
+        "pairs over the whole study are there (tables `cell_curve`, `cell_pair`, `rollup_step`, `correlation_concept`), and pages show named pairs."
+        if unnamed is not None
+        else "",
+        f"Power spectra are those of the first {spectra} prompts." if spectra is not None else "",
+    ]
     return [
+        *filter(None, cut),
         f"Similarities per step are rounded to {decimals} decimals; every other number is as it was computed."
         if decimals is not None
-        else "Every number is there, as it was computed.",
+        else "Every number is there, as it was computed."
+        if not any(cut)
+        else "Every other number is there, as it was computed.",
         f"Every final image is there, those of the further prompts as WebP of quality {quality} instead of lossless."
         if quality is not None
         else "Every final image is there, as it was stored.",

@@ -8,12 +8,16 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 
+import stepscope
 from app.analysis import shipped
 from app.database import notebook, snapshots
 from app.database.notebook import store_of
-from tests.support.pages import Open, shown
+from pipeline.database.compact import Cuts, compact
+from stepscope.errors import StudyError
+from tests.support.pages import VIEWS, Open, shown
 
 NOTED = {
     "made_on": "2026-11-28",
@@ -78,6 +82,43 @@ def test_its_pages_say_that_it_was_shipped_and_what_was_not(open_view: Open, roo
     app.multiselect(key="shown").set_value([5]).run()
     assert not app.exception
     assert "Not shipped: frames and maps" in shown(app)
+
+
+@pytest.fixture(scope="module")
+def cut(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the study with the similarities of unnamed concepts of two prompts alone."""
+    folder = tmp_path_factory.mktemp("cut")
+    whole = Path(shutil.copytree(results, folder / "whole"))
+    compact(whole, folder / "demo", Cuts(3, unnamed=2, spectra=3))
+    return folder / "demo"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_study_of_named_pairs_offers_nothing_that_needs_others(
+    view: str, open_view: Open, cut: Path
+) -> None:
+    for link in ({}, {"slice_text": "a", "seeds": "1"}, {"families": "colour"}, {"slice_text": "no prompt"}):  # fmt: skip
+        app = open_view(view, cut, **link)
+        assert not app.exception
+        assert not [each for each in app.get("button_group") if each.key == "which"]
+    if view == "overview":
+        prose = shown(open_view(view, cut)).replace("\\", "")
+        assert "similarities of the first 2 prompts are shipped" in prose
+        assert "Power spectra are those of the first 3 prompts" in prose
+
+
+def test_its_numbers_of_named_pairs_are_those_of_the_whole_study(results: Path, cut: Path) -> None:
+    with stepscope.open(results) as whole, stepscope.open(cut) as part:
+        for filters in ({}, {"slice": {"text": "a", "by": "final", "top": 15}}, {"seeds": [1]}):
+            for ask in (
+                lambda study, some=filters: study.curves(**some),
+                lambda study, some=filters: study.compare("UNet", "Transformer", **some),
+                lambda study, some=filters: study.emergence(**some),
+            ):
+                pd.testing.assert_frame_equal(ask(part), ask(whole))
+        assert len(whole.curves(pairs="all"))
+        with pytest.raises(StudyError, match="shipped with the similarities of named concepts"):
+            part.curves(pairs="all")
 
 
 @pytest.mark.parametrize(

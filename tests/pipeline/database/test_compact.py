@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 
 import duckdb
@@ -144,6 +145,34 @@ def test_curves_are_rounded_and_images_smaller_where_that_is_asked_for_and_it_is
     assert "rounded to 4 decimals" in note and "quality 90" in note
     environment = rows(rounded, "SELECT environment FROM study")[0][0]
     assert "rounded to 4 decimals" in shipped.left_out(environment)
+
+
+def test_curves_of_unnamed_concepts_and_spectra_are_left_out_where_that_is_asked_for(
+    two_scorers, tmp_path
+):
+    held, out = shutil.copytree(two_scorers, tmp_path / "held"), tmp_path / "out"
+    arguments = ["compact", str(held), "--out", str(out), "--unnamed", "2", "--spectra", "3"]
+    assert main(arguments) == 0
+    stays = (
+        "concept_id = 0 OR prompt_id <= 2 OR EXISTS (FROM mention AS m WHERE m.prompt_id = t.prompt_id AND m.concept_id = t.concept_id)"
+    )  # fmt: skip
+    for schema in ("main", "scorer_2"):
+        for table in ("trajectory", "rollup_prompt"):
+            kept = rows(snapshot_of(out), f"FROM {schema}.{table} ORDER BY ALL")
+            assert kept == rows(snapshot_of(held), f"FROM {schema}.{table} AS t WHERE {stays} ORDER BY ALL")  # fmt: skip
+            assert 0 < len(kept) < len(rows(snapshot_of(held), f"FROM {schema}.{table}"))
+        for table in ("cell_curve", "rollup_step"):  # computed over all pairs
+            sql = f"FROM {schema}.{table}"
+            assert rows(snapshot_of(out), sql) == rows(snapshot_of(held), sql)
+    spectra = "SELECT count(*) FROM spectrum"
+    assert rows(snapshot_of(out), spectra) == rows(snapshot_of(held), f"{spectra} WHERE prompt_id <= 3")  # fmt: skip
+    note = (out / "README.md").read_text()
+    assert (
+        "those of the first 2 prompts" in note and "Power spectra are those of the first 3" in note
+    )
+    assert re.search(r"\| trajectory +\|", note)
+    with pytest.raises(SystemExit):
+        main([*arguments[:-1], "-1"])
 
 
 def test_a_folder_that_was_not_published_is_refused(tmp_path):
