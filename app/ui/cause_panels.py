@@ -11,9 +11,10 @@ from app.analysis import emergence, switching, uncertainty, windows
 from app.charts import causes as charts
 from app.charts import curves as curves_charts
 from app.charts.axes import Axis
+from app.charts.style import OUTLINE as CHOSEN
 from app.ui import cards, choices, drawing, tables
 from app.ui.page import Page
-from app.ui.pictures import picture
+from app.ui.step_pictures import Cell, Frame, Sheet, is_picture, show, side_of
 from app.ui.text import legend, plain
 
 OUTCOMES = {"judge": "Judge", "contrast": "Scorer's contrast", "preference": "Scorer's preference"}
@@ -146,20 +147,26 @@ def _images(page: Page, family: str, direction: str, step: int) -> None:
         base = str(images["base"].iloc[0])
         first, second = ("base", "prompt") if direction == switching.INSERT else ("prompt", "base")
         st.text(f"Base: {base}")
-        for model, part in images[images["base"] == base].groupby("model_id"):
-            st.markdown(f":small[**{plain(page.label(int(model)))}**]")
-            for column, (_, row) in zip(st.columns(len(part)), part.iterrows(), strict=True):
-                with column:
-                    picture(row["image"], f"Switched at step {row['step']}")
-                    at = f"step {row['step']}"
-                    # Not in a caption, whose opacity takes the badge's contrast.
-                    st.markdown(
-                        f":small[:blue-badge[{at}]]" if row["step"] == step else f":small[{at}]"
-                    )
+        _sheet(page, images[images["base"] == base], step)
         st.caption(
             f"Until the step the {first}, from it on the {second}: at step 0 the image is that of the {second} alone, at the right end that of "
-            f"the {first}. Coloured: the step chosen above."
+            f"the {first}. The dot marks the step chosen above. Two steps can be laid on top of each other."
         )
+
+
+def _sheet(page: Page, images: pd.DataFrame, chosen: int) -> None:
+    """A row per model, a column per step of the switch."""
+    steps = sorted(int(each) for each in images["step"].unique())
+    models = [int(each) for each in images["model_id"].unique()]
+    layers = [{"label": f"Step {each}", "colour": CHOSEN if each == chosen else ""} for each in steps]  # fmt: skip
+    groups = [{"title": page.label(model), "text": page.label(model)} for model in models]
+    cells = [
+        Cell(steps.index(int(row.step)), models.index(int(row.model_id)), 0, [Frame(0, bytes(row.image))])
+        for row in images.itertuples()
+        if is_picture(row.image)
+    ]  # fmt: skip
+    side = side_of(len(steps))
+    show(Sheet(layers, groups, cells, "columns", side), "switch_sheet")
 
 
 def order(page: Page, axis: Axis, outcome: str, direction: str) -> None:

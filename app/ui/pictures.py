@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, cast
+from typing import Any
 
 import streamlit as st
 from PIL import Image
@@ -58,11 +58,3 @@ def reduced(image: bytes, side: int) -> bytes:
 def is_image(value: Any) -> bool:
     """Whether a database value holds an image; a failed sample has none."""
     return isinstance(value, bytes | bytearray | memoryview)
-
-
-def picture(image: bytes | None, alt_text: str, *, width: Any = "stretch") -> None:
-    """One picture, crisp; a quiet placeholder where there is none."""
-    if not is_image(image):
-        st.caption(":material/image_not_supported: no image")
-        return
-    st.image(enlarge(bytes(cast(bytes, image))), width=width, alt=alt_text)

@@ -204,7 +204,7 @@ def prompts_sheet(
         if prompt in texts
     ]
     groups = [{"title": "", "text": texts[p], "key": str(keys[p])} for p in prompts]
-    show(Sheet(model_layers(models), groups, cells, side=_side(len(groups))), key)
+    show(Sheet(model_layers(models), groups, cells, side=side_of(len(groups))), key)
 
 
 def finals_sheet(page: Page, images: pd.DataFrame, key: str, order: Sequence[int] = ()) -> None:
@@ -235,11 +235,11 @@ def finals_sheet(page: Page, images: pd.DataFrame, key: str, order: Sequence[int
         for each in images.itertuples()
         if each.prompt_id in prompts and is_picture(each.image)
     ]
-    show(Sheet(model_layers(models), groups, cells, side=_side(len(groups))), key)
+    show(Sheet(model_layers(models), groups, cells, side=side_of(len(groups))), key)
 
 
-def _side(columns: int) -> int:
-    """The side of a picture, in px, at which a row of them fits."""
+def side_of(columns: int) -> int:
+    """The side of a picture, in px, at which a row of so many fits."""
     return max(48, min(104, ROOM // max(columns, 1) - 4))
 
 
@@ -259,5 +259,5 @@ def strip(page: Page, frames: pd.DataFrame, key: str) -> None:
             for frame in frames_of(frames_shown)
         ]
     groups = [{"title": str(step), "text": ""} for step in steps]
-    side = _side(len(steps))
+    side = side_of(len(steps))
     show(Sheet(model_layers(models), groups, cells, side=side, strip=True), key)
