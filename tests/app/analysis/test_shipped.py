@@ -93,6 +93,7 @@ def cut(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "demo"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_study_of_named_pairs_offers_nothing_that_needs_others(
     view: str, open_view: Open, cut: Path
