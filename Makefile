@@ -68,7 +68,7 @@ demo: $(RUN) $(if $(filter data/studies/demo.toml,$(STUDY)),$(TRUST))
 # The shipped study: resumes, publishes, and replaces data/reference. PROMPTS decides how many of its 1,000 prompts are run.
 PROMPTS ?= 1000
 PICTURES ?= 8
-UNNAMED ?= 64
+UNNAMED ?= 32
 SPECTRA ?= 256
 REFERENCE ?= data/results/reference
 REFERENCE_TRUST := $(REFERENCE)/extra/localisation.parquet

@@ -129,6 +129,7 @@ def _cut(path: Path, cuts: Cuts, command: str) -> tuple[dict[str, tuple[int, int
     with duckdb.connect(str(path)) as db:
         before = _counts(db)
         count = db.execute(sql_text("scorers.sql")).fetchall()[0][0]
+        present = dict(db.execute(sql_text("compact_present.sql")).fetchall())
         _leave_out(db, cuts, count)
         if cuts.quality is not None:
             _shrink_images(db, cuts.quality)
@@ -138,6 +139,8 @@ def _cut(path: Path, cuts: Cuts, command: str) -> tuple[dict[str, tuple[int, int
         cursor = db.execute(sql_text("export_study.sql"))
         facts = dict(zip([c[0] for c in cursor.description], cursor.fetchone() or (), strict=True))
         facts["shipped"] = _record(facts, rows, cuts, command)
+        if cuts.unnamed is not None:
+            facts["shipped"]["unnamed_present"] = {m: round(s, 4) for m, s in present.items()}
         environment = json.dumps(
             json.loads(str(facts["environment"])) | {"shipped": facts["shipped"]}
         )
@@ -226,13 +229,19 @@ def note(
     return "\n".join(lines) + "\n"
 
 
+def _shares(shipped: Mapping[str, Any]) -> str:
+    present = shipped.get("unnamed_present", {})
+    return ", ".join(f"{model} {share:.1%}" for model, share in present.items())
+
+
 def _losses(shipped: Mapping[str, Any]) -> list[str]:
     """What became less exact, a line each."""
     decimals, quality = shipped["decimals_of_curves"], shipped["quality_of_images"]
     unnamed, spectra = shipped["prompts_with_unnamed"], shipped["prompts_with_spectra"]
     cut = [
         f"The similarities of concepts that a prompt does not name are those of the first {unnamed} prompts; means and correlations of all "
-        "pairs over the whole study are there (tables `cell_curve`, `cell_pair`, `rollup_step`, `correlation_concept`), and pages show named pairs."
+        "pairs over the whole study are there (tables `cell_curve`, `cell_pair`, `rollup_step`, `correlation_concept`), and pages show named pairs. "
+        f"Of all pairs that a prompt does not name, these shares are present at the last step: {_shares(shipped)}."
         if unnamed is not None
         else "",
         f"Power spectra are those of the first {spectra} prompts." if spectra is not None else "",

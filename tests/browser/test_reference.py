@@ -20,7 +20,7 @@ SAYS = {
     "trust": r"DF-RISE",
     "faithfulness": r"(?i)insertion",
     "regions": r"(?i)step \d+",
-    "prompts": r"256",
+    "prompts": r"1,000",
 }
 
 

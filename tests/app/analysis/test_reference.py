@@ -43,7 +43,7 @@ def test_it_is_the_file_that_its_pointer_and_its_note_name(snapshot: Path, db: A
     version, done, failed, content, environment = db.execute(
         "SELECT schema_version, done_samples, failed_samples, content_hash, environment FROM study"
     ).fetchone()
-    assert (version, done, failed) == (SCHEMA_VERSION, 2560, 0)
+    assert (version, done, failed) == (SCHEMA_VERSION, 10_000, 0)
     note = (SHIPPED / "README.md").read_text()
     assert content in note and json.loads(environment)["shipped"]["command"] in note
     assert "rounded to 4 decimals" in note
@@ -57,7 +57,24 @@ def test_its_pages_have_their_numbers(open_view: Open, view: str) -> None:
 
 
 def test_of_unnamed_pairs_one_in_twenty_is_present(db: Any) -> None:
-    """Thresholds of one half of the prompts, asked of the other: by chance 5 % are above.
+    """By its note, which `compact` wrote before it left most of them out; and of those that are there."""
+    ((environment,),) = db.execute("SELECT environment FROM study").fetchall()
+    noted = json.loads(environment)["shipped"]["unnamed_present"]
+    assert len(noted) == 5 and list(noted.values()) == pytest.approx([0.05] * 5, abs=0.01)
+    assert _present(db) == pytest.approx(0.05, abs=0.02), "32 prompts"
+
+
+def test_of_unnamed_pairs_one_in_twenty_is_present_in_the_whole_study() -> None:
+    whole = ROOT / "data" / "results" / "reference"
+    if not (whole / "current.json").is_file():
+        pytest.skip("the reference study's own results are not here; make reference makes them")
+    path = whole / json.loads((whole / "current.json").read_text())["snapshot"]
+    with duckdb.connect(str(path), read_only=True) as db:
+        assert _present(db) == pytest.approx(0.05, abs=0.01)
+
+
+def _present(db: Any) -> float:
+    """Share of unnamed pairs above thresholds of one half of the prompts, asked of the other: by chance 5 % are above.
 
     Every fourth prompt is of one category, so that halves are made of blocks of four.
     """
@@ -72,12 +89,7 @@ def test_of_unnamed_pairs_one_in_twenty_is_present(db: Any) -> None:
         baseline = curves[odd].mean(axis=0)
         threshold = np.quantile(curves[odd] - baseline, 0.95, axis=0, method="weibull")
         shares.append(((curves[~odd] - baseline) > threshold).mean(axis=0))
-    assert np.mean(shares) == pytest.approx(0.05, abs=0.01)
-    stored = db.execute(
-        "SELECT model_id, avg((outcome <> 'never')::INTEGER) AS share FROM trajectory t WHERE outcome IS NOT NULL "
-        "AND NOT EXISTS (FROM mention m WHERE m.prompt_id = t.prompt_id AND m.concept_id = t.concept_id) GROUP BY ALL"
-    ).df()
-    assert len(stored) == 5 and (stored["share"] - 0.05).abs().max() < 0.01
+    return float(np.mean(shares))
 
 
 def _emergence(candidate: str, axis: str) -> pd.DataFrame:

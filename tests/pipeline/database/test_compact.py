@@ -166,6 +166,11 @@ def test_curves_of_unnamed_concepts_and_spectra_are_left_out_where_that_is_asked
             assert rows(snapshot_of(out), sql) == rows(snapshot_of(held), sql)
     spectra = "SELECT count(*) FROM spectrum"
     assert rows(snapshot_of(out), spectra) == rows(snapshot_of(held), f"{spectra} WHERE prompt_id <= 3")  # fmt: skip
+    noted = json.loads(rows(snapshot_of(out), "SELECT environment FROM study")[0][0])["shipped"]
+    unnamed = "NOT EXISTS (FROM mention AS m WHERE m.prompt_id = t.prompt_id AND m.concept_id = t.concept_id)"
+    sql = f"SELECT name, count(*) FILTER (outcome <> 'never') / count(outcome) FROM trajectory AS t JOIN model USING (model_id) WHERE concept_id > 0 AND {unnamed} GROUP BY ALL"
+    shares = {name: share for name, share in rows(snapshot_of(held), sql) if share == share}
+    assert noted["unnamed_present"] == pytest.approx(shares, abs=1e-4)
     note = (out / "README.md").read_text()
     assert (
         "those of the first 2 prompts" in note and "Power spectra are those of the first 3" in note
