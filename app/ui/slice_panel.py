@@ -109,16 +109,7 @@ def _ranking(snapshot: Snapshot) -> None:
     if not by:
         return
     for column, label, key in ((low, "From", "slice_low"), (high, "to", "slice_high")):
-        column.number_input(
-            label,
-            slices.NUMBERS[key].low,
-            slices.NUMBERS[key].high,
-            None,
-            key=key,
-            bind=links.bound(key),
-            format="%.4f",
-            step=0.01,
-        )
+        _limit(column, label, key)
     order, top = st.columns(2, vertical_alignment="bottom")
     order.radio("Order", list(slices.ORDERS), key="slice_order", bind=BIND, horizontal=True)
     top.number_input(
@@ -138,18 +129,17 @@ def _region(snapshot: Snapshot) -> None:
         return
     for column, key in zip(st.columns(4), slices.REGION, strict=True):
         axis, end = key.removeprefix("slice_").split("_")
-        column.number_input(
-            f"Map: {axis} from" if end == "low" else "to",
-            slices.NUMBERS[key].low,
-            slices.NUMBERS[key].high,
-            None,
-            key=key,
-            bind=links.bound(key),
-            format="%.4f",
-            step=0.01,
-            placeholder="any",
-            help=REGION_HELP if key == slices.REGION[0] else None,
-        )
+        hint = REGION_HELP if key == slices.REGION[0] else None
+        _limit(column, f"Map: {axis} from" if end == "low" else "to", key, hint)
+
+
+def _limit(column: Any, label: str, key: str, hint: str | None = None) -> None:
+    """A number that may stay open."""
+    allowed = slices.NUMBERS[key]
+    column.number_input(
+        label, allowed.low, allowed.high, None, key=key, bind=links.bound(key), format="%.4f", step=0.01,
+        placeholder="any", help=hint,
+    )  # fmt: skip
 
 
 def _saved(path: Path, named: Sequence[str]) -> None:
