@@ -1,5 +1,6 @@
 """The benchmark of DF-RISE's masks: errors by hand, and a tiny run that resumes from its cache."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,18 @@ def test_a_tiny_run_prints_its_sizes_and_resumes(tmp_path, monkeypatch, capsys):
     assert "truth of 8 independent masks, 1 set(s) of masks per design" in printed[0]
     for what in ("independent, mean", "shifted-hadamard, effects", "paper's protocol"):
         assert f"| {what} |" in printed[0]
+
+
+def test_the_truth_in_bfloat16_says_what_that_changes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "BLOCK", 8)
+    monkeypatch.setattr(bench, "REFERENCE", 6)
+    monkeypatch.setattr(bench, "WANTED", 4)
+    options = ["--model", "scenes-dit", "--steps", "10", "--truth", "16", "--counts", "4"]
+    options += ["--models", str(Path("data/models")), "--cache", str(tmp_path)]
+    main([*options, "--bfloat16"])
+    said = re.search(r"bfloat16, which changes a mask's score by ([0-9.]+)% of", capsys.readouterr().out)  # fmt: skip
+    assert said and 0 < float(said[1]) < 5
+    main(options)
+    assert "bfloat16" not in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "scenes-dit" / "scene-0" / "step-10").iterdir()}
+    assert {"truth-0.safetensors", "truth-bfloat16-0.safetensors", "truth-1.safetensors"} <= names
