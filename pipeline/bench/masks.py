@@ -248,8 +248,8 @@ def table(means: Mapping[str, Mapping[int, tuple[float, float]]]) -> str:
     return markdown_table(head, rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table; exits 1 if the default needs more than 100 calls for the error of 500 independent masks."""
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of the command line, read."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench.masks", description=__doc__)
     parser.add_argument("--models", type=Path, default=ROOT / "data" / "models")
     parser.add_argument("--model", action="append", help="only this one; may be repeated")
@@ -262,7 +262,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cache", type=Path, default=ROOT / "data" / "results" / "masks", help="folder of scores"
     )
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table; exits 1 if the default needs more than 100 calls for the error of 500 independent masks."""
+    options = _options(arguments)
     sizes = Sizes(
         options.truth // (2 * BLOCK) * 2 * BLOCK,
         tuple(options.counts),
