@@ -17,7 +17,7 @@ from tests.support import pages
 from tests.support.hostile import texts
 from tests.support.pages import VIEWS, Open, at, behind_link
 
-NUMBERS = ["slice_fewest", "slice_most", "slice_top", "slice_low", "slice_high", "step", "page", "margin_clip_score"]  # fmt: skip
+NUMBERS = ["slice_fewest", "slice_most", "slice_top", "slice_low", "slice_high", "slice_x_low", "slice_y_high", "step", "page", "margin_clip_score"]  # fmt: skip
 FRAME_SCRIPT = Path(pages.__file__).with_name("frame.py")
 VALUES = [*ODD, *texts(320)]
 PAIRS = [*itertools.product(NUMBERS, VALUES)]
