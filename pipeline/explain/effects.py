@@ -123,21 +123,41 @@ def _ridge(
 ) -> tuple[float, Float[Tensor, " d"]]:
     """(leave-one-out squared error, weights) of the best of PENALTIES; all 0 where there is nothing to explain."""
     spread = values - values.mean()
-    kernel = (flat * prior) @ flat.T
-    levels, vectors = torch.linalg.eigh(kernel)
-    levels, turned = levels.clamp(min=0), vectors.T @ spread
-    scale = float(levels.mean())
+    levels, vectors = _kernel(flat, prior)
+    scale = float(levels.sum() / len(flat))
     if scale <= 0 or not bool(spread.any()):
         return 0.0, torch.zeros_like(prior)
+    turned = vectors.T @ spread
+    # What more masks than positions have beside: the kernel's other levels are 0.
+    rest, share = torch.zeros_like(spread), torch.zeros_like(spread)
+    if vectors.shape[1] < len(flat):
+        rest, share = spread - vectors @ turned, 1 - vectors.square().sum(1)
     best_error, best = float("inf"), turned
     for penalty in PENALTIES:
-        inverse = 1 / (levels + penalty * scale)
-        solved = vectors @ (inverse * turned)
-        left_out = solved / (vectors.square() @ inverse)
+        least = penalty * scale
+        inverse = 1 / (levels + least)
+        solved = vectors @ (inverse * turned) + rest / least
+        left_out = solved / (vectors.square() @ inverse + share / least)
         error = float(left_out.square().sum())
         if error < best_error:
             best_error, best = error, solved
     return best_error, prior * (flat.T @ best)
+
+
+def _kernel(
+    flat: Float[Tensor, "n d"], prior: Float[Tensor, " d"]
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "n k"]]:
+    """Levels and vectors of the masks' kernel (n x n); of more masks than positions those above 0 alone, from the d x d matrix.
+
+    20,000 masks of 256 positions take 0.3 s so; by their kernel they took 7 GB and had not come to an end after nine minutes.
+    """
+    if len(flat) <= len(prior):
+        levels, vectors = torch.linalg.eigh((flat * prior) @ flat.T)
+        return levels.clamp(min=0), vectors
+    scaled = flat * prior.sqrt()
+    levels, turns = torch.linalg.eigh(scaled.T @ scaled)
+    above = levels > levels.max() * 1e-12
+    return levels[above], scaled @ turns[:, above] / levels[above].sqrt()
 
 
 def _covariance(length: int, cell: int, count: int) -> Float[Tensor, "length length"]:

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from pipeline.explain.effects import (
+    PENALTIES,
     _covariance,
+    _ridge,
     edge_weights,
     part_scores,
     part_shares,
@@ -106,3 +108,27 @@ def test_parts_and_their_shares_keep_the_mean(size):
     shares = part_shares(grid, parts.shape[1:])
     assert float(shares.sum()) == pytest.approx(1)
     assert np.allclose((parts * shares).sum((1, 2)), field.mean((1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [8, 16, 17, 40])
+def test_more_masks_than_positions_are_fitted_as_by_the_whole_kernel(count: int) -> None:
+    """Against the inverse of the kernel with the penalty, and leave-one-out errors by leaving each mask out."""
+    generator = torch.Generator().manual_seed(count)
+    flat = torch.rand(count, 16, generator=generator, dtype=torch.float64) - 0.5
+    prior = torch.rand(16, generator=generator, dtype=torch.float64) + 0.1
+    values = flat @ torch.rand(16, generator=generator, dtype=torch.float64)
+    values += 0.2 * torch.randn(count, generator=generator, dtype=torch.float64)
+    error, weights = _ridge(flat, prior, values)
+    kernel, spread = (flat * prior) @ flat.T, values - values.mean()
+    fits = []
+    for penalty in PENALTIES:
+        ridge = penalty * kernel.trace() / count * torch.eye(count, dtype=torch.float64)
+        left_out = 0.0
+        for i in range(count):
+            rest = [j for j in range(count) if j != i]
+            solved = torch.linalg.solve((kernel + ridge)[rest][:, rest], spread[rest])
+            left_out += float((spread[i] - kernel[i, rest] @ solved).square())
+        fits.append((left_out, prior * (flat.T @ torch.linalg.solve(kernel + ridge, spread))))
+    best = min(fits, key=lambda fit: fit[0])
+    assert error == pytest.approx(best[0], rel=1e-6)
+    torch.testing.assert_close(weights, best[1], rtol=1e-6, atol=1e-9)
