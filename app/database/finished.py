@@ -63,7 +63,7 @@ def images(results: Path, work_unit: str, side: int) -> tuple[Finished, ...]:
         rows = _rows(file)
     except (duckdb.Error, OSError, ValueError, MemoryError):
         return ()
-    small = ((str(model), int(seed), _small(bytes(image), side)) for model, seed, image in rows)
+    small = ((str(model), int(seed), reduced(bytes(image), side)) for model, seed, image in rows)
     return tuple(Finished(model, seed, image) for model, seed, image in small if image)
 
 
@@ -75,16 +75,23 @@ def _rows(file: Path) -> list[tuple[str, int, bytes]]:
         return connection.execute(text, asked).fetchall()
 
 
-def _small(data: bytes, side: int) -> bytes:
-    """An image made small, as PNG; nothing where it is none."""
+def reduced(data: bytes, side: int) -> bytes:
+    """An image of a stranger no larger than some pixels; nothing where it is none.
+
+    Args:
+        data: WebP, PNG or JPEG.
+        side: the longest side in px; a larger image becomes WebP, others are left as they are.
+    """
+    out = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(data), formats=("WEBP", "PNG")) as picture:
+        with Image.open(io.BytesIO(data), formats=("WEBP", "PNG", "JPEG")) as picture:
             if max(picture.size) > LONGEST_SIDE:
                 return b""
             small = picture.convert("RGB")
-            small.thumbnail((side, side))
+        if max(small.size) <= side:
+            return data
+        small.thumbnail((side, side))
+        small.save(out, "WEBP", quality=80)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return b""
-    out = io.BytesIO()
-    small.save(out, "PNG")
     return out.getvalue()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.analysis import paths, slices
 from app.charts.image_map import COLUMNS, ROWS, image_map
-from app.charts.images import data_url, image_type
+from app.charts.images import data_url
 from app.charts.paths import component_titles
 from app.ui import cards, drawing, pictures
 from app.ui.page import Page
@@ -56,7 +56,10 @@ def _bins(page: Page) -> pd.DataFrame:
 
 def _drawn(bins: pd.DataFrame) -> pd.DataFrame:
     """The bins with their images as small data URLs, faint where the slice leaves none of a bin."""
-    small = [pictures.reduced(bytes(image), SIDE) if image_type(image) else b"" for image in bins["image"]]  # fmt: skip
+    small = [
+        pictures.reduced(bytes(image), SIDE) if pictures.is_image(image) else b""
+        for image in bins["image"]
+    ]
     return bins.drop(columns="image").assign(
         url=[data_url(image) if image else None for image in small],
         shown=(bins["images_left"] > 0).map({True: 1.0, False: OUTSIDE}),

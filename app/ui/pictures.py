@@ -8,6 +8,8 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
+from app.database import finished
+
 # Pictures below this side are enlarged without smoothing, so that a 64 px scene shows its pixels,
 # not a blur.
 CRISP = 320
@@ -33,26 +35,7 @@ def enlarge(image: bytes, side: int = CRISP) -> bytes:
     return out.getvalue()
 
 
-@st.cache_data(max_entries=4000, max_size="32MB", show_spinner=False)
-def reduced(image: bytes, side: int) -> bytes:
-    """A picture no larger than some pixels, as WebP; smaller ones as they are, nothing where it cannot be read.
-
-    Args:
-        image: WebP, PNG or JPEG.
-        side: the longest side in px.
-    """
-    out = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(image)) as picture:
-            if max(picture.size) <= side:
-                return image
-            picture.draft("RGB", (side, side))
-            small = picture.convert("RGB")
-            small.thumbnail((side, side))
-            small.save(out, "WEBP", quality=80)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return b""
-    return out.getvalue()
+reduced = st.cache_data(max_entries=4000, max_size="32MB", show_spinner=False)(finished.reduced)
 
 
 def is_image(value: Any) -> bool:

@@ -32,6 +32,9 @@ LIMIT = 25_000_000  # bytes that a copy may take in git, which keeps files defla
 BLOCK = 65_536  # bytes; of 16, 64 and 256 KB the one whose files are the smallest
 
 
+CUT = ("prompts_with_pictures", "decimals_of_curves", "quality_of_images", "prompts_with_unnamed", "prompts_with_spectra")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Cuts:
     """What a copy does without.
@@ -129,7 +132,7 @@ def _cut(path: Path, cuts: Cuts, command: str) -> tuple[dict[str, tuple[int, int
     with duckdb.connect(str(path)) as db:
         before = _counts(db)
         count = db.execute(sql_text("scorers.sql")).fetchall()[0][0]
-        present = dict(db.execute(sql_text("compact_present.sql")).fetchall())
+        present = db.execute(sql_text("compact_present.sql")).fetchall()
         _leave_out(db, cuts, count)
         if cuts.quality is not None:
             _shrink_images(db, cuts.quality)
@@ -139,8 +142,8 @@ def _cut(path: Path, cuts: Cuts, command: str) -> tuple[dict[str, tuple[int, int
         cursor = db.execute(sql_text("export_study.sql"))
         facts = dict(zip([c[0] for c in cursor.description], cursor.fetchone() or (), strict=True))
         facts["shipped"] = _record(facts, rows, cuts, command)
-        if cuts.unnamed is not None:
-            facts["shipped"]["unnamed_present"] = {m: round(s, 4) for m, s in present.items()}
+        if facts["shipped"]["prompts_with_unnamed"] is not None:
+            facts["shipped"].setdefault("unnamed_present", {m: round(s, 4) for m, s in present})
         environment = json.dumps(
             json.loads(str(facts["environment"])) | {"shipped": facts["shipped"]}
         )
@@ -188,8 +191,9 @@ def _record(
 ) -> dict[str, Any]:
     """What the snapshot says of its making: no paths and no names of hosts."""
     environment = json.loads(str(facts["environment"]))
+    earlier = environment.get("shipped", {})
     threads = environment.get("cpu_threads", "?")
-    return {
+    record: dict[str, Any] = {
         "made_on": datetime.now(UTC).date().isoformat(),
         "machine": f"{environment.get('processor') or environment.get('machine', '?')}, "
         f"{threads} thread{'' if threads == 1 else 's'} a worker, device {environment.get('device') or 'cpu'}",
@@ -201,6 +205,12 @@ def _record(
         "prompts_with_spectra": cuts.spectra,
         "left_out": {table: total - copied for table, (copied, total) in rows.items()},
     }
+    for key in CUT:  # a copy of a copy lacks what the first one lacked
+        known = [int(each) for each in (record[key], earlier.get(key)) if each is not None]
+        record[key] = min(known, default=None)
+    if "unnamed_present" in earlier:  # of all pairs, which this copy's source did not have
+        record["unnamed_present"] = earlier["unnamed_present"]
+    return record
 
 
 def note(

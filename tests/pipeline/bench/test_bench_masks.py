@@ -59,12 +59,16 @@ def test_a_cached_tensor_is_not_made_again(tmp_path):
     assert [path.name for path in (tmp_path / "model" / "scene").iterdir()] == ["x.safetensors"]
 
 
-def test_a_tiny_run_prints_its_sizes_and_resumes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "BLOCK", 4)
-    monkeypatch.setattr(bench, "REFERENCE", 6)
-    monkeypatch.setattr(bench, "WANTED", 4)
-    options = ["--model", "scenes-dit", "--steps", "10", "--truth", "8", "--counts", "4"]
-    options += ["--models", str(Path("data/models")), "--cache", str(tmp_path)]
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    """Of a tiny run: two blocks of four truth masks."""
+    for name, size in (("BLOCK", 4), ("REFERENCE", 6), ("WANTED", 4)):
+        monkeypatch.setattr(bench, name, size)
+    sizes = ["--model", "scenes-dit", "--steps", "10", "--truth", "8", "--counts", "4"]
+    return [*sizes, "--models", str(Path("data/models")), "--cache", str(tmp_path)]
+
+
+def test_a_tiny_run_prints_its_sizes_and_resumes(options, monkeypatch, capsys):
     printed = []
     for _ in range(2):
         main(options)
@@ -77,12 +81,7 @@ def test_a_tiny_run_prints_its_sizes_and_resumes(tmp_path, monkeypatch, capsys):
         assert f"| {what} |" in printed[0]
 
 
-def test_the_truth_in_bfloat16_says_what_that_changes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench, "BLOCK", 8)
-    monkeypatch.setattr(bench, "REFERENCE", 6)
-    monkeypatch.setattr(bench, "WANTED", 4)
-    options = ["--model", "scenes-dit", "--steps", "10", "--truth", "16", "--counts", "4"]
-    options += ["--models", str(Path("data/models")), "--cache", str(tmp_path)]
+def test_the_truth_in_bfloat16_says_what_that_changes(options, tmp_path, capsys):
     main([*options, "--bfloat16"])
     said = re.search(r"bfloat16, which changes a mask's score by ([0-9.]+)% of", capsys.readouterr().out)  # fmt: skip
     assert said and 0 < float(said[1]) < 5

@@ -178,6 +178,12 @@ def test_curves_of_unnamed_concepts_and_spectra_are_left_out_where_that_is_asked
     assert re.search(r"\| trajectory +\|", note)
     with pytest.raises(SystemExit):
         main([*arguments[:-1], "-1"])
+    again = tmp_path / "again"
+    assert main(["compact", str(out), "--out", str(again), "--prompts", "99"]) == 0
+    second = json.loads(rows(snapshot_of(again), "SELECT environment FROM study")[0][0])["shipped"]
+    for key in ("prompts_with_unnamed", "prompts_with_spectra", "prompts_with_pictures", "unnamed_present"):  # fmt: skip
+        assert second[key] == noted[key], "a copy of a copy lacks what the first one lacked"
+    assert "those of the first 2 prompts" in (again / "README.md").read_text()
 
 
 def test_a_folder_that_was_not_published_is_refused(tmp_path):
