@@ -333,6 +333,55 @@ def test_a_target_installs_no_more_than_it_needs(target, file, tmp_path):
     assert re.findall(r"pip install .*--requirement (\S+)", printed) == [file]
 
 
+def threaded_reads(code: str) -> list[str]:
+    """Reads of Parquet in some code that Arrow may still be busy with when Python ends.
+
+    They hold Python's bytes or file in a thread of Arrow, which then asks for the interpreter that is gone: "terminate called
+    without an active exception" (https://github.com/apache/arrow/issues/34314), once in some hundred commands.
+    """
+    reads: list[str] = []
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case (
+                ast.Attribute(value=ast.Name(id="pq"), attr="read_table")
+                | ast.Attribute(attr="read_parquet")
+            ):
+                reads.append(node.attr)
+            case ast.Call(func=ast.Attribute(attr="iter_batches"), keywords=keywords):
+                if "use_threads" not in {keyword.arg for keyword in keywords}:
+                    reads.append("iter_batches")
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id="file"), attr="read"), keywords=keywords
+            ):
+                if "columns" in {keyword.arg for keyword in keywords} and "use_threads" not in {
+                    k.arg for k in keywords
+                }:
+                    reads.append("read")
+    return reads
+
+
+def test_parquet_is_read_by_the_thread_that_asks():
+    reads = {str(path): threaded_reads(path.read_text()) for path in sources(*TREES)}
+    assert not {path: names for path, names in reads.items() if names}
+
+
+@pytest.mark.parametrize(
+    ("code", "reads"),
+    [
+        ("pq.read_table(pa.BufferReader(data))", ["read_table"]),
+        ("pd.read_parquet(path)", ["read_parquet"]),
+        ("file.read(columns=names)", ["read"]),
+        ("file.iter_batches(4096)", ["iter_batches"]),
+        (
+            "file.read(columns=names, use_threads=False)\nfile.iter_batches(9, use_threads=False)\nfile.read()",
+            [],
+        ),
+    ],
+)
+def test_a_read_in_another_thread_is_seen(code, reads):
+    assert threaded_reads(code) == reads
+
+
 def test_tables_are_laid_out_in_one_place():
     """By `pipeline.tables`: elsewhere, no rule of a Markdown table, no row of it, no column padded to a width."""
     by_hand = re.compile(r'---\||" \| "|\{[^{}]*:[<>^]?\d+,?\}')

@@ -43,7 +43,7 @@ def _extra_rows(build: Build, path: Path, table: str) -> pa.Table:
         data = safe_files.read_capped(path, MAX_TABLE)
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             refuse_bomb(file, data, MAX_EXTRA)
-        rows = pq.read_table(pa.BufferReader(data))
+            rows = file.read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StoreError(f"{path}: cannot be read ({first_line(error)}). Remove it.") from None
     needed = ["model", *(c[0] for c in build.db.table(table).description if c[0] != "model_id")]

@@ -254,8 +254,9 @@ def _load_prompts(path: Path) -> list[Prompt]:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             refuse_bomb(file, data, MAX_COUNT)
             based = BASES in file.schema_arrow.names
-        schema = PROMPT_SCHEMA.append(pa.field(BASES, pa.string())) if based else PROMPT_SCHEMA
-        rows = pq.read_table(pa.BufferReader(data), schema=schema).to_pylist()
+            schema = PROMPT_SCHEMA.append(pa.field(BASES, pa.string())) if based else PROMPT_SCHEMA
+            table = file.read(columns=schema.names, use_threads=False)
+        rows = table.select(schema.names).cast(schema).to_pylist()
         if any(value is None for row in rows for value in row.values()):
             raise ValueError("a value is missing")
         return [

@@ -213,7 +213,8 @@ def _read_parquet(source: PromptSource) -> Iterator[Entry]:
             columns = _match_columns(source, file.schema_arrow.names, location)
             refuse_bomb(file, source.path, MAX_COUNT, columns=columns.values())
             row = 0
-            for batch in file.iter_batches(batch_size=4096, columns=list(columns.values())):
+            names = list(columns.values())
+            for batch in file.iter_batches(batch_size=4096, columns=names, use_threads=False):
                 for cells in batch.to_pylist():
                     row += 1
                     yield _entry(cells, columns, f"{location}:{row}", f"{location} row {row}")
