@@ -1,32 +1,22 @@
 """From the plan and the shards to the tables of a snapshot, a chunk of samples in memory at a time."""
 
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Float
 from numpy import ndarray
 
 from pipeline.database import projection, tables
-from pipeline.database.build import Build, first_line, insert, of_scorer
+from pipeline.database.build import Build, insert, of_scorer
 from pipeline.database.emergence import insert_trajectories
+from pipeline.database.reading import ReadChunk, one_line, read_ahead
 from pipeline.database.snapshots import sql_text
 from pipeline.database.tables import Chunk
-from pipeline.errors import StoreError
 from pipeline.results.record import load_workers, roles_json
-from pipeline.results.rows import ROW_HASH, STORED, failed_row, table_of
-from pipeline.results.shards import parse_shard
-from pipeline.study.plan import WorkUnit
-from pipeline.study.settings import show
+from pipeline.results.rows import ROW_HASH
 from pipeline.study.spec import ModelSpec
-
-CHUNK_BYTES = 32 * 2**20  # of shards, held at a time
-CHUNK_ROWS = 4096
 
 Progress = Callable[[int, int], None]
 
@@ -156,138 +146,48 @@ def _is_count(value: object) -> bool:
 
 def insert_shards(build: Build, progress: Progress | None) -> None:
     """Everything that stands in shards, and `trajectory`, model by model."""
-    read = 0
-    for model_id, spec in enumerate(build.plan.study.models, start=1):
-        stepped = False
-        for chunk, tries, count in _chunks(build, model_id, build.plan.of_model(spec)):
-            read += count
-            if chunk is not None:
-                stepped = _insert_checked(build, chunk, tries, stepped) or stepped
-            if progress is not None:
-                progress(read, len(build.plan))
-        for scorer in build.scorers:
-            with of_scorer(build.db, scorer):
-                insert_trajectories(build, model_id, scorer)
-        build.db.execute(sql_text("staging.sql"))
+    read, stepped = 0, set[int]()
+    for part in read_ahead(build):
+        read += part.work_units
+        if part.chunk is not None:
+            with one_line(build, part.model_id):
+                _insert_chunk(build, part, stepped)
+        if progress is not None:
+            progress(read, len(build.plan))
+        if part.last:
+            _insert_trajectories(build, part.model_id)
 
 
-def _chunks(
-    build: Build, model_id: int, work_units: Iterator[WorkUnit]
-) -> Iterator[tuple[Chunk | None, ndarray, int]]:
-    """The samples of a model that were tried, in order, as much at a time as fits.
-
-    Yields: (samples, their tries, how many work units they come from).
-    """
-    last_seed = build.plan.study.seeds[-1]
-    parts: list[tuple[pa.Table, WorkUnit, int]] = []
-    size = count = 0
-    for work_unit in work_units:
-        table, tries = _read_work_unit(build, work_unit)
-        count += 1
-        if table is not None:
-            parts.append((table, work_unit, tries))
-            size += table.nbytes
-        rows = sum(len(part[0]) for part in parts)
-        if work_unit.seed == last_seed and (
-            size >= CHUNK_BYTES or rows >= CHUNK_ROWS or count >= 512
-        ):
-            yield (*_join(build, model_id, parts), count)
-            parts, size, count = [], 0, 0
-    if count:
-        yield (*_join(build, model_id, parts), count)
+def _insert_trajectories(build: Build, model_id: int) -> None:
+    for scorer in build.scorers:
+        with of_scorer(build.db, scorer):
+            insert_trajectories(build, model_id, scorer)
+    build.db.execute(sql_text("staging.sql"))
 
 
-def _join(
-    build: Build, model_id: int, parts: Sequence[tuple[pa.Table, WorkUnit, int]]
-) -> tuple[Chunk | None, ndarray]:
-    if not parts:
-        return None, np.zeros(0, int)
-    table = pa.concat_tables([part[0] for part in parts]).combine_chunks()
-    positions = np.array([p.position for _, work_unit, _ in parts for p in work_unit.prompts])
-    tries = np.array([tries for _, work_unit, tries in parts for _ in work_unit.prompts])
-    seeds = table["seed"].to_numpy()
-    order = np.argsort(build.keys.samples(model_id, positions, seeds), kind="stable")
-    return tables.chunk_of(table, build.keys, model_id, positions), tries[order]
-
-
-def _read_work_unit(build: Build, work_unit: WorkUnit) -> tuple[pa.Table | None, int]:
-    """The rows of a work unit and its tries; no rows where it was not tried or its shard is damaged."""
-    entry = build.entries.get(work_unit.unit_id)
-    if entry is None or entry.status == "damaged":
-        return None, 0
-    if not entry.has_shard:
-        rows = [
-            failed_row(work_unit, prompt, entry.error, entry.stage) for prompt in work_unit.prompts
-        ]
-        return table_of(rows), entry.tries
-    try:
-        data = build.results.store.read(work_unit.unit_id)
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise StoreError("its bytes are not those that were written")
-        columns = [name for name in STORED.names if name != "embedding" or build.subset]
-        table = parse_shard(data, work_unit.unit_id, columns)
-        _refuse_foreign(table, work_unit)
-        tables.refuse_ragged(table)
-    except StoreError as error:
-        build.damaged[work_unit.unit_id] = str(error)
-        return None, 0
-    return table, entry.tries
-
-
-def _refuse_foreign(table: pa.Table, work_unit: WorkUnit) -> None:
-    keys = pa.array([prompt.prompt_key for prompt in work_unit.prompts], pa.string())
-    same = table["prompt_key"].combine_chunks().equals(keys)
-    if not same or pc.any(pc.not_equal(table["seed"], work_unit.seed)).as_py():
-        raise StoreError("other prompts or another seed than its name says")
-
-
-def _insert_checked(build: Build, chunk: Chunk, tries: ndarray, stepped: bool) -> bool:
-    """`_insert_chunk`; what a stranger's shards make it raise becomes one line."""
-    try:
-        return _insert_chunk(build, chunk, tries, stepped)
-    except (
-        pa.ArrowException,
-        ValueError,
-        TypeError,
-        LookupError,
-        duckdb.ConstraintException,
-    ) as error:
-        model = build.plan.study.models[chunk.model_id - 1].name
-        raise StoreError(
-            f"shards of model {show(model)}: cannot be put into the database: {first_line(error)}. Remove them and run the "
-            "study again."
-        ) from error
-
-
-def _insert_chunk(build: Build, chunk: Chunk, tries: ndarray, stepped: bool) -> bool:
-    """Adds the rows of a chunk to all tables. Returns whether `step` was filled."""
+def _insert_chunk(build: Build, part: ReadChunk, stepped: set[int]) -> None:
+    """Adds the rows of a chunk to all tables; to `step` those of the first chunk of a model, which joins `stepped`."""
+    chunk, done, db = part.chunk, part.done, build.db
+    assert chunk is not None and done is not None
     _digest(build, chunk)
-    db, done = build.db, chunk.done()
     insert(db, "sample", tables.sample_rows(chunk))
-    insert(db, "failure", tables.failure_rows(chunk, tries))
+    insert(db, "failure", tables.failure_rows(chunk, part.tries))
     build.done += len(done.table)
     build.failed += len(chunk.table) - len(done.table)
     if not len(done.table):
-        return False
-    steps = None if stepped else tables.step_rows(done)
+        return
+    steps = None if part.model_id in stepped else tables.step_rows(done)
     if steps is not None:
         insert(db, "step", steps)
-    _stage(build, done)
+        stepped.add(part.model_id)
+    for scorer, (scores, curves) in enumerate(part.staged, start=1):
+        insert(db, "staged", curves)
+        if scorer > 1:
+            with of_scorer(db, scorer):
+                insert(db, "clip_score", scores)
     for table, (column, keys) in tables.EXPLODED.items():
         insert(db, table, tables.exploded_rows(done, column, keys))
     _gather_embeddings(build, done)
-    return steps is not None
-
-
-def _stage(build: Build, done: Chunk) -> None:
-    """Stages the curves of every scorer, and adds the final scores of the further ones."""
-    names = tuple(concept.key for concept in build.plan.bank.concepts)
-    for scorer, part in enumerate(tables.by_scorer(done, len(build.scorers)), start=1):
-        rows = tables.trajectory_rows(part, tables.curves_of(part, names), scorer)
-        insert(build.db, "staged", rows)
-        if scorer > 1:
-            with of_scorer(build.db, scorer):
-                insert(build.db, "clip_score", tables.score_rows(part))
 
 
 def _digest(build: Build, chunk: Chunk) -> None:
