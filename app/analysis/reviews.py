@@ -148,31 +148,41 @@ def measures(view: StudyView, pair: tuple[int, int], *, named: bool = True) -> M
     both = replace(view.scope, models=tuple(dict.fromkeys([*view.scope.models, *pair])))
     both = replace(both, metric="")  # a verdict does not depend on the score that is chosen
     view = replace(view, scope=both)
-    table = comparison.what_differs(view, pair[0], named=named)
-    corrected = table[table["model_id"] == pair[1]].set_index("measure")["q"].to_dict()
-    measured = _measured(view, pair, named=named)
+    shown = comparison.shown_with(view, pair[0])
+    others = [each for each in shown if each != pair[0]]
+    scores = comparison.score_values(view, shown)
+    families = comparison.family_values(
+        view, pair[0], others, named=named, axis="log_snr", area=True
+    )
+    q = comparison.corrected(view, pair[0], scores, families)
+    corrected = {title: each for (model, title), each in q.items() if model == pair[1]}
+    measured = _measured(view, pair, scores, families)
     out = {name: e for name, e in measured.items() if set(pair) <= set(e.values)}
     alone = [name for name in out if name not in corrected]
-    p = [uncertainty.compare(out[n].values[pair[0]], out[n].values[pair[1]]).p for n in alone]
+    p = [uncertainty.paired_p(out[n].values[pair[0]], out[n].values[pair[1]]) for n in alone]
     corrected |= dict(zip(alone, uncertainty.holm(p), strict=True))
     return {name: replace(each, q=float(corrected[name])) for name, each in out.items()}
 
 
-def _measured(view: StudyView, pair: tuple[int, int], *, named: bool) -> Measures:
-    models, shown = list(pair), comparison.shown_with(view, pair[0])
-    others = [each for each in shown if each != pair[0]]
-    wide = comparison.by_prompt
+def _measured(
+    view: StudyView,
+    pair: tuple[int, int],
+    scores: Mapping[str, pd.DataFrame],
+    families: Sequence[comparison.Question],
+) -> Measures:
+    models, wide = list(pair), comparison.by_prompt
     out = {
         score.title: Evidence(
-            score.better, wide(_of_pair(view, pair, shown, score.metric)), credit=score.credit
+            score.better,
+            scores[score.metric].filter(items=models).dropna(how="all"),
+            credit=score.credit,
         )
         for score in measures_.every_score(view)
     }
-    families = comparison.family_values(
-        view, pair[0], others, named=named, axis="log_snr", area=True, only=pair[1]
-    )
-    for _, title, measure, values in families:
-        out[title] = Evidence(measure.better, values.dropna(axis=1, how="all"))
+    for question in families:
+        if question.model_id == pair[1]:
+            values = question.values(pair[0]).dropna(axis=1, how="all")
+            out[question.title] = Evidence(question.measure.better, values)
     areas = view.ask_scope("figure_auc", models=models)
     keys = ["method", "game", "score", "baseline"]
     for (method, game, score, baseline), group in areas.groupby(keys, sort=False):
@@ -182,14 +192,6 @@ def _measured(view: StudyView, pair: tuple[int, int], *, named: bool) -> Measure
         out[title] = Evidence("lower" if lower else "higher", wide(group, "auc"))
     seconds = wide(view.ask_scope("review_seconds", models=models), "seconds")
     return {**out, SECONDS: Evidence("lower", seconds)}
-
-
-def _of_pair(
-    view: StudyView, pair: tuple[int, int], shown: Sequence[int], metric: str
-) -> pd.DataFrame:
-    """The scores of both models, out of those of all models shown, which `what_differs` asked for."""
-    rows = comparison.scores(view, shown, metric)
-    return rows[rows["model_id"].isin(pair)]
 
 
 def judge(

@@ -116,17 +116,28 @@ def compare(
     first, second = first[both], second[both]
     gap = second - first
     interval = t_interval(gap, level)
-    sd = gap.std(ddof=1) if gap.size > 1 else np.nan
     effect = effect_size(gap)
     return Paired(
         interval,
-        float(paired_t_p(interval.estimate, sd, gap.size)),
+        _t_test_p(gap),
         wilcoxon_p(gap),
         effect,
         cliffs_delta(first, second),
         win_rate(-gap if lower_is_better else gap),
         prompts_needed(effect),
     )
+
+
+def paired_p(baseline: ArrayLike, candidate: ArrayLike) -> float:
+    """`Paired.p` alone, in a twentieth of the time of `compare`."""
+    return _t_test_p(_finite(np.subtract(candidate, baseline, dtype=float)))
+
+
+def _t_test_p(gap: Floats) -> float:
+    if not gap.size:
+        return float("nan")
+    sd = gap.std(ddof=1) if gap.size > 1 else np.nan
+    return float(paired_t_p(gap.mean(), sd, gap.size))
 
 
 def verdicts(p: ArrayLike, n: ArrayLike) -> NDArray[np.str_]:
