@@ -82,6 +82,25 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """A value of every sample that has it, by model, prompt and seed.
+
+    Attributes:
+        models: (n,), model_id.
+        prompts: (n,), places of the prompts in `Prompts.ids`.
+        seeds: (n,); 0 where the value is that of all seeds.
+        seedless: (n,), whether it is.
+        values: (n,), float64.
+    """
+
+    models: np.ndarray
+    prompts: np.ndarray
+    seeds: np.ndarray
+    seedless: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
 class Prompts:
     """The study's prompts.
 
@@ -164,6 +183,16 @@ class CurveArrays:
             ("outcomes", scorer, model, seed), lambda: _outcomes(cursor, prompts, model, seed)
         )
 
+    def samples(self, cursor: Cursor, scorer: int, name: str, **parameters: str) -> Samples:
+        """The values that `app/database/sql/arrays/<name>.sql` gives, as an array.
+
+        Raises:
+            CurvesError: a value is of no prompt.
+        """
+        prompts = self.prompts(cursor)
+        key = (name, scorer, *parameters.values())
+        return self._kept(key, lambda: {0: _samples(cursor, prompts, name, **parameters)})[0]
+
     def _kept(self, key: Hashable, read: Callable[[], Read]) -> Read:
         with self._lock:  # a reader who asks for the same meanwhile waits for the first
             if key not in self._models:
@@ -185,8 +214,8 @@ class CurveArrays:
             self._models.popitem(last=False)
 
 
-def _size(parts: dict[int, Block] | dict[int, Outcomes]) -> int:
-    """Bytes of a model's arrays."""
+def _size(parts: dict[int, Block] | dict[int, Outcomes] | dict[int, Samples]) -> int:
+    """Bytes of the arrays of a model, or of all samples."""
     arrays = [getattr(part, each.name) for part in parts.values() for each in fields(part)]
     return sum(array.nbytes for array in arrays)
 
@@ -231,6 +260,18 @@ def _outcomes(cursor: Cursor, prompts: Prompts, model: int, seed: int) -> dict[i
     names = ("final", "rise", "auc", "emergence_step", "crossing", "outcome")
     every = Outcomes(at, *(rows[name].to_numpy() for name in names))
     return {concept: every[some] for concept, some in of_concept.items()}
+
+
+def _samples(cursor: Cursor, prompts: Prompts, name: str, **parameters: str) -> Samples:
+    rows = cursor.table(name, **parameters)
+    ids, seeds = rows["prompt_id"].to_numpy(), rows["seed"]
+    at = np.searchsorted(prompts.ids, ids).astype(np.int32)
+    if len(ids) and (
+        not len(prompts.ids) or (prompts.ids[at.clip(max=len(prompts.ids) - 1)] != ids).any()
+    ):
+        raise CurvesError(f"{name}: a value of no prompt")
+    numbers, seedless = seeds.fill_null(0).to_numpy(), seeds.is_null().to_numpy()
+    return Samples(rows["model_id"].to_numpy(), at, numbers, seedless, rows["value"].to_numpy())
 
 
 def _sorted(

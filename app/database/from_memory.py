@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.database import curve_sums, outcome_sums
+from app.database import curve_sums, outcome_sums, sample_means
 from app.database.curve_arrays import CurveArrays, CurvesError
 from app.database.sources import Source
 from app.database.statements import Cursor
@@ -26,6 +26,10 @@ SUMS: dict[str, Callable[[Source], pd.DataFrame]] = {
     "emergence": outcome_sums.emergence,
     "emerged_share": outcome_sums.emerged_share,
     "paired_families": outcome_sums.paired_families,
+    "scores": sample_means.scores,
+    "review_seconds": sample_means.review_seconds,
+    "named_pairs": sample_means.named_pairs,
+    "any_trajectory": sample_means.any_trajectory,
 }
 AVERAGED = frozenset({"curves_prompts", "family_curves", "paired_grid_prompts"})
 """Those that read the curves of all seeds together where all seeds are asked for."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from app.database.curve_arrays import Block, CurveArrays, Outcomes, Prompts
+from app.database.curve_arrays import Block, CurveArrays, Outcomes, Prompts, Samples
 from app.database.statements import Cursor
 
 
@@ -76,6 +76,10 @@ class Source:
     def outcomes(self, model: int, seed: int) -> dict[int, Outcomes]:
         """What a model's curves of a seed come to, by concept_id."""
         return self.arrays.outcomes(self.cursor, self.scorer, model, seed)
+
+    def samples(self, name: str, **parameters: str) -> Samples:
+        """The values of a file of `app/database/sql/arrays`, of all samples."""
+        return self.arrays.samples(self.cursor, self.scorer, name, **parameters)
 
     def blocks(self, model: int) -> list[dict[int, Block]]:
         """A model's curves, by concept_id: of each of the seeds, or one of all together."""

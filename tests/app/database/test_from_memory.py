@@ -46,7 +46,7 @@ def question(connection: duckdb.DuckDBPyConnection, **changed: Any) -> dict[str,
     return {
         "models": [1, 2, 3], "concepts": [0, *(int(each) for each in concepts)], "categories": [*categories],
         "seeds": [0, 1, 2], "slice": None, "named": True, "whole": True, "baseline": 2, "candidates": [1, 3], "axis": "log_snr",
-        "by_family": False,
+        "by_family": False, "metric": "",
     } | changed  # fmt: skip
 
 
@@ -108,7 +108,10 @@ def test_of_a_slice_and_some_seeds(
     assert all(rows.values()) == (ids != [900])
     if len(seeds) == 1:  # these take each prompt to have one curve
         assert_same(connection, slice=ids, seeds=seeds, whole=False, names=["curves_prompts", "paired_grid_prompts"])  # fmt: skip
-    every = ["family_curves", "emergence", "emerged_share", "paired_families", "seed_correlation"]
+    every = [
+        *("family_curves", "emergence", "emerged_share", "paired_families", "seed_correlation"),
+        *("scores", "review_seconds", "named_pairs", "any_trajectory"),
+    ]
     assert_same(connection, slice=ids, seeds=seeds, whole=False, names=every)
 
 
@@ -127,6 +130,10 @@ def test_where_samples_are_missing(three_seeds: Path, tmp_path: Path) -> None:
             writer.execute(f"DELETE FROM {table} WHERE model_id = 1 AND prompt_id IN (2, 5)")
             writer.execute(f"DELETE FROM {table} WHERE model_id = 3 AND concept_id = 2")
         writer.execute("DELETE FROM trajectory WHERE model_id = 2 AND prompt_id = 4 AND seed = 1")
+        writer.execute(
+            "UPDATE sample SET clip_score = NULL WHERE model_id = 2 AND prompt_id = 4 AND seed = 1"
+        )
+        writer.execute("UPDATE sample SET status = 'failed' WHERE model_id = 1 AND prompt_id = 2")
     with snapshots.connect(str(path)) as connection:
         assert_same(connection, named=False)
         several = [
@@ -137,8 +144,36 @@ def test_where_samples_are_missing(three_seeds: Path, tmp_path: Path) -> None:
             "emerged_share",
             "paired_families",
             "seed_correlation",
+            "scores",
+            "review_seconds",
         ]
         assert_same(connection, seeds=[0, 1], whole=False, named=False, names=several)
+
+
+def test_of_scores_that_another_program_computed(three_seeds: Path, tmp_path: Path) -> None:
+    """Of images, of which one has none, and of prompts, whatever the seed; one that is not there has no rows."""
+    path = tmp_path / "scored.duckdb"
+    path.write_bytes(Path(snapshots.locate(three_seeds).path).read_bytes())
+    with duckdb.connect(str(path)) as writer:
+        for number, name, seed in ((1, "sharp", "seed"), (2, "fid", "NULL")):
+            row = [number, name, name, True, None, None, "", "", "image", "", "", 0]
+            writer.execute(f"INSERT INTO metric VALUES ({', '.join('?' * len(row))})", row)
+            writer.execute(
+                "INSERT INTO score (metric_id, model_id, prompt_id, seed, value) "
+                f"SELECT {number}, model_id, prompt_id, {seed}, model_id + prompt_id / 7.0 + max(seed) "
+                f"FROM sample WHERE sample_id != 5 GROUP BY model_id, prompt_id, {seed}"
+            )
+    with snapshots.connect(str(path)) as connection:
+        for metric, there in (("sharp", True), ("fid", True), ("none", False)):
+            for seeds in SEEDS.values():
+                rows = assert_same(
+                    connection,
+                    metric=metric,
+                    seeds=seeds,
+                    whole=False,
+                    names=["scores", "any_trajectory"],
+                )
+                assert bool(rows["scores"]) == there
 
 
 def test_of_curves_that_do_not_vary(three_seeds: Path, tmp_path: Path) -> None:
