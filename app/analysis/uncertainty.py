@@ -189,13 +189,14 @@ def _signed_rank_p(differences: Floats) -> float:
     """What scipy's `wilcoxon(method="asymptotic")` gives: without zeros, ties of one rank; in a tenth of its 1.3 ms."""
     gap = differences[differences != 0]
     n = gap.size
-    _, group, ties = np.unique(np.abs(gap), return_inverse=True, return_counts=True)
-    last = np.cumsum(ties)
-    rank = (last - (ties - 1) / 2)[group]
+    size = np.sort(np.abs(gap))
+    ties = np.diff(np.flatnonzero(np.diff(size, prepend=-1, append=np.inf)))
+    above = np.sort(gap[gap > 0])  # sorted, they are searched for in a third of the time
+    ranks = (np.searchsorted(size, above, "left") + 1 + np.searchsorted(size, above, "right")) / 2
     variance = n * (n + 1) * (2 * n + 1) / 24 - float((ties.astype(float) ** 3 - ties).sum()) / 48
     if not variance:
         return float("nan")
-    z = (rank[gap > 0].sum() - n * (n + 1) / 4) / np.sqrt(variance)
+    z = (ranks.sum() - n * (n + 1) / 4) / np.sqrt(variance)
     return float(2 * special.ndtr(-abs(z)))
 
 

@@ -182,10 +182,7 @@ def _columns(values: np.ndarray, at: np.ndarray) -> np.ndarray:
 def _within_prompts(blocks: Sequence[Block], prompts: int) -> tuple[np.ndarray, float, np.ndarray]:
     """Sums over all curves of squared deviations from their prompt's mean: per step, of the last, and of their product."""
     means = _averaged(blocks, prompts)
-    at = np.zeros(prompts, bool)
-    for block in blocks:
-        at[block.prompts] = True
-    row = np.cumsum(at) - 1  # of a prompt among those that have a curve
+    row = _rows_of(blocks, prompts)
     square, product = np.zeros((2, means.value.shape[1]))
     last = 0.0
     for block in blocks:
@@ -212,14 +209,24 @@ def _averaged(blocks: Sequence[Block], prompts: int) -> Means:
             value += block.similarity
         final = np.mean([block.final for block in blocks], axis=0, dtype=float)
         return Means(value / len(blocks), final, samples)
-    times, final = np.zeros(prompts), np.zeros(prompts)
-    total = np.zeros((prompts, blocks[0].similarity.shape[1]))
+    row = _rows_of(blocks, prompts)
+    times, final = np.zeros((2, row[-1] + 1))
+    total = np.zeros((row[-1] + 1, blocks[0].similarity.shape[1]))
     for block in blocks:  # a block has a prompt once
-        times[block.prompts] += 1
-        final[block.prompts] += block.final
-        total[block.prompts] += block.similarity
-    there = times > 0
-    return Means(total[there] / times[there, None], final[there] / times[there], samples)
+        at = row.take(block.prompts)
+        times[at] += 1
+        final[at] += block.final
+        total[at] += block.similarity
+    total /= times[:, None]
+    return Means(total, final / times, samples)
+
+
+def _rows_of(blocks: Sequence[Block], prompts: int) -> np.ndarray:
+    """(prompts,), the row of each prompt among those that have a curve; for one that has none, that of the one before."""
+    there = np.zeros(prompts, bool)
+    for block in blocks:
+        there[block.prompts] = True
+    return np.cumsum(there) - 1
 
 
 def _correlation(sd: np.ndarray, product: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -135,10 +136,15 @@ def paired_families(source: Source) -> pd.DataFrame:
     sides = {model: _of_families(_curves(source, model, level), source) for model, level in levels.items()}  # fmt: skip
     if asked["baseline"] not in levels:
         return rows.table()
+    side_of = cache(lambda model, family: _side(sides[model][family], len(source.prompts.ids)))
     for candidate in sorted(set(asked["candidates"]) & set(levels)):
         reach = _reach([levels[asked["baseline"]], levels[candidate]])
         for family in sorted(set(sides[candidate]) & set(sides[asked["baseline"]])):
-            a, b = (_side(sides[model][family], reach, len(source.prompts.ids)) for model in (asked["baseline"], candidate))  # fmt: skip
+            a, b = (
+                side_of(model, family)
+                | {"emergence": _emergence_of(sides[model][family], reach, len(source.prompts.ids))}
+                for model in (asked["baseline"], candidate)
+            )
             both = np.flatnonzero(a["there"] & b["there"])
             values = [side[field][both] for field in fields for side in (a, b)]
             rows.add(candidate, family, source.prompts.ids[both], *values)
@@ -173,6 +179,10 @@ def _curves(source: Source, model: int, level: Level) -> dict[int, list[Curves]]
 
 def _mean(parts: Parts, prompts: int) -> np.ndarray:
     """(prompts,), the mean of the values that each prompt has; NaN where it has none that is known."""
+    if len(parts) == 1:  # a part has a prompt once
+        mean = np.full(prompts, np.nan)
+        mean[parts[0][0]] = parts[0][1]
+        return mean
     at, value = map(np.concatenate, zip(*parts, strict=True))
     known = ~np.isnan(value)
     times = np.bincount(at[known], minlength=prompts)
@@ -216,8 +226,10 @@ def _emergence(
 def _others(row: int, means: dict[int, np.ndarray], source: Source) -> dict[str, Any]:
     """A row's moments against the rows after it with which it shares prompts, as lists; NA where there is none."""
     lists: dict[str, list[Any]] = {name: [] for name in OTHERS}
+    known = np.flatnonzero(~np.isnan(means[row]))
+    of_row = means[row][known]
     for other in (each for each in sorted(means) if each > row):
-        gap = means[other] - means[row]
+        gap = means[other][known] - of_row
         gap = gap[~np.isnan(gap)]
         if len(gap):
             mean, sd, _ = moments(gap[:, None])
@@ -276,12 +288,13 @@ def _shares(
     """
     size = np.bincount(prompts)
     n = int((size > 0).sum())
-    emerged = np.flatnonzero(~np.isnan(step))
-    order = emerged[np.lexsort((step[emerged], prompts[emerged]))]
-    at, k = prompts[order], size[prompts[order]]
+    emerged, steps = np.flatnonzero(~np.isnan(step)), level.steps
+    # Prompt and step as one number: to sort numbers takes a tenth of the time that the order of two columns takes.
+    number = prompts[emerged].astype(np.int64) * len(steps) + level.rows_of(step[emerged])
+    at, column = np.divmod(np.sort(number), len(steps))
+    k = size[at]
     first = np.flatnonzero(np.diff(at, prepend=-1))
     i = np.arange(1, len(at) + 1) - np.repeat(first, np.diff([*first, len(at)]))
-    column, steps = level.rows_of(step[order]), level.steps
     share, square = (
         np.cumsum(np.bincount(column, weights=rise, minlength=len(steps))[: len(steps)])
         for rise in (1 / k, (2 * i - 1) / k**2)
@@ -299,22 +312,37 @@ def _of_families(curves: dict[int, list[Curves]], source: Source) -> dict[str, l
     return families
 
 
-def _side(
+def _side(concepts: Sequence[Sequence[Curves]], prompts: int) -> dict[str, np.ndarray]:
+    """Per prompt whether a family has a curve, its final similarity and its area."""
+    there = np.zeros(prompts, bool)
+    for part in chain(*concepts):
+        there[part.prompts] = True
+    return {
+        "there": there,
+        "final": _family_mean(concepts, lambda each: each.take("final").astype(float), 8, prompts),
+        "auc": _family_mean(concepts, _rising_area, 8, prompts),
+    }
+
+
+def _rising_area(curves: Curves) -> np.ndarray:
+    return np.where(curves.take("rise") > 0, curves.take("auc"), np.nan).astype(float)
+
+
+def _emergence_of(
     concepts: Sequence[Sequence[Curves]], reach: tuple[float, float], prompts: int
-) -> dict[str, np.ndarray]:
-    """Per prompt a family's final similarity, area and emergence: seeds averaged within a concept, then its concepts."""
-    values = {
-        "final": (lambda each: each.take("final").astype(float), 8),
-        "auc": (lambda each: np.where(each.take("rise") > 0, each.take("auc"), np.nan).astype(float), 8),
-        "emergence": (lambda each: each.x.clip(*reach), 6),
-    }  # fmt: skip
-    side: dict[str, np.ndarray] = {"there": np.zeros(prompts, bool)}
-    for parts in concepts:
-        for part in parts:
-            side["there"][part.prompts] = True
-    for name, (value, digits) in values.items():
-        each = [[(part.prompts, value(part)) for part in parts] for parts in concepts]
-        means = [_over_seeds(parts, prompts) for parts in each]
-        # Rounded: the order of a sum makes no tie a difference.
-        side[name] = np.round(_mean(means, prompts), digits)
-    return side
+) -> np.ndarray:
+    """Per prompt when a family emerges, of what both models reach of the axis."""
+    return _family_mean(concepts, lambda each: each.x.clip(*reach), 6, prompts)
+
+
+def _family_mean(
+    concepts: Sequence[Sequence[Curves]],
+    value_of: Callable[[Curves], np.ndarray],
+    digits: int,
+    prompts: int,
+) -> np.ndarray:
+    """Per prompt a family's mean: seeds averaged within a concept, then its concepts."""
+    each = [[(part.prompts, value_of(part)) for part in parts] for parts in concepts]
+    means = [_over_seeds(parts, prompts) for parts in each]
+    # Rounded: the order of a sum makes no tie a difference.
+    return np.round(_mean(means, prompts), digits)
