@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import chain
 from typing import Any, cast
@@ -64,11 +64,13 @@ class Curves:
         every: of all prompts.
         rows: (n,), which of them count.
         level: where the model's steps are.
+        places: (prompts,), of each prompt, among those within the filters.
     """
 
     every: Outcomes
     rows: np.ndarray
     level: Level
+    places: np.ndarray
 
     def take(self, name: str) -> np.ndarray:
         """(n,), a field of `Outcomes`."""
@@ -76,8 +78,8 @@ class Curves:
 
     @cached_property
     def prompts(self) -> np.ndarray:
-        """(n,), places of the prompts."""
-        return self.take("prompts")
+        """(n,), places of the prompts among those within the filters."""
+        return cast(np.ndarray, self.places.take(self.take("prompts")))
 
     @cached_property
     def x(self) -> np.ndarray:
@@ -86,7 +88,7 @@ class Curves:
 
     def where(self, rows: np.ndarray) -> Curves:
         """Those that are marked."""
-        return self if rows.all() else Curves(self.every, self.rows[rows], self.level)
+        return self if rows.all() else replace(self, rows=self.rows[rows])
 
 
 def emergence(source: Source) -> pd.DataFrame:
@@ -103,7 +105,7 @@ def emergence(source: Source) -> pd.DataFrame:
         for row in sorted(of_row):
             known = [each.where(~np.isnan(each.x)) for each in of_row[row]]
             if any(len(each.x) for each in known):
-                shown, means[row] = _emergence(known, reach, len(source.prompts.ids))
+                shown, means[row] = _emergence(known, reach, len(source.ids))
                 rows.append({"model_id": model, "row": row, **shown})
         for shown in rows[len(rows) - len(means) :]:
             shown |= _others(shown["row"], means, source)
@@ -136,18 +138,18 @@ def paired_families(source: Source) -> pd.DataFrame:
     sides = {model: _of_families(_curves(source, model, level), source) for model, level in levels.items()}  # fmt: skip
     if asked["baseline"] not in levels:
         return rows.table()
-    side_of = cache(lambda model, family: _side(sides[model][family], len(source.prompts.ids)))
+    side_of = cache(lambda model, family: _side(sides[model][family], len(source.ids)))
     for candidate in sorted(set(asked["candidates"]) & set(levels)):
         reach = _reach([levels[asked["baseline"]], levels[candidate]])
         for family in sorted(set(sides[candidate]) & set(sides[asked["baseline"]])):
             a, b = (
                 side_of(model, family)
-                | {"emergence": _emergence_of(sides[model][family], reach, len(source.prompts.ids))}
+                | {"emergence": _emergence_of(sides[model][family], reach, len(source.ids))}
                 for model in (asked["baseline"], candidate)
             )
             both = np.flatnonzero(a["there"] & b["there"])
             values = [side[field][both] for field in fields for side in (a, b)]
-            rows.add(candidate, family, source.prompts.ids[both], *values)
+            rows.add(candidate, family, source.ids[both], *values)
     return rows.table()
 
 
@@ -173,7 +175,8 @@ def _curves(source: Source, model: int, level: Level) -> dict[int, list[Curves]]
         for each in seeds:
             if concept in each:
                 rows = np.flatnonzero(marks.take(each[concept].prompts))
-                parts.setdefault(concept, []).append(Curves(each[concept], rows, level))
+                part = Curves(each[concept], rows, level, source.places)
+                parts.setdefault(concept, []).append(part)
     return parts
 
 
@@ -209,15 +212,16 @@ def _emergence(
     """What one row shows, and (prompts,) the mean of each prompt; NaN where it has no curve."""
     cut = [(each.prompts, each.x.clip(*reach)) for each in known]
     mean_of = _mean(cut, prompts)
-    mean, sd, _ = moments(mean_of[~np.isnan(mean_of), None])
+    there = np.flatnonzero(~np.isnan(mean_of))
+    mean, sd, _ = moments(mean_of.take(there)[:, None])
     shares = {
-        name: float(np.nanmean(_mean([(e.prompts, (e.take("outcome") == code).astype(float)) for e in known], prompts)))
+        name: float(_mean([(e.prompts, (e.take("outcome") == code).astype(float)) for e in known], prompts).take(there).mean())
         for name, code in (("start_share", START), ("never_share", NEVER))
     }  # fmt: skip
     every = np.concatenate([x for _, x in cut])
     q1, median, q3 = np.quantile(every, [0.25, 0.5, 0.75])
     shown = {
-        "n": int((~np.isnan(mean_of)).sum()), "mean": mean[0], "sd": sd[0], "emerges_share": 1 - sum(shares.values()),
+        "n": len(there), "mean": mean[0], "sd": sd[0], "emerges_share": 1 - sum(shares.values()),
         **shares, "samples": len(every), "median": median, "q1": q1, "q3": q3,
     }  # fmt: skip
     return shown, mean_of
@@ -227,9 +231,9 @@ def _others(row: int, means: dict[int, np.ndarray], source: Source) -> dict[str,
     """A row's moments against the rows after it with which it shares prompts, as lists; NA where there is none."""
     lists: dict[str, list[Any]] = {name: [] for name in OTHERS}
     known = np.flatnonzero(~np.isnan(means[row]))
-    of_row = means[row][known]
+    of_row = means[row].take(known)
     for other in (each for each in sorted(means) if each > row):
-        gap = means[other][known] - of_row
+        gap = means[other].take(known) - of_row
         gap = gap[~np.isnan(gap)]
         if len(gap):
             mean, sd, _ = moments(gap[:, None])

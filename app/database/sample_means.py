@@ -37,9 +37,8 @@ def _means(
     source: Source, samples: Samples
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Of each (model, prompt) within the filters, ascending: model_id, the prompt's place, the mean of its samples, their number."""
-    asked, prompts = source.parameters, source.prompts
-    chosen = prompts.chosen(asked["categories"], asked["slice"])
-    counts = chosen[samples.prompts] & np.isin(samples.models, asked["models"])
+    asked = source.parameters
+    counts = source.chosen[samples.prompts] & np.isin(samples.models, asked["models"])
     counts &= samples.seedless | np.isin(samples.seeds, asked["seeds"])
     model, at, value = samples.models[counts], samples.prompts[counts], samples.values[counts]
     first = np.ones(len(at), bool)

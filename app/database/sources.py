@@ -40,13 +40,27 @@ class Source:
 
     def counted(self, *, named: bool) -> Iterator[tuple[int, np.ndarray]]:
         """Per concept_id, ascending: (prompts,), whether the pair counts, as the macro `counted_pair` has it."""
-        asked, prompts = self.parameters, self.prompts
-        chosen = prompts.chosen(asked["categories"], asked["slice"])
-        for concept in sorted(set(asked["concepts"])):
+        mentions = self.prompts.mentions
+        for concept in sorted(set(self.parameters["concepts"])):
             if concept == 0 or not named:
-                yield concept, chosen
-            elif concept in prompts.mentions:
-                yield concept, chosen & prompts.mentions[concept]
+                yield concept, self.chosen
+            elif concept in mentions:
+                yield concept, self.chosen & mentions[concept]
+
+    @cached_property
+    def chosen(self) -> np.ndarray:
+        """(prompts,), whether a prompt is within the filters."""
+        return self.prompts.chosen(self.parameters["categories"], self.parameters["slice"])
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """(n,), prompt_id of the prompts within the filters."""
+        return self.prompts.ids[self.chosen]
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """(prompts,), the place of each prompt among those within the filters; of another, that of the one before."""
+        return np.cumsum(self.chosen) - 1
 
     @cached_property
     def families(self) -> dict[int, str]:
@@ -139,4 +153,4 @@ class Rows:
             texts = pa.array([str(part[0]) if len(part) else "" for part in parts], pa.string())
             return texts.take(pa.array(np.repeat(np.arange(len(counts)), counts))).to_pandas()
         every = np.concatenate([*parts]) if len(parts) else np.empty(0)
-        return every.astype(np.int32 if name in self.COUNTS else np.float64)
+        return every.astype(np.int32 if name in self.COUNTS else np.float64, copy=False)
