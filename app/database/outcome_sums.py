@@ -298,7 +298,7 @@ def _shares(
     at, column = np.divmod(np.sort(number), len(steps))
     k = size[at]
     first = np.flatnonzero(np.diff(at, prepend=-1))
-    i = np.arange(1, len(at) + 1) - np.repeat(first, np.diff([*first, len(at)]))
+    i = np.arange(1, len(at) + 1) - np.repeat(first, np.diff(first, append=len(at)))
     share, square = (
         np.cumsum(np.bincount(column, weights=rise, minlength=len(steps))[: len(steps)])
         for rise in (1 / k, (2 * i - 1) / k**2)

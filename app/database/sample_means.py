@@ -44,7 +44,7 @@ def _means(
     first = np.ones(len(at), bool)
     first[1:] = (np.diff(at) != 0) | (np.diff(model) != 0)
     starts = np.flatnonzero(first)
-    number = np.diff([*starts, len(at)]).astype(np.int32)
+    number = np.diff(starts, append=len(at)).astype(np.int32)
     mean = np.add.reduceat(value, starts) / number if len(starts) else value
     return model[starts], at[starts], mean, number
 
