@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from app.analysis import uncertainty
@@ -98,10 +99,19 @@ def risers(curves_: pd.DataFrame, concepts: pd.DataFrame) -> list[int]:
     Returns:
         concept_id.
     """
-    rows = curves_.sort_values("step").groupby(["model_id", "concept_id"])
-    ends = rows.agg(first=("mean", "first"), last=("mean", "last"), prompts=("prompts", "min"))
-    ends["weight"] = (ends["last"] - ends["first"]) * ends["prompts"] ** 0.5
-    weight = ends.groupby("concept_id")["weight"].mean().reset_index()
+    model, concept, step, mean, prompts = (
+        curves_[name].to_numpy() for name in ("model_id", "concept_id", "step", "mean", "prompts")
+    )
+    # By numpy: pandas' groups took 6 ms, of every rerun.
+    order = np.lexsort((step, model, concept))
+    first = np.flatnonzero(
+        (np.diff(concept[order], prepend=-1) != 0) | (np.diff(model[order], prepend=-1) != 0)
+    )
+    ends = mean[order]
+    rise = ends[[*first[1:] - 1, -1]] - ends[first] if len(first) else ends
+    fewest = np.minimum.reduceat(prompts[order], first) if len(first) else prompts
+    weights = pd.Series(rise * fewest**0.5, concept[order][first])
+    weight = weights.groupby(level=0).mean().rename_axis("concept_id").reset_index(name="weight")
     ranked = weight.merge(concepts[["concept_id", "family"]], on="concept_id")
     ranked = ranked.sort_values(["weight", "concept_id"], ascending=[False, True])
     later = ranked["family"].duplicated().sort_values(kind="stable").index

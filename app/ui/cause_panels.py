@@ -135,7 +135,7 @@ def _images(page: Page, family: str, direction: str, step: int) -> None:
     """One prompt's images at every switch, a row per model, side by side."""
     rows = page.ask_scope("switches")
     rows = rows[(rows["family"] == family) & (rows["direction"] == direction)]
-    texts = page.ask("prompt_texts", prompts=sorted({int(i) for i in rows["prompt_id"]}))
+    texts = page.ask("prompt_texts", ids=sorted({int(i) for i in rows["prompt_id"]}))
     with cards.card("Images of the switches", key="causes_images", help=HELP):
         prompt = choices.choose_prompt(texts)
         seed = choices.choose_seed(page)

@@ -249,7 +249,7 @@ def per_prompt(page: Page, pairs: pd.DataFrame, shown: pd.DataFrame, baseline: i
 def _with_texts(page: Page, pairs: pd.DataFrame) -> pd.DataFrame:
     """The rows with their prompt's key and text."""
     asked = pairs["prompt_id"].unique().tolist()
-    texts = queries.ask(page.snapshot, "prompt_texts", prompts=asked)
+    texts = queries.ask(page.snapshot, "prompt_texts", ids=asked)
     texts = texts[["prompt_id", "prompt_key"]].assign(
         text=list(map(shorten, texts["text"].tolist()))
     )

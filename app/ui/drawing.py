@@ -159,6 +159,6 @@ def open_prompt(event: Any) -> None:
     key = picked[0].get("prompt_key")
     if key is None and picked[0].get("prompt_id") is not None:
         ids = [int(picked[0]["prompt_id"])]
-        key = queries.ask(current().snapshot, "prompt_texts", prompts=ids)["prompt_key"].iloc[0]
+        key = queries.ask(current().snapshot, "prompt_texts", ids=ids)["prompt_key"].iloc[0]
     if key is not None:
         links.switch_page("views/prompts.py", prompt=str(key))

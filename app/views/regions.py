@@ -357,7 +357,7 @@ def _choose_word_source(maps: pd.DataFrame) -> str:
 
 def _words_in_order(page: Page, prompt: int, near: pd.DataFrame) -> list[str]:
     """The words with a map in the prompt's order, without articles and prepositions."""
-    text = queries.ask(page.snapshot, "prompt_texts", prompts=[prompt])["text"].iloc[0]
+    text = queries.ask(page.snapshot, "prompt_texts", ids=[prompt])["text"].iloc[0]
     return analysis.telling(analysis.in_prompt_order(text, near["word"]), MOST_WORDS)
 
 

@@ -415,7 +415,7 @@ def most_different(
         return pd.DataFrame(), ()
     top = reviews.most_different(measured[reviews.CLIP].values, pair)
     ids = [int(i) for i in top.index]
-    texts = queries.ask(page.snapshot, "prompt_texts", prompts=ids).set_index("prompt_id")["text"]
+    texts = queries.ask(page.snapshot, "prompt_texts", ids=ids).set_index("prompt_id")["text"]
     images = queries.ask(
         page.snapshot,
         "figure_images",

@@ -380,7 +380,7 @@ def _value(value: str | list[str], results: Path) -> str | list[str]:
     """A link's value, with the key of the first prompt where it stands for that."""
     if value != FIRST_KEY:
         return value
-    prompts = open_study(str(results), Choice()).ask("prompt_texts", prompts=[1])
+    prompts = open_study(str(results), Choice()).ask("prompt_texts", ids=[1])
     return str(prompts["prompt_key"].iloc[0])
 
 

@@ -165,7 +165,7 @@ def test_noise_is_seldom_learned_or_forgotten(published: Path, tmp_path: Path) -
 
 def test_few_prompts_leave_every_checkpoint_undecided(study: FigureStudy) -> None:
     few = open_study(study.snapshot.path, Choice())
-    ids = tuple(int(i) for i in few.ask("prompt_texts", prompts=list(range(1, 6)))["prompt_id"])
+    ids = tuple(int(i) for i in few.ask("prompt_texts", ids=list(range(1, 6)))["prompt_id"])
     few = replace(few, scope=replace(few.scope, prompts=ids))
     table = training.scores(few, "run")
     assert set(table["choice"]) == {"best", "unknown"}

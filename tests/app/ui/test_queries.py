@@ -42,6 +42,7 @@ EVERYTHING: dict[str, Any] = {
     "candidates": [2, 3],
     "concept": 0,
     "prompts": [1, 2, 3],
+    "ids": [1, 2, 3],
     "methods": ["df-cam"],
     "steps": [0, 4],
     "source": "attention",
@@ -112,7 +113,7 @@ def test_every_query_runs_says_what_a_row_is_and_survives_empty_filters(
     part = replace(scope, prompts=(1, 2))
     queries.ask(snapshot, name, **{**part.parameters(), **everything})
     nothing = Scope((), (), (), (), scope.total_categories, scope.total_seeds, ())
-    asked = {**nothing.parameters(), **everything, "candidates": [], "prompts": []}
+    asked = {**nothing.parameters(), **everything, "candidates": [], "prompts": [], "ids": []}
     queries.ask(snapshot, name, **asked)
 
 

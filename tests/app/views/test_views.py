@@ -80,7 +80,7 @@ def test_hostile_prompts_can_be_opened(open_view: Open, hostile: Path) -> None:
     from app.ui import queries
 
     snapshot = queries.locate(hostile)
-    prompts = queries.ask(snapshot, "prompt_texts", prompts=list(range(1, len(HOSTILE) + 1)))
+    prompts = queries.ask(snapshot, "prompt_texts", ids=list(range(1, len(HOSTILE) + 1)))
     assert tuple(prompts["text"]) == HOSTILE
     for key, text in zip(prompts["prompt_key"], HOSTILE, strict=True):
         app = open_view("prompts", hostile, prompt=key)
