@@ -64,13 +64,13 @@ class Curves:
         every: of all prompts.
         rows: (n,), which of them count.
         level: where the model's steps are.
-        places: (prompts,), of each prompt, among those within the filters.
+        rank: (prompts,), of each prompt among those within the filters.
     """
 
     every: Outcomes
     rows: np.ndarray
     level: Level
-    places: np.ndarray
+    rank: np.ndarray
 
     def take(self, name: str) -> np.ndarray:
         """(n,), a field of `Outcomes`."""
@@ -79,7 +79,7 @@ class Curves:
     @cached_property
     def prompts(self) -> np.ndarray:
         """(n,), places of the prompts among those within the filters."""
-        return cast(np.ndarray, self.places.take(self.take("prompts")))
+        return cast(np.ndarray, self.rank.take(self.take("prompts")))
 
     @cached_property
     def x(self) -> np.ndarray:
@@ -175,7 +175,7 @@ def _curves(source: Source, model: int, level: Level) -> dict[int, list[Curves]]
         for each in seeds:
             if concept in each:
                 rows = np.flatnonzero(marks.take(each[concept].prompts))
-                part = Curves(each[concept], rows, level, source.places)
+                part = Curves(each[concept], rows, level, source.rank)
                 parts.setdefault(concept, []).append(part)
     return parts
 

@@ -58,8 +58,8 @@ class Source:
         return self.prompts.ids[self.chosen]
 
     @cached_property
-    def places(self) -> np.ndarray:
-        """(prompts,), the place of each prompt among those within the filters; of another, that of the one before."""
+    def rank(self) -> np.ndarray:
+        """(prompts,), the rank of each prompt among those within the filters, from 0; of another, that of the one before."""
         return np.cumsum(self.chosen) - 1
 
     @cached_property
