@@ -23,6 +23,7 @@ import pandas as pd
 from app.analysis import measures, trajectories, uncertainty
 from app.analysis.measures import CLIP, Measure
 from app.analysis.reading import NO_CATEGORY, WHOLE, StudyView
+from app.analysis.runs import runs
 from app.analysis.uncertainty import SEPARABLE
 
 MOST_CATEGORIES = 16
@@ -396,7 +397,7 @@ def family_values(
     rows = view.ask_scope(
         "paired_families", baseline=baseline, candidates=list(others), named=named, axis=axis
     )
-    groups = dict(list(rows.groupby(["model_id", "family"])))
+    groups = runs(rows)
     of_families = (FINAL, EMERGENCE[axis], *((AREA,) if area else ()))
     return [
         Question(

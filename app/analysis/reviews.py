@@ -183,15 +183,22 @@ def _measured(
         if question.model_id == pair[1]:
             values = question.values(pair[0]).dropna(axis=1, how="all")
             out[question.title] = Evidence(question.measure.better, values)
-    areas = view.ask_scope("figure_auc", models=models)
+    seconds = wide(view.ask_scope("review_seconds", models=models), "seconds")
+    return {**out, **_areas(view, models), SECONDS: Evidence("lower", seconds)}
+
+
+def _areas(view: StudyView, models: list[int]) -> Measures:
+    """Areas under insertion and deletion, of a study that has any."""
+    if view.ask("faithfulness_baselines", models=models).empty:
+        return {}
+    areas, out = view.ask_scope("figure_auc", models=models), {}
     keys = ["method", "game", "score", "baseline"]
     for (method, game, score, baseline), group in areas.groupby(keys, sort=False):
         lower = not faithfulness.higher_is_better(str(game), str(score))
         removed = "" if baseline == "zero" else f", {baseline}"
         title = f"{str(game).capitalize()} area: {method}, {score}{removed}"
-        out[title] = Evidence("lower" if lower else "higher", wide(group, "auc"))
-    seconds = wide(view.ask_scope("review_seconds", models=models), "seconds")
-    return {**out, SECONDS: Evidence("lower", seconds)}
+        out[title] = Evidence("lower" if lower else "higher", comparison.by_prompt(group, "auc"))
+    return out
 
 
 def judge(

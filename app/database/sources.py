@@ -142,9 +142,8 @@ class Rows:
     def table(self) -> pd.DataFrame:
         """All of them, with the types that DuckDB gives."""
         columns = zip(*self._parts, strict=True) if self._parts else [[]] * len(self.columns)
-        return pd.DataFrame(
-            {n: self._column(n, v) for n, v in zip(self.columns, columns, strict=True)}
-        )
+        table = {n: self._column(n, v) for n, v in zip(self.columns, columns, strict=True)}
+        return pd.DataFrame(table, copy=False)  # a copy of 75,000 rows took 2 ms
 
     def _column(self, name: str, parts: Sequence[np.ndarray]) -> Any:
         if name == "family":
