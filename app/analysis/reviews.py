@@ -24,6 +24,7 @@ import pandas as pd
 
 from app.analysis import comparison, faithfulness, uncertainty
 from app.analysis import measures as measures_
+from app.analysis.questions import Question
 from app.analysis.reading import StudyView
 from app.database import notebook
 from app.database.notebook import ReviewError, printable
@@ -145,21 +146,20 @@ def measures(view: StudyView, pair: tuple[int, int], *, named: bool = True) -> M
         named: concepts only in prompts that name them, where any prompt does.
     """
     named = view.counts_named(named)
-    both = replace(view.scope, models=tuple(dict.fromkeys([*view.scope.models, *pair])))
-    both = replace(both, metric="")  # a verdict does not depend on the score that is chosen
-    view = replace(view, scope=both)
-    shown = comparison.shown_with(view, pair[0])
-    others = [each for each in shown if each != pair[0]]
-    scores = comparison.score_values(view, shown)
+    models = tuple(dict.fromkeys([*view.scope.models, *pair]))
+    # No metric: a verdict does not depend on the score that is chosen.
+    view = replace(view, scope=replace(view.scope, models=models, metric=""))
+    others = [each for each in comparison.shown_with(view, pair[0]) if each != pair[0]]
+    scores = comparison.score_values(view, comparison.shown_with(view, pair[0]))
     families = comparison.family_values(
         view, pair[0], others, named=named, axis="log_snr", area=True
     )
-    q = comparison.corrected(view, pair[0], scores, families)
-    corrected = {title: each for (model, title), each in q.items() if model == pair[1]}
+    every = comparison.corrected(view, pair[0], scores, families)
+    corrected = {title: q for (model, title), q in every.items() if model == pair[1]}
     measured = _measured(view, pair, scores, families)
     out = {name: e for name, e in measured.items() if set(pair) <= set(e.values)}
-    alone = [name for name in out if name not in corrected]
-    p = [uncertainty.paired_p(out[n].values[pair[0]], out[n].values[pair[1]]) for n in alone]
+    alone = {name: each.values for name, each in out.items() if name not in corrected}
+    p = [uncertainty.paired_p(each[pair[0]], each[pair[1]]) for each in alone.values()]
     corrected |= dict(zip(alone, uncertainty.holm(p), strict=True))
     return {name: replace(each, q=float(corrected[name])) for name, each in out.items()}
 
@@ -168,9 +168,9 @@ def _measured(
     view: StudyView,
     pair: tuple[int, int],
     scores: Mapping[str, pd.DataFrame],
-    families: Sequence[comparison.Question],
+    families: Sequence[Question],
 ) -> Measures:
-    models, wide = list(pair), comparison.by_prompt
+    models = list(pair)
     out = {
         score.title: Evidence(
             score.better,
@@ -183,7 +183,7 @@ def _measured(
         if question.model_id == pair[1]:
             values = question.values(pair[0]).dropna(axis=1, how="all")
             out[question.title] = Evidence(question.measure.better, values)
-    seconds = wide(view.ask_scope("review_seconds", models=models), "seconds")
+    seconds = comparison.by_prompt(view.ask_scope("review_seconds", models=models), "seconds")
     return {**out, **_areas(view, models), SECONDS: Evidence("lower", seconds)}
 
 
@@ -192,8 +192,8 @@ def _areas(view: StudyView, models: list[int]) -> Measures:
     if view.ask("faithfulness_baselines", models=models).empty:
         return {}
     areas, out = view.ask_scope("figure_auc", models=models), {}
-    keys = ["method", "game", "score", "baseline"]
-    for (method, game, score, baseline), group in areas.groupby(keys, sort=False):
+    groups = areas.groupby(["method", "game", "score", "baseline"], sort=False)
+    for (method, game, score, baseline), group in groups:
         lower = not faithfulness.higher_is_better(str(game), str(score))
         removed = "" if baseline == "zero" else f", {baseline}"
         title = f"{str(game).capitalize()} area: {method}, {score}{removed}"
