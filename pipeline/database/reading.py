@@ -27,7 +27,7 @@ from pipeline.study.spec import ModelSpec
 CHUNK_BYTES = 16 * 2**20  # of shards, held at a time; the next chunk is read beside
 CHUNK_ROWS = 4096
 CHUNK_UNITS = 512
-AT_ONCE = 16  # work units whose shards are read before the next ones are asked for
+AT_ONCE = 16  # work units whose shards are read together, where they are small
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,16 @@ def _read_chunks(build: Build, threads: ThreadPoolExecutor) -> Iterator[ReadChun
 
 
 def _read_shards(build: Build, model: ModelSpec, threads: ThreadPoolExecutor) -> Iterator[Shard]:
-    """A model's work units in the order of the plan, some of them read at a time."""
-    work_units = build.plan.of_model(model)
-    while some := list(islice(work_units, AT_ONCE)):
+    """A model's work units in the order of the plan, as many read at a time as have the bytes of a chunk."""
+    work_units, at_once, largest = build.plan.of_model(model), 1, 0
+    while some := list(islice(work_units, at_once)):
         for shard in threads.map(partial(_read_work_unit, build), some):
             if shard.damage:
                 build.damaged[shard.work_unit.unit_id] = shard.damage
+            largest = max(largest, shard.table.nbytes if shard.table else 0)
             yield shard
+        if largest:  # of the shards seen so far
+            at_once = min(max(CHUNK_BYTES // largest, 1), AT_ONCE)
 
 
 def _chunk_of(build: Build, model_id: int, shards: Sequence[Shard], last: bool) -> ReadChunk:
