@@ -29,8 +29,8 @@ def test_large_shards_are_not_read_many_at_a_time(
     def read_one(build: Build, number: int) -> Shard:
         read.append(number)
         table = pa.table({"bytes": np.zeros(bytes_each // 8)})
-        unit = cast(Any, SimpleNamespace(unit_id=str(number)))
-        return Shard(unit, None, 0, "cut") if number % 7 == 3 else Shard(unit, table, 1)
+        work_unit = cast(Any, SimpleNamespace(unit_id=str(number)))
+        return Shard(work_unit, None, 0, "cut") if number % 7 == 3 else Shard(work_unit, table, 1)
 
     monkeypatch.setattr(reading, "_read_work_unit", read_one)
     build = cast(
