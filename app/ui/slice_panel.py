@@ -35,7 +35,10 @@ def choose(
         scope: what the filters leave: by the measures of its models prompts are ranked.
         named: what the filter calls the study's categories.
     """
-    with st.popover("Slice", icon=":material/filter_alt:", key="slice", help="Which prompts count"):
+    with (
+        st.popover("Slice", icon=":material/filter_alt:", key="slice", help="Which prompts count"),
+        st.container(gap="xsmall"),  # all of it fits 720 px, whatever the fonts
+    ):
         _fields()
         _ranking(snapshot)
         _region(snapshot)
