@@ -282,7 +282,7 @@ def corrected(
     values: Mapping[str, pd.DataFrame],
     families: Sequence[Question],
 ) -> dict[tuple[int, str], float]:
-    """The q of every row of `what_differs`, by model_id and measure, in a fifth of its time: only what decides it is computed.
+    """The q of every row of `what_differs`, by model_id and measure, in a quarter of its time: only what decides it is computed.
 
     Args:
         view: the study and its filters.
