@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from app.database.curve_arrays import Samples
-from app.database.sources import Source
+from app.database.sources import Source, text_column
 
 
 def scores(source: Source) -> pd.DataFrame:
@@ -15,12 +14,11 @@ def scores(source: Source) -> pd.DataFrame:
     samples = source.samples("sample_scores", metric=source.parameters["metric"])
     model, at, mean, seeds = _means(source, samples)
     prompts = source.prompts
-    categories = pa.array(prompts.categories, pa.string())
     return pd.DataFrame(
         {
             "model_id": model,
             "prompt_id": prompts.ids[at],
-            "category": categories.take(pa.array(prompts.category[at])).to_pandas(),
+            "category": text_column(prompts.categories.tolist(), prompts.category[at]),
             "score": mean,
             "seeds": seeds,
         }

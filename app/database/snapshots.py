@@ -11,8 +11,8 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, MutableMapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,7 +24,7 @@ import pandas as pd
 from app.database import from_memory
 from app.database.curve_arrays import CurveArrays
 from app.database.plain_files import is_plain, read_plain
-from app.database.statements import SQL, Cursor
+from app.database.statements import SQL, Cursor, statement
 
 PROGRAM = Path(__file__).resolve().parents[2]
 """The clone, or the package of an installed wheel, where nothing is written."""
@@ -55,6 +55,8 @@ SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "max_execution_time": "20000",
     "lock_configuration": "true",
 }
+READING = "96MB"
+"""Memory limit of the instance that reads curves into arrays: it keeps nothing."""
 CURVES: MutableMapping[duckdb.DuckDBPyConnection, CurveArrays] = WeakKeyDictionary()
 """The curves that are in memory, for each connection."""
 # Of figures: several threads add up floats in another order each time.
@@ -299,12 +301,7 @@ def connect(path: str, **settings: str) -> duckdb.DuckDBPyConnection:
     Raises:
         SnapshotError: the file cannot be read as a database, or is being written to.
     """
-    if os.path.lexists(f"{path}.wal"):  # which DuckDB would replay, and wait for if it is a pipe
-        raise SnapshotError(
-            "A published snapshot has no write-ahead log beside it.",
-            f"{path}.wal is not Stepscope's. Remove it, or publish again.",
-            (_publish(path),),
-        )
+    _without_log(path)
     try:
         return duckdb.connect(path, read_only=True, config={**SANDBOX, **settings})
     except duckdb.Error as error:
@@ -316,6 +313,15 @@ def connect(path: str, **settings: str) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(path, read_only=True, config={**SANDBOX, **other})
     except duckdb.Error as error:
         raise explain(error, path) from error
+
+
+def _without_log(path: str) -> None:
+    if os.path.lexists(f"{path}.wal"):  # which DuckDB would replay, and wait for if it is a pipe
+        raise SnapshotError(
+            "A published snapshot has no write-ahead log beside it.",
+            f"{path}.wal is not Stepscope's. Remove it, or publish again.",
+            (_publish(path),),
+        )
 
 
 def _publish(path: str) -> str:
@@ -429,8 +435,29 @@ def answer(
 def read_ahead() -> None:
     """Read the curves of every open database that was asked for some, so that no reader's first slice waits for them."""
     for connection, arrays in list(CURVES.items()):
-        with suppress(duckdb.Error), connection.cursor() as cursor:  # it may be closed meanwhile
-            from_memory.read_ahead(arrays, Cursor(cursor))
+        with suppress(duckdb.Error, SnapshotError):  # it may be closed meanwhile, or gone
+            with connection.cursor() as cursor:
+                path = str(Cursor(cursor).table("path")["path"][0])
+            with _beside(path) as cursor:
+                from_memory.read_ahead(arrays, Cursor(cursor))
+
+
+@contextmanager
+def _beside(path: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A cursor of an instance of DuckDB that is closed again, in the same sandbox.
+
+    DuckDB keeps what it read of a file while that is open: 230 MB after the curves of 50 million similarities, which
+    nobody asks for again once they are arrays.
+    """
+    later = {name: SANDBOX[name] for name in ("enable_external_access", "lock_configuration")}
+    config = {key: value for key, value in SANDBOX.items() if key not in later}
+    _without_log(path)
+    with duckdb.connect(config={**config, "memory_limit": READING, "threads": "1"}) as instance:
+        instance.execute(statement("settings/attach")[0], {"path": path})
+        instance.execute(statement("settings/seal")[0])
+        with instance.cursor() as cursor:
+            cursor.execute(statement("settings/use_attached")[0])
+            yield cursor
 
 
 def source(name: str, scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,6 +121,18 @@ def column_sums(value: np.ndarray) -> np.ndarray:
     return cast(np.ndarray, np.einsum("ij->j", value))
 
 
+def text_column(texts: Sequence[str], rows: np.ndarray) -> pd.Series:
+    """A column of a few different texts, each of which is one object for all rows that have it.
+
+    An object for each row took 64 bytes and three times as long: 160 MB of a server's memory on 25,000 prompts.
+
+    Args:
+        texts: the different ones; the same one may be there twice.
+        rows: (n,), which of them each row has.
+    """
+    return pd.Series(np.array([*map(sys.intern, texts), ""], object).take(rows), dtype="str")
+
+
 class Rows:
     """The rows of an answer, as many at once as there are steps.
 
@@ -146,10 +159,9 @@ class Rows:
         return pd.DataFrame(table, copy=False)  # a copy of 75,000 rows took 2 ms
 
     def _column(self, name: str, parts: Sequence[np.ndarray]) -> Any:
-        if name == "family":
-            # One text for all rows that are added at once: a text for each row took 7 ms for 100,000 rows.
+        if name == "family":  # one text for all rows that are added at once
             counts = [len(part) for part in parts]
-            texts = pa.array([str(part[0]) if len(part) else "" for part in parts], pa.string())
-            return texts.take(pa.array(np.repeat(np.arange(len(counts)), counts))).to_pandas()
+            texts = [str(part[0]) if len(part) else "" for part in parts]
+            return text_column(texts, np.repeat(np.arange(len(counts)), counts))
         every = np.concatenate([*parts]) if len(parts) else np.empty(0)
         return every.astype(np.int32 if name in self.COUNTS else np.float64, copy=False)

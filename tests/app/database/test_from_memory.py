@@ -197,6 +197,8 @@ DAMAGES = {
     "twice": "UPDATE rollup_prompt SET prompt_id = 3 WHERE model_id = 1 AND prompt_id = 2",
     "of one seed shorter": "UPDATE trajectory SET similarity = similarity[:3] WHERE seed = 1",
     "with steps that no curve has": "UPDATE step SET step = 2000000000 WHERE model_id = 1 AND step = 11",
+    "longer than the steps": "UPDATE rollup_prompt SET similarity = similarity || similarity WHERE model_id = 1",
+    "of one seed longer than the steps": "UPDATE trajectory SET similarity = similarity || similarity WHERE seed = 1",
     "of no prompts": "DELETE FROM prompt",
 }
 EVERY = frozenset(from_memory.SUMS)
@@ -271,6 +273,49 @@ def test_what_does_not_fit_beside_the_rest_is_not_read_ahead(
         snapshots.read_ahead()
         kept = snapshots.CURVES[connection]._models
         assert {seed for kind, _, _, seed in kept if kind == "curves"} == seeds
+
+
+def test_nothing_of_what_is_read_ahead_stays_in_the_database_s_memory(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    snapshots.answer(connection, "named_pairs", question(connection))
+    before = memory_of(connection)
+    snapshots.read_ahead()
+    assert memory_of(connection) == before
+    connection.execute("SELECT sum(list_sum(similarity)) FROM trajectory").fetchall()
+    assert memory_of(connection) > before
+
+
+def memory_of(connection: duckdb.DuckDBPyConnection) -> int:
+    """Bytes that a database holds of its tables."""
+    asked = "SELECT memory_usage_bytes FROM duckdb_memory() WHERE tag = 'BASE_TABLE'"
+    return int(connection.execute(asked).fetchall()[0][0])
+
+
+def test_what_a_stranger_s_snapshot_reads_from_elsewhere_is_not_read_ahead(
+    three_seeds: Path, tmp_path: Path
+) -> None:
+    path, secret = tmp_path / "views.duckdb", tmp_path / "secret.parquet"
+    path.write_bytes(Path(snapshots.locate(three_seeds).path).read_bytes())
+    with duckdb.connect(str(path)) as writer:
+        writer.execute(f"COPY rollup_prompt TO '{secret}'")
+        writer.execute("ALTER TABLE rollup_prompt RENAME TO away")
+        writer.execute(f"CREATE VIEW rollup_prompt AS SELECT * FROM '{secret}'")
+        assert writer.execute("SELECT count(*) FROM rollup_prompt").fetchall()[0][0] > 0
+    with snapshots._beside(str(path)) as cursor:
+        assert cursor.execute("SELECT count(*) FROM prompt").fetchall() == [(24,)]
+        with pytest.raises(duckdb.PermissionException):
+            cursor.execute("SELECT count(*) FROM rollup_prompt")
+        with pytest.raises(duckdb.InvalidInputException, match="locked"):
+            cursor.execute("SET enable_external_access = true")
+
+
+def test_rows_of_one_family_share_its_text(connection: duckdb.DuckDBPyConnection) -> None:
+    with pd.option_context("mode.string_storage", "python"):  # as the app sets it
+        families = snapshots.answer(connection, "paired_families", question(connection))["family"]
+        categories = snapshots.answer(connection, "scores", question(connection))["category"]
+    for column in (families, categories):
+        assert 1 < column.nunique() == len({id(each) for each in column}) < len(column)
 
 
 def test_a_closed_database_is_not_read_ahead(three_seeds: Path) -> None:

@@ -1,5 +1,8 @@
 -- One row: bytes of the study's curves in memory, of each prompt's seeds together ($whole) or of every seed, with what stands beside one.
-SELECT coalesce(sum(4 * len(similarity) + 48), 0)::BIGINT AS size FROM rollup_prompt WHERE $whole
-UNION ALL
-SELECT coalesce(sum(4 * len(similarity) + 48), 0)::BIGINT FROM trajectory WHERE NOT $whole
-ORDER BY size DESC LIMIT 1
+-- By the models' steps: to read the lengths of all curves takes as long as to read the curves.
+WITH curve AS (
+    SELECT model_id, count(*) AS curves FROM rollup_prompt WHERE $whole GROUP BY model_id
+    UNION ALL
+    SELECT model_id, count(*) FROM trajectory WHERE NOT $whole GROUP BY model_id
+)
+SELECT coalesce(sum(curves * (4 * curve_length(model_id) + 48)), 0)::BIGINT AS size FROM curve

@@ -1,0 +1,2 @@
+-- Makes table names mean those of the attached snapshot.
+USE snapshot
