@@ -124,6 +124,9 @@ class Rows:
         for name, values in columns.items():
             self.columns[name].append(values)
 
+    def __len__(self) -> int:
+        return sum(map(len, next(iter(self.columns.values()), [])))
+
     def table(self) -> pa.Table:
         """All pieces as one table; numbers that are NaN become NULL."""
         return pa.table({name: _column(pieces) for name, pieces in self.columns.items()})
@@ -132,7 +135,7 @@ class Rows:
 def _column(pieces: list[Any]) -> Any:
     first = pieces[0]
     if isinstance(first, pa.Array):
-        return pa.chunked_array(pieces)
+        return pa.concat_arrays(pieces)  # DuckDB gave each of 26,000 short chunks 35 kB
     values = np.concatenate([np.atleast_1d(piece) for piece in pieces])
     return floats(values) if values.dtype.kind == "f" else pa.array(values)
 

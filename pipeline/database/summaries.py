@@ -11,6 +11,7 @@ from pipeline.results.shards import parse_shard
 from pipeline.study.plan import Plan
 
 NOBODY = np.zeros(0, int)  # prompts that name a concept
+ROWS_AT_ONCE = 50_000  # of pairs of models
 
 
 def insert_rollups(build: Build) -> None:
@@ -36,7 +37,8 @@ def _gathered(*names: str) -> dict[str, rollups.Rows]:
 
 def _insert_gathered(build: Build, gathered: dict[str, rollups.Rows]) -> None:
     for name, rows in gathered.items():
-        insert(build.db, name, rows.table())
+        if len(rows):
+            insert(build.db, name, rows.table())
 
 
 def _categories(plan: Plan) -> rollups.Categories:
@@ -82,6 +84,11 @@ def _compare_models(build: Build, categories: rollups.Categories) -> None:
         for concept, by_model in by_concept.items():
             naming = named.get(concept, NOBODY)
             pairs.compare_models(by_model, log_snr, categories, naming, gathered)
+            if (
+                sum(map(len, gathered.values())) > ROWS_AT_ONCE
+            ):  # there are as many as pairs of models
+                _insert_gathered(build, gathered)
+                gathered = _gathered(*gathered)
         _insert_gathered(build, gathered)
 
 
