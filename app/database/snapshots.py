@@ -438,8 +438,9 @@ def read_ahead() -> None:
         with suppress(duckdb.Error, SnapshotError):  # it may be closed meanwhile, or gone
             with connection.cursor() as cursor:
                 path = str(Cursor(cursor).table("path")["path"][0])
-            with _beside(path) as cursor:
-                from_memory.read_ahead(arrays, Cursor(cursor))
+            if is_plain(Path(path)):  # a link may have taken the file's place
+                with _beside(path) as cursor:
+                    from_memory.read_ahead(arrays, Cursor(cursor))
 
 
 @contextmanager

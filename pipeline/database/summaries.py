@@ -11,7 +11,9 @@ from pipeline.results.shards import parse_shard
 from pipeline.study.plan import Plan
 
 NOBODY = np.zeros(0, int)  # prompts that name a concept
-ROWS_AT_ONCE = 50_000  # of pairs of models
+ROWS_AT_ONCE = (
+    50_000  # of pairs of models, whose number grows with the square of that of the models
+)
 
 
 def insert_rollups(build: Build) -> None:
@@ -84,9 +86,8 @@ def _compare_models(build: Build, categories: rollups.Categories) -> None:
         for concept, by_model in by_concept.items():
             naming = named.get(concept, NOBODY)
             pairs.compare_models(by_model, log_snr, categories, naming, gathered)
-            if (
-                sum(map(len, gathered.values())) > ROWS_AT_ONCE
-            ):  # there are as many as pairs of models
+            rows = sum(map(len, gathered.values()))
+            if rows > ROWS_AT_ONCE:
                 _insert_gathered(build, gathered)
                 gathered = _gathered(*gathered)
         _insert_gathered(build, gathered)

@@ -310,6 +310,23 @@ def test_what_a_stranger_s_snapshot_reads_from_elsewhere_is_not_read_ahead(
             cursor.execute("SET enable_external_access = true")
 
 
+def test_a_link_in_a_snapshot_s_place_is_not_read_ahead(three_seeds: Path, tmp_path: Path) -> None:
+    original = Path(snapshots.locate(three_seeds).path)
+    path = tmp_path / "moved.duckdb"
+    path.write_bytes(original.read_bytes())
+    with snapshots.connect(str(path)) as connection:
+        snapshots.answer(connection, "emergence", question(connection, models=[1]))
+        read = set(snapshots.CURVES[connection]._models)
+        path.unlink()
+        path.symlink_to(original)
+        snapshots.read_ahead()
+        assert set(snapshots.CURVES[connection]._models) == read
+        path.unlink()
+        path.write_bytes(original.read_bytes())
+        snapshots.read_ahead()
+        assert set(snapshots.CURVES[connection]._models) > read
+
+
 def test_rows_of_one_family_share_its_text(connection: duckdb.DuckDBPyConnection) -> None:
     with pd.option_context("mode.string_storage", "python"):  # as the app sets it
         families = snapshots.answer(connection, "paired_families", question(connection))["family"]
