@@ -11,9 +11,7 @@ from pipeline.results.shards import parse_shard
 from pipeline.study.plan import Plan
 
 NOBODY = np.zeros(0, int)  # prompts that name a concept
-ROWS_AT_ONCE = (
-    50_000  # of pairs of models, whose number grows with the square of that of the models
-)
+ROWS_AT_ONCE = 50_000  # of pairs: as many as the square of the models
 
 
 def insert_rollups(build: Build) -> None:
