@@ -85,7 +85,7 @@ def every_score(view: StudyView) -> list[Measure]:
 
 def of_metrics(rows: pd.DataFrame) -> list[Measure]:
     """The scores that the rows of metrics.sql describe."""
-    return [_score(row) for row in rows.to_dict("records")]
+    return [_score(row) for row in rows.to_dict("records")] if len(rows) else []
 
 
 def _score(row: dict[str, object]) -> Measure:

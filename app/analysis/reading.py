@@ -146,6 +146,8 @@ def default_axis(models: pd.DataFrame) -> str:
 def with_unique_labels(models: pd.DataFrame) -> pd.DataFrame:
     """The models with labels that no two share: a shared one gets the model's name."""
     shared = models["label"].duplicated(keep=False)
+    if not shared.any():
+        return models
     return models.assign(
         label=models["label"].where(~shared, models["label"] + " (" + models["name"] + ")")
     )

@@ -18,6 +18,7 @@ from app.charts.layers import interval_fields, tips
 CLIPPED = "Intervals that reach beyond the panel are clipped at the panel's edge (arrows); the data hold them whole."
 # How far a panel reaches beyond the means for their intervals, as a share of what the means span.
 ROOM = 0.75
+NONE = pd.DataFrame({"edge": pd.Series(dtype=str)})
 
 
 def limits_of(
@@ -40,11 +41,15 @@ def limits_of(
     lowest, highest = _ends(data[column])
     room = reach * max(highest - lowest, 1e-3)
     low, high = lowest, highest
-    if {"low", "high"} <= set(data.columns) and data["low"].notna().any():
-        low = min(lowest, max(_ends(data["low"])[0], lowest - room))
+    if _has_intervals(data) and not np.isnan(least_low := _ends(data["low"])[0]):
+        low = min(lowest, max(least_low, lowest - room))
         high = max(highest, min(_ends(data["high"])[1], highest + room))
     added = pad * (high - low) or least
     return low - added, high + added
+
+
+def _has_intervals(data: pd.DataFrame) -> bool:
+    return "low" in data.columns and "high" in data.columns
 
 
 def _ends(column: pd.Series) -> tuple[float, float]:
@@ -69,8 +74,8 @@ def outside(
         the rows where each interval reaches furthest beyond an edge, with `edge` above or below; series
         that are clipped at the same edge have different values of `along` where they can.
     """
-    if not {"low", "high"} <= set(data.columns):
-        return data.iloc[:0].assign(edge="")
+    if not _has_intervals(data):
+        return NONE
     low, high = (data[name].to_numpy(float) for name in ("low", "high"))
     rows: list[int] = []
     edges: list[str] = []
@@ -79,7 +84,7 @@ def outside(
             furthest = _furthest(excess, data[series], data[along].tolist())
             rows += furthest
             edges += [edge] * len(furthest)
-    return data.iloc[rows].assign(edge=edges)
+    return data.iloc[rows].assign(edge=edges) if rows else NONE
 
 
 def _furthest(excess: np.ndarray, series: pd.Series, along: Sequence[Any]) -> list[int]:
@@ -103,7 +108,7 @@ def clips(data: pd.DataFrame, domain: Sequence[float] | None = None) -> bool:
         domain: the limits of the panel; those of `limits_of` where none are given.
     """
     low, high = domain or limits_of(data)
-    return bool((data["low"] < low).any() or (data["high"] > high).any())
+    return bool(_ends(data["low"])[0] < low or _ends(data["high"])[1] > high)
 
 
 def opacity(data: pd.DataFrame, domain: Sequence[float], usual: float) -> float:
@@ -114,7 +119,7 @@ def opacity(data: pd.DataFrame, domain: Sequence[float], usual: float) -> float:
         domain: the limits of the panel.
         usual: opacity of bands that cover at most half of the panel's height, by their median.
     """
-    if not {"low", "high"} <= set(data.columns):
+    if not _has_intervals(data):
         return usual
     low, high = domain
     ends = (data[name].to_numpy(float).clip(low, high) for name in ("high", "low"))
@@ -136,7 +141,9 @@ def arrows(
         size: of an arrow.
         format: of the values in the tooltip.
     """
-    layers = []
+    layers: list[alt.Chart] = []
+    if rows.empty:
+        return layers
     for edge, shape, y, inward in (
         ("above", "triangle-up", 0, 3),
         ("below", "triangle-down", "height", -3),

@@ -135,7 +135,8 @@ def every_curve(page: Page, named: bool) -> pd.DataFrame:
 
 def _default(page: Page, curves: pd.DataFrame) -> list[int]:
     """The whole prompt, and of each family the concept that rises most."""
-    families = page.with_concepts(curves)["family"].nunique()
+    known = page.every_concept["concept_id"].isin(curves["concept_id"].unique())
+    families = page.every_concept["family"][known].nunique()
     return [0, *trajectories.risers(curves, page.concepts)[:families]][:MOST_CURVES]
 
 

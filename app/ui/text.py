@@ -57,10 +57,11 @@ def legend(models: pd.DataFrame) -> None:
     """The models' shapes and colours above their charts, in as many lines as their names need."""
     if len(models) < 2:
         return
-    shaded = models["shade"].notna() if "shade" in models else pd.Series(False, models.index)
-    alone = models[~shaded]
+    runs = models[models["shade"].notna()] if "shade" in models else models.iloc[:0]
+    alone = models.drop(runs.index) if len(runs) else models
     shown = [] if _needs_chart(alone) else _names(alone)
-    shown += [_run(str(run), part) for run, part in models[shaded].groupby("run", sort=False)]
+    if len(runs):
+        shown += [_run(str(run), part) for run, part in runs.groupby("run", sort=False)]
     if shown:
         st.markdown("&emsp; ".join(shown))
     if _needs_chart(alone):

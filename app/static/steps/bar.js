@@ -1,5 +1,6 @@
 // The step bar: play, loop, one step back or forward, and a slider. Shift and an arrow key move the step from anywhere.
 
+import { mounted, unmount } from "./mount.js";
 import { chosen, follow, hear, move, play } from "./step.js";
 
 const WHOLE = 4000; // ms in which all steps are played
@@ -128,13 +129,8 @@ class Bar {
   }
 }
 
-const bars = new WeakMap();
-
 export function bar({ data, parentElement, setTriggerValue }) {
   hear(data, (moved) => setTriggerValue("moved", moved));
-  if (!bars.has(parentElement)) bars.set(parentElement, new Bar(parentElement));
-  return () => {
-    bars.get(parentElement)?.close();
-    bars.delete(parentElement);
-  };
+  mounted(parentElement, (root) => new Bar(root));
+  return unmount(parentElement);
 }

@@ -1,5 +1,7 @@
 // Copy link: the address of what is seen, with its snapshot, without the server.
 
+import { mounted, unmount } from "./mount.js";
+
 const SAID = 4000; // ms for which it says what was copied
 const LOCAL = /^(localhost|127\.0\.0\.1|\[::1\])$/;
 const ICON = "M3.9 12a3.1 3.1 0 0 1 3.1-3.1h4V7H7a5 5 0 0 0 0 10h4v-1.9H7A3.1 3.1 0 0 1 3.9 12zM8 13h8v-2H8zm9-6h-4v1.9h4a3.1 3.1 0 0 1 0 6.2h-4V17h4a5 5 0 0 0 0-10z";
@@ -87,15 +89,9 @@ class Link {
   }
 }
 
-const shown = new WeakMap();
-
 export function link({ data, parentElement }) {
-  if (!shown.has(parentElement)) shown.set(parentElement, new Link(parentElement));
-  shown.get(parentElement).data = data.link;
+  mounted(parentElement, (root) => new Link(root)).data = data.link;
   const whole = complete(window.location, data.link.filters);
   if (whole !== window.location.href) window.history.replaceState(window.history.state, "", whole);
-  return () => {
-    shown.get(parentElement)?.close();
-    shown.delete(parentElement);
-  };
+  return unmount(parentElement);
 }

@@ -1,6 +1,7 @@
 // Pictures that follow the step: sheets, film strips and maps, side by side or two models on top of each other.
 // The server packs them: length of the header (uint32, little endian), header (JSON), images (WebP, PNG or JPEG).
 
+import { mounted, unmount } from "./mount.js";
 import { chosen, follow, move } from "./step.js";
 
 const MOST_PIXELS = 24e6; // decoded images that are held
@@ -443,18 +444,9 @@ class Sheet {
   }
 }
 
-const sheets = new WeakMap();
-
 export function pictures({ data, parentElement, setTriggerValue }) {
-  let sheet = sheets.get(parentElement);
-  if (!sheet) {
-    sheet = new Sheet(parentElement, { mode: MODES[0], first: 0, second: 1, wipe: 50, zoom: 1, second_shown: false });
-    sheets.set(parentElement, sheet);
-  }
+  const sheet = mounted(parentElement, (root) => new Sheet(root, { mode: MODES[0], first: 0, second: 1, wipe: 50, zoom: 1, second_shown: false }));
   sheet.open = (key) => setTriggerValue("opened", key);
   sheet.load(data);
-  return () => {
-    sheet.close();
-    sheets.delete(parentElement);
-  };
+  return unmount(parentElement);
 }
