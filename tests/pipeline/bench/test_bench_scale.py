@@ -26,9 +26,9 @@ def test_what_is_made_for_publishing_is_a_study_like_any_other(tmp_path):
 
 
 def test_planning_and_resuming_are_timed_on_the_whole_plan():
-    (plan,), (resume,) = scale.bench_plan(2_000), scale.bench_resume(2_000)
+    (plan,), (resume,) = scale.bench_plan(300), scale.bench_resume(300)
     for result in (plan, resume):
-        assert "2,000 units" in result.what
+        assert "300 units" in result.what
         assert result.passed == (float(result.ours.removesuffix(" s")) <= 10)
 
 
