@@ -1,4 +1,4 @@
-"""The first page, drawn once for nobody before the server answers, so that its first reader does not wait for it.
+"""Pages drawn once for nobody: the first one before the server answers, and later those whose tests take long.
 
 A first run of the script took 0.9 to 1.1 s of processor time on the reference study, a second one 0.3 s: the difference
 are scripts that are compiled, the database that is opened, the first answers, and what packages do at their first use.
@@ -22,7 +22,8 @@ from streamlit.runtime.session_manager import ClientContext, SessionClient
 from app.database import snapshots
 
 PATIENCE = 1.5  # seconds that the server may answer later
-LATER = 3.0  # seconds from the page to the curves of its study, which a first slice needs
+LATER = 3.0  # seconds from the page to the curves of its study, which a first slice needs, and to the other pages
+OTHERS = ("models",)  # with its default filters: its 50 tests of 25,000 prompts take half a second
 LONGEST = 60.0  # seconds after which a page that is still not drawn is left
 LOG = logging.getLogger(__name__)
 
@@ -62,37 +63,46 @@ class Nobody(SessionClient):
 async def first_page(_: st.App) -> AsyncIterator[None]:
     """The server's life: it starts with a page for nobody, and answers once that is drawn, or after PATIENCE."""
     drawing = asyncio.create_task(draw(get_instance()))
-    reading = asyncio.create_task(curves(drawing))
+    following = asyncio.create_task(others(drawing))
     await asyncio.wait({drawing}, timeout=PATIENCE)
     yield
-    for task in (drawing, reading):
+    for task in (drawing, following):
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
 
-async def curves(drawing: asyncio.Task[None]) -> None:
-    """Read the curves of the first page's study once the first reader has had the time to open it."""
+async def others(drawing: asyncio.Task[None]) -> None:
+    """Read the curves of the first page's study once the first reader has had the time to open it, and draw the other pages."""
     await asyncio.wait({drawing})
     await asyncio.sleep(LATER)
     await asyncio.to_thread(snapshots.read_ahead)
+    for view in OTHERS:
+        await draw(get_instance(), view)
 
 
-async def draw(runtime: Runtime) -> None:
-    """Draw the first page in a session of its own, which ends with it; whatever fails is left to the first reader to see.
+async def draw(runtime: Runtime, view: str = "") -> None:
+    """Draw a page in a session of its own, which ends with it; whatever fails is left to its first reader to see.
 
     The session has no login: where one is required, the page is the one that asks for it. What a study's data
     give is in the caches under the snapshot and the filters, as if a reader had asked.
+
+    Args:
+        runtime: of the server.
+        view: the page's name in its address; "" = the first one.
     """
     client, session = Nobody(), ""
     try:
         session = runtime.connect_session(client, {})
         message = BackMsg()
         message.rerun_script.query_string = ""
+        message.rerun_script.page_name = view
         runtime.handle_backmsg(session, message, client=client)
         await asyncio.wait_for(client.complete.wait(), LONGEST)
     except Exception as error:
-        LOG.warning("The first page was not drawn ahead: %s", type(error).__name__)
+        LOG.warning(
+            "The page %s was not drawn ahead: %s", view or "that comes first", type(error).__name__
+        )
     finally:
         if session:
             runtime.close_session(session)

@@ -28,6 +28,7 @@ import numpy as np
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from app import warming
 from tests.support import big_study
 from tests.support.browser import CHROMEDRIVER, CHROMIUM, FILTERS, Reader, chrome, healthy, wait
 
@@ -384,6 +385,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.folder or ROOT / "data" / "results" / name
     size = big_study.build(folder, options.prompts, options.seeds)
     with served(folder) as server:
+        # Those that the server draws for nobody are no reader's.
+        wait(lambda: {run["view"] for run in server.reruns()} >= {VIEWS[0], *warming.OTHERS})
         waits_of = look_at(
             server,
             options.views,

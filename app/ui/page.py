@@ -81,7 +81,7 @@ class Page(StudyView):
         return self.step / max(self.last_step, 1)
 
     def placed(self, data: pd.DataFrame) -> pd.DataFrame:
-        """The rows of known steps with their step's place on the noise schedule (looked up in a third of the time of a merge)."""
+        """The rows of known steps with their step's place on the noise schedule (looked up in half of the time of a merge)."""
         at = pd.Index(_numbers(self.steps)).get_indexer(_numbers(data))
         steps = self.steps.iloc[at[at >= 0]]
         columns = {name: steps[name].array for name in ("timestep", "log_snr", "progress")}
