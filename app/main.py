@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import importlib
 import inspect
+import logging
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ HERE = Path(__file__).resolve().parent
 # Streamlit puts the script's folder there, not the project's; the wheel has this in its package, `stepscope.app`.
 if not (HERE.parent / "__main__.py").exists() and str(HERE.parent) not in sys.path:
     sys.path.insert(0, str(HERE.parent))
+
+# Streamlit says of each cached function that it is defined before the server is there.
+logging.getLogger("streamlit.runtime.caching.cache_data_api").setLevel(logging.ERROR)
 
 from app import hosts, preloads, warming  # noqa: E402
 from app.database import console  # noqa: E402

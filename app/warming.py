@@ -23,7 +23,8 @@ from app.database import snapshots
 
 PATIENCE = 1.5  # seconds that the server may answer later
 LATER = 3.0  # seconds from the page to the curves of its study, which a first slice needs, and to the other pages
-OTHERS = ("models",)  # with its default filters: its 50 tests of 25,000 prompts take half a second
+# With default filters: the 50 tests that each has of 25,000 prompts take half a second.
+OTHERS = ("models", "review")
 LONGEST = 60.0  # seconds after which a page that is still not drawn is left
 LOG = logging.getLogger(__name__)
 
@@ -70,6 +71,14 @@ async def first_page(_: st.App) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    _close()
+
+
+def _close() -> None:
+    """Close the databases, and let Python collect what was left out: DuckDB names at exit, in 60 lines, whatever is still there."""
+    st.cache_resource.clear()
+    gc.unfreeze()
+    gc.collect()
 
 
 async def others(drawing: asyncio.Task[None]) -> None:
