@@ -6,7 +6,7 @@ prompts) is hashed once. A plan of a million units is made in seconds and holds 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -224,26 +224,37 @@ class Plan(Sequence[WorkUnit]):
 
     def _work_unit(self, model: ModelSpec, block: int, seed: int) -> WorkUnit:
         digest = self._shared[model.name, seed].copy()
-        digest.update(b"%b %d" % (self._block_hashes[block], seed))
         changed = self._changed(model.name, block, seed)
-        if changed:
-            digest.update(b" " + changed)
+        digest.update(b"%b %d%b" % (self._block_hashes[block], seed, changed))
         version = self.definitions.get(CLIP_SCORE, 1)
         return WorkUnit(digest.hexdigest()[:32], model, self._block(block), seed, version)
 
     def _changed(self, model: str, block: int, seed: int) -> bytes:
-        """A hash of the definitions that are not the first ones, of what a unit measures; empty without any."""
+        """A space and a hash of the definitions that are not the first ones, of what a unit measures; empty without any."""
         if not self.definitions:
             return b""
+        if (everywhere := self._everywhere[model, seed]) is not None:
+            return everywhere
         first = self._first_positions[block]
-        measured = tuple(
-            (name, self.definitions[name])
+        return self._hash_of(
+            name
             for name, limits in self._limits[model, seed].items()
             if any(limit is None or first < limit for limit in limits)
         )
+
+    def _hash_of(self, names: Iterable[str]) -> bytes:
+        measured = tuple((name, self.definitions[name]) for name in names)
         if measured and measured not in self._hashes:
-            self._hashes[measured] = _hash(sorted(measured))
+            self._hashes[measured] = b" " + _hash(sorted(measured))
         return self._hashes[measured] if measured else b""
+
+    @cached_property
+    def _everywhere(self) -> dict[tuple[str, int], bytes | None]:
+        """Per model and seed the hash of what each of their units measures; None where that depends on the unit's prompts."""
+        return {
+            key: self._hash_of(limits) if all(None in each for each in limits.values()) else None
+            for key, limits in self._limits.items()
+        }
 
     @cached_property
     def _hashes(self) -> dict[tuple[tuple[str, int], ...], bytes]:
