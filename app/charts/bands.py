@@ -18,7 +18,7 @@ from app.charts.layers import interval_fields, tips
 CLIPPED = "Intervals that reach beyond the panel are clipped at the panel's edge (arrows); the data hold them whole."
 # How far a panel reaches beyond the means for their intervals, as a share of what the means span.
 ROOM = 0.75
-NONE = pd.DataFrame({"edge": pd.Series(dtype=str)})
+UNCLIPPED = pd.DataFrame({"edge": pd.Series(dtype=str)})
 
 
 def limits_of(
@@ -75,7 +75,7 @@ def outside(
         that are clipped at the same edge have different values of `along` where they can.
     """
     if not _has_intervals(data):
-        return NONE
+        return UNCLIPPED
     low, high = (data[name].to_numpy(float) for name in ("low", "high"))
     rows: list[int] = []
     edges: list[str] = []
@@ -84,7 +84,7 @@ def outside(
             furthest = _furthest(excess, data[series], data[along].tolist())
             rows += furthest
             edges += [edge] * len(furthest)
-    return data.iloc[rows].assign(edge=edges) if rows else NONE
+    return data.iloc[rows].assign(edge=edges) if rows else UNCLIPPED
 
 
 def _furthest(excess: np.ndarray, series: pd.Series, along: Sequence[Any]) -> list[int]:

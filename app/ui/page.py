@@ -82,7 +82,7 @@ class Page(StudyView):
 
     def placed(self, data: pd.DataFrame) -> pd.DataFrame:
         """The rows of known steps with their step's place on the noise schedule (looked up in half of the time of a merge)."""
-        at = pd.Index(_numbers(self.steps)).get_indexer(_numbers(data))
+        at = pd.Index(_step_keys(self.steps)).get_indexer(_step_keys(data))
         steps = self.steps.iloc[at[at >= 0]]
         columns = {name: steps[name].array for name in ("timestep", "log_snr", "progress")}
         return data[at >= 0].reset_index(drop=True).assign(**columns)
@@ -111,8 +111,8 @@ class Page(StudyView):
         return self._marked[axis.field]
 
 
-def _numbers(rows: pd.DataFrame) -> np.ndarray:
-    """A number for each (model_id, step)."""
+def _step_keys(rows: pd.DataFrame) -> np.ndarray:
+    """A number for each model and step, to look rows up by."""
     model, step = (rows[name].to_numpy(float) for name in ("model_id", "step"))
     return model * 2.0**32 + step
 
