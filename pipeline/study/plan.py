@@ -35,6 +35,8 @@ INCEPTION = "measures/inception"  # its key among the revisions of models, whose
 JUDGE = "measures/judge"  # likewise
 DISTANCE = "measures/distance/"  # likewise, before the name of a distance
 NO_WEIGHTS = "none"  # the revision of a distance that is computed from pixels
+Beginning = tuple[int, Any, bytes | None]
+"""A seed; the beginning of its units' hashes; which definitions all of them measure (`_everywhere`)."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,11 @@ class Plan(Sequence[WorkUnit]):
 
     def of_model(self, model: ModelSpec) -> Iterator[WorkUnit]:
         """The units of one model, the seeds of a block one after the other."""
+        beginnings = [self._beginning(model, seed) for seed in self.study.seeds]
         for block in range(self.blocks):
-            for seed in self.study.seeds:
-                yield self._work_unit(model, block, seed)
+            prompts = self._block(block)
+            for beginning in beginnings:
+                yield self._work_unit(model, block, beginning, prompts)
 
     @overload
     def __getitem__(self, index: int) -> WorkUnit: ...
@@ -220,21 +224,29 @@ class Plan(Sequence[WorkUnit]):
         rest, seed = divmod(position, len(self.study.seeds))
         number, block = divmod(rest, self.blocks)
         model = self.study.models[number]
-        return self._work_unit(model, block, self.study.seeds[seed])
+        beginning = self._beginning(model, self.study.seeds[seed])
+        return self._work_unit(model, block, beginning, self._block(block))
 
-    def _work_unit(self, model: ModelSpec, block: int, seed: int) -> WorkUnit:
-        digest = self._shared[model.name, seed].copy()
-        changed = self._changed(model.name, block, seed)
+    def _beginning(self, model: ModelSpec, seed: int) -> Beginning:
+        key = model.name, seed
+        return seed, self._shared[key], self._everywhere[key]
+
+    def _work_unit(
+        self, model: ModelSpec, block: int, beginning: Beginning, prompts: tuple[Prompt, ...]
+    ) -> WorkUnit:
+        seed, shared, changed = beginning
+        if changed is None:
+            changed = self._changed(model.name, block, seed)
+        digest = shared.copy()
         digest.update(b"%b %d%b" % (self._block_hashes[block], seed, changed))
-        version = self.definitions.get(CLIP_SCORE, 1)
-        return WorkUnit(digest.hexdigest()[:32], model, self._block(block), seed, version)
+        return WorkUnit(digest.hexdigest()[:32], model, prompts, seed, self._clip_score)
+
+    @cached_property
+    def _clip_score(self) -> int:
+        return self.definitions.get(CLIP_SCORE, 1)
 
     def _changed(self, model: str, block: int, seed: int) -> bytes:
-        """A space and a hash of the definitions that are not the first ones, of what a unit measures; empty without any."""
-        if not self.definitions:
-            return b""
-        if (everywhere := self._everywhere[model, seed]) is not None:
-            return everywhere
+        """`_hash_of` what a unit measures, where that depends on its prompts."""
         first = self._first_positions[block]
         return self._hash_of(
             name
@@ -243,6 +255,7 @@ class Plan(Sequence[WorkUnit]):
         )
 
     def _hash_of(self, names: Iterable[str]) -> bytes:
+        """A space and a hash of the definitions that are not the first ones; empty without any."""
         measured = tuple((name, self.definitions[name]) for name in names)
         if measured and measured not in self._hashes:
             self._hashes[measured] = b" " + _hash(sorted(measured))
