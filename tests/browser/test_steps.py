@@ -88,11 +88,11 @@ def test_the_step_moves_without_the_server_and_the_link_shows_the_same(reader: R
     wait(lambda: "step=11" in reader.url(), reader.url)
     reader.settle()
     assert "Step 11 of 0 to 11" in reader.text()
-    words = reader.text()
+    words = reader.words()
     reader.driver.refresh()
     reader.settle()
     assert painted(reader) == seen[-1]
-    assert reader.text() == words
+    assert reader.words() == words
 
 
 def test_a_move_told_before_the_answer_to_another_came_is_not_taken_back(reader: Reader) -> None:

@@ -31,6 +31,14 @@ DRAWN = """
         && parts('.st-key-step').every(bar => bar.querySelector('.steps-bar'))
         && parts('[data-testid=stBidiComponentRegular]').every(component => component.firstElementChild)
 """
+WORDS = """
+    const style = document.head.appendChild(document.createElement('style'))
+    style.textContent = '.role-axis-label {visibility: hidden}'
+    const words = document.querySelector('[data-testid=stMain]').innerText
+    style.remove()
+    return words
+"""
+CHARTS = "return [...document.querySelectorAll('[data-testid=stVegaLiteChart] svg')].map(chart => chart.textContent).join()"
 FILTERS = ("models", "families", "categories", "seeds", "scorer", "metric")
 """Controls in the panel *Filters* of the bar at the top."""
 MARKS = [
@@ -88,13 +96,20 @@ class Reader:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the script is done and stays done, and every chart and component is drawn."""
+        """Wait until the script is done and stays done, and every chart and component is drawn and stays as it is."""
         state = "return document.querySelector('[data-testid=stApp]').dataset.testScriptState"
         wait(lambda: self.driver.execute_script(state) == "notRunning")
-        time.sleep(0.6)
-        wait(lambda: self.driver.execute_script(state) == "notRunning")
-        wait(lambda: self.driver.execute_script(DRAWN), lambda: "a chart or component is not drawn")
+        wait(
+            lambda: self.driver.execute_script(DRAWN) and self._rests() and self.driver.execute_script(state) == "notRunning",
+            lambda: "a chart or component is not drawn, or changes all the time",
+        )  # fmt: skip
         assert not self.driver.find_elements(By.CSS_SELECTOR, "[data-testid=stException]")
+
+    def _rests(self) -> bool:
+        """Whether the charts show the same after a while: a slow browser draws a chart in several passes."""
+        before = self.driver.execute_script(CHARTS)
+        time.sleep(0.6)
+        return bool(self.driver.execute_script(CHARTS) == before)
 
     def click(
         self,
@@ -148,6 +163,10 @@ class Reader:
 
     def text(self) -> str:
         return self.find("[data-testid=stMain]").text
+
+    def words(self) -> str:
+        """The page's text without the numbers on axes, of which Vega leaves out those that overlap while it draws."""
+        return str(self.driver.execute_script(WORDS))
 
     def url(self) -> str:
         return str(self.driver.current_url)

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import duckdb
@@ -10,6 +11,7 @@ from pipeline.bench.tools import table
 from pipeline.database.publish import publish
 from pipeline.engine.progress import is_finished
 from pipeline.results.folder import Results
+from tests.support import by_turns
 
 pytestmark = pytest.mark.long
 
@@ -99,3 +101,19 @@ def test_an_import_of_very_many_images_scores_a_part(monkeypatch):
     monkeypatch.setattr(imports, "SCORED", 8)
     scored = imports.bench_imports(40)[2]
     assert "8 images" in scored.what and float(scored.ours.split()[0]) > 0
+
+
+@pytest.mark.parametrize("what", ["plan", "resume"])
+def test_two_checkouts_answer_by_turns(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each side is asked once a turn, and the first answer is not counted."""
+    assert by_turns.main([str(by_turns.ROOT), what, "--units", "50", "--turns", "2"]) == 0
+    assert re.fullmatch(
+        r"before [\d.]+ s, after [\d.]+ s, ratio [\d.]+ \(standard error [\d.]+\), 2 turns\n",
+        capsys.readouterr().out,
+    )
+
+
+def test_the_ratio_is_that_of_the_means() -> None:
+    assert by_turns.compared([1.0, 3.0], [2.0, 3.0]) == (
+        "before 2.00 s, after 2.50 s, ratio 1.250 (standard error 0.500), 2 turns"
+    )
