@@ -41,7 +41,7 @@ ALL_PROMPTS = ", all prompts"
 CONCEPT_TITLES = tuple(measure.title for measure in (FINAL, AREA, *EMERGENCE.values()))
 WHY_LOG_SNR = (
     "Steps of models with different timesteps stand at different noise levels, so that the same trajectory differs in "
-    "steps: compare such models in log-SNR."
+    "steps: compare such models in log-SNR, where an interval of emergence also covers what the distance between their steps leaves open."
 )
 
 
@@ -296,7 +296,7 @@ def corrected(
         q |= {(model, score.title): each for model, each in of_model.items()}
     headline = [question for question in families if question.measure is not AREA]
     questions = _further_questions(view, baseline, values, headline)
-    p = [uncertainty.paired_p(question.baseline, question.candidate) for question in questions]
+    p = [uncertainty.paired_p(each.baseline, each.candidate, each.limits) for each in questions]
     return q | {(each.model_id, each.title): one for each, one in zip(questions, uncertainty.holm(p).tolist(), strict=True)}  # fmt: skip
 
 
@@ -384,17 +384,24 @@ def family_values(
             groups[other, family]["prompt_id"],
             groups[other, family][f"{measure.column}_baseline"].to_numpy(),
             groups[other, family][f"{measure.column}_candidate"].to_numpy(),
+            _limits(groups[other, family]) if measure is EMERGENCE[axis] else None,
         )
         for measure, family, other in product(of_families, view.families, others)
         if (other, family) in groups
     ]
 
 
+def _limits(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
+    """What the steps leave open of each prompt's difference of emergence; None of models with the same steps."""
+    lowest, highest = rows["lowest"].to_numpy(), rows["highest"].to_numpy()
+    return None if np.array_equal(lowest, highest, equal_nan=True) else (lowest, highest)
+
+
 def _test(question: Question) -> dict[str, Any]:
     measure = question.measure
     paired = uncertainty.compare(
-        question.baseline, question.candidate, lower_is_better=measure.lower_is_better
-    )
+        question.baseline, question.candidate, lower_is_better=measure.lower_is_better, limits=question.limits
+    )  # fmt: skip
     gap = paired.difference
     return {
         "model_id": question.model_id, "measure": question.title, "better": measure.better,

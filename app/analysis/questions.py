@@ -23,6 +23,8 @@ class Question:
         prompts: (n,), prompt_id.
         baseline: (n,), the baseline's value of each prompt; NaN where it has none.
         candidate: (n,), the candidate's.
+        limits: (n,) each, the lowest and highest difference of each prompt where values are known between two steps alone; None =
+            the values are known.
     """
 
     model_id: int
@@ -31,6 +33,7 @@ class Question:
     prompts: Any
     baseline: np.ndarray
     candidate: np.ndarray
+    limits: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def shares_prompts(self) -> bool:

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from app.analysis import comparison, faithfulness, uncertainty
@@ -125,6 +126,7 @@ class Evidence:
         better: higher or lower.
         values: one row per prompt, a column per model_id.
         q: p of the difference, corrected over the family of its question; None = the test stands alone.
+        limits: of each prompt's difference, as in `Question`.
         credit: of a score, its scorer and preprocessing in a sentence; '' of what the study measures itself.
     """
 
@@ -132,6 +134,7 @@ class Evidence:
     values: pd.DataFrame
     q: float | None = None
     credit: str = ""
+    limits: tuple[np.ndarray, np.ndarray] | None = None
 
 
 Measures = dict[str, Evidence]
@@ -182,7 +185,7 @@ def _measured(
     for question in families:
         if question.model_id == pair[1]:
             values = question.values(pair[0]).dropna(axis=1, how="all")
-            out[question.title] = Evidence(question.measure.better, values)
+            out[question.title] = Evidence(question.measure.better, values, limits=question.limits)
     seconds = comparison.by_prompt(view.ask_scope("review_seconds", models=models), "seconds")
     return {**out, **_areas(view, models), SECONDS: Evidence("lower", seconds)}
 
@@ -222,9 +225,10 @@ def judge(
         return Verdict(criterion, UNDECIDED, nothing, missing, nothing.p)
     evidence = measured[criterion.measure]
     first, second = evidence.values[pair[0]], evidence.values[pair[1]]
+    limits = evidence.limits
     if criterion.threshold is not None:
-        first = pd.Series(criterion.threshold, second.index)
-    paired = uncertainty.compare(first, second, lower_is_better=lower, level=1 - alpha)
+        first, limits = pd.Series(criterion.threshold, second.index), None
+    paired = uncertainty.compare(first, second, lower_is_better=lower, level=1 - alpha, limits=limits)  # fmt: skip
     alone = evidence.q is None or criterion.threshold is not None
     q = paired.p if alone or evidence.q is None else evidence.q
     verdict, why = rule(criterion, paired.difference, q, alpha)
@@ -247,10 +251,7 @@ def rule(
     if best < -criterion.margin and (separable or criterion.margin < 0):
         return FAIL, "The whole interval is beyond the margin."
     if worst >= -criterion.margin or best < -criterion.margin:
-        return (
-            UNDECIDED,
-            "The difference is not separable after correction.",
-        )
+        return UNDECIDED, "The difference is not separable after correction."
     return UNDECIDED, "The interval crosses the margin: too few prompts to decide."
 
 
@@ -266,17 +267,16 @@ def more_prompts(
     correction has left. NaN where no number would: the difference is on the margin, or unknown. See docs/methods.md,
     "Paired difference".
     """
-    gap = paired.difference
-    sd = uncertainty.deviation(gap, 1 - alpha)
+    gap, (below, above) = paired.difference, paired.open
+    sd = uncertainty.deviation(replace(gap, low=gap.low + below, high=gap.high - above), 1 - alpha)
     if not pd.notna(sd):
         return float("nan")
-    room = (1 if criterion.direction == "higher" else -1) * gap.estimate + criterion.margin
+    sign, sides = (1, (below, above)) if criterion.direction == "higher" else (-1, (above, below))
+    room = uncertainty.sure_part(sign * gap.estimate + criterion.margin, sides)
     needed = _needed(room, sd, alpha)
-    if (room >= 0) == (
-        criterion.margin < 0
-    ):  # better by as much as was asked, or worse than allowed
+    if (room >= 0) == (criterion.margin < 0):  # better as was asked, or worse than allowed
         left = alpha * min(paired.p / q, 1.0) if q > 0 else alpha
-        needed = max(needed, _needed(gap.estimate, sd, left))
+        needed = max(needed, _needed(uncertainty.sure_part(gap.estimate, paired.open), sd, left))
     return max(needed - gap.n, 1.0) if needed < MOST_PROMPTS else float("nan")
 
 

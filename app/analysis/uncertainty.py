@@ -46,8 +46,9 @@ class Paired:
     """A paired comparison over shared prompts, candidate minus baseline.
 
     Attributes:
-        difference: mean difference with its t interval.
-        p: paired t test, two-sided; 1 where all differences are zero, NaN for fewer than 2 prompts.
+        difference: mean difference with its t interval; with limits, from the interval of the lowest to that of the highest.
+        p: paired t test, two-sided; 1 where all differences are zero, NaN for fewer than 2 prompts. With limits, of those
+            nearer to zero, and 1 where zero lies between them.
         wilcoxon: p of the Wilcoxon signed-rank test, beside it.
         d_z: mean difference over the standard deviation of the differences (Cohen's d for pairs).
         cliffs_delta: P(candidate > baseline) - P(candidate < baseline) over all pairs of values,
@@ -55,6 +56,7 @@ class Paired:
         win_rate: share of prompts on which the candidate is better, in the measure's own direction; ties
             count half.
         needed: prompts that would separate a difference of this size with a power of 80 %; NaN without one.
+        open: how far the mean of the lowest lies below the mean difference, and that of the highest above; zeros without limits.
     """
 
     difference: Interval
@@ -64,6 +66,7 @@ class Paired:
     cliffs_delta: float
     win_rate: float
     needed: float
+    open: tuple[float, float] = (0.0, 0.0)
 
 
 def t_limits(
@@ -102,6 +105,7 @@ def compare(
     *,
     lower_is_better: bool = False,
     level: float = LEVEL,
+    limits: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Paired:
     """Compare two models on the same prompts; pairs with a missing side are left out.
 
@@ -110,27 +114,49 @@ def compare(
         candidate: the same prompts in the same order.
         lower_is_better: the measure's direction, which decides what a win is.
         level: coverage of the interval.
+        limits: the lowest and highest difference of each prompt, where the values are known between two steps alone (interval
+            censored): a difference is claimed only if none between them takes it back. See docs/methods.md, "Emergence step".
     """
     first, second = np.asarray(baseline, dtype=float), np.asarray(candidate, dtype=float)
     both = np.isfinite(first) & np.isfinite(second)
     first, second = first[both], second[both]
     gap = second - first
-    interval = t_interval(gap, level)
-    effect = effect_size(gap)
+    interval = lowest_mean = highest_mean = t_interval(gap, level)
+    sure = gap
+    if limits is not None:
+        lowest, highest = (np.asarray(each, dtype=float)[both] for each in limits)
+        lowest_mean, highest_mean = t_interval(lowest, level), t_interval(highest, level)
+        sure = _nearest(lowest, highest)
+    mean, effect = interval.estimate, effect_size(sure)
     return Paired(
-        interval,
-        _t_test_p(gap),
+        Interval(mean, lowest_mean.low, highest_mean.high, interval.n),
+        _t_test_p(sure),
         wilcoxon_p(gap),
-        effect,
+        effect if limits is None else effect_size(gap),
         cliffs_delta(first, second),
         win_rate(-gap if lower_is_better else gap),
         prompts_needed(effect),
+        (mean - lowest_mean.estimate, highest_mean.estimate - mean),
     )
 
 
-def paired_p(baseline: ArrayLike, candidate: ArrayLike) -> float:
+def _nearest(lowest: Floats, highest: Floats) -> Floats:
+    """Of the lowest and highest differences those whose mean is nearer to zero; zeros where zero lies between the means."""
+    if not lowest.size or lowest.mean() > 0:
+        return lowest
+    return highest if highest.mean() < 0 else np.zeros_like(lowest)
+
+
+def paired_p(
+    baseline: ArrayLike, candidate: ArrayLike, limits: tuple[ArrayLike, ArrayLike] | None = None
+) -> float:
     """`Paired.p` alone, in a twentieth of the time of `compare`."""
-    return _t_test_p(_finite(np.subtract(candidate, baseline, dtype=float)))
+    gap = np.subtract(candidate, baseline, dtype=float)
+    both = np.isfinite(gap)
+    if limits is None:
+        return _t_test_p(gap[both])
+    lowest, highest = (np.asarray(each, dtype=float)[both] for each in limits)
+    return _t_test_p(_nearest(lowest, highest))
 
 
 def _t_test_p(gap: Floats) -> float:
@@ -138,6 +164,11 @@ def _t_test_p(gap: Floats) -> float:
         return float("nan")
     sd = gap.std(ddof=1) if gap.size > 1 else np.nan
     return float(paired_t_p(gap.mean(), sd, gap.size))
+
+
+def sure_part(difference: float, open: tuple[float, float]) -> float:
+    """What of a difference is claimed where so much is open below and above it: of what is possible, the nearest to zero."""
+    return max(difference - open[0], 0.0) + min(difference + open[1], 0.0)
 
 
 def verdicts(p: ArrayLike, n: ArrayLike) -> NDArray[np.str_]:

@@ -37,6 +37,10 @@ class Level:
     x: np.ndarray
     before: np.ndarray
 
+    def as_in(self, other: Level) -> bool:
+        """Whether another model's steps leave the same open: they are at the same levels, or are compared as steps."""
+        return self.axis not in CUT or np.array_equal(self.x, other.x)
+
     def rows_of(self, step: np.ndarray) -> np.ndarray:
         """The row of each step among the model's; of one that it does not have, that of some other."""
         last = len(self.steps) - 1
@@ -54,6 +58,19 @@ class Level:
             crossing = curves.take("crossing")
             x = before + np.where(np.isnan(crossing), 1.0, crossing) * (x - before)
         return np.where((curves.take("outcome") >= 0) & (self.steps[at] == step), x, np.nan)
+
+    def between(self, curves: Curves) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) each, the lower and the higher end of the steps between which each emerges; NaN where it is not known.
+
+        One step where nothing is open: from the start, and never, which counts as the last.
+        """
+        step = curves.take("step")
+        seen = ~np.isnan(step)
+        step = np.where(seen, step, self.steps[-1])
+        at = self.rows_of(step)
+        known = (curves.take("outcome") >= 0) & (self.steps[at] == step)
+        x, before = self.x[at], np.where(seen, self.before[at], self.x[at])
+        return np.where(known, np.minimum(before, x), np.nan), np.where(known, np.maximum(before, x), np.nan)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,11 @@ class Curves:
     def x(self) -> np.ndarray:
         """(n,), where each emerges; NaN where that is not known."""
         return self.level.of(self)
+
+    @cached_property
+    def between(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) each, the steps between which each emerges."""
+        return self.level.between(self)
 
     def where(self, rows: np.ndarray) -> Curves:
         """Those that are marked."""
@@ -132,7 +154,8 @@ def emerged_share(source: Source) -> pd.DataFrame:
 def paired_families(source: Source) -> pd.DataFrame:
     """`paired_families.sql`: per (candidate, family, prompt) both models' final similarity, area and emergence."""
     fields = ("final", "emergence", "auc")
-    rows = Rows("model_id", "family", "prompt_id", *(f"{field}_{side}" for field in fields for side in ("baseline", "candidate")))  # fmt: skip
+    names = [f"{field}_{side}" for field in fields for side in ("baseline", "candidate")]
+    rows = Rows("model_id", "family", "prompt_id", *names, "lowest", "highest")
     asked = source.parameters
     levels = _levels(source, [asked["baseline"], *asked["candidates"]])
     sides = {model: _of_families(_curves(source, model, level), source) for model, level in levels.items()}  # fmt: skip
@@ -142,14 +165,20 @@ def paired_families(source: Source) -> pd.DataFrame:
     for candidate in sorted(set(asked["candidates"]) & set(levels)):
         reach = _reach([levels[asked["baseline"]], levels[candidate]])
         for family in sorted(set(sides[candidate]) & set(sides[asked["baseline"]])):
+            parts = [sides[model][family] for model in (asked["baseline"], candidate)]
             a, b = (
-                side_of(model, family)
-                | {"emergence": _emergence_of(sides[model][family], reach, len(source.ids))}
-                for model in (asked["baseline"], candidate)
+                side_of(model, family) | {"emergence": _emergence_of(part, reach, len(source.ids))}
+                for model, part in zip((asked["baseline"], candidate), parts, strict=True)
             )
             both = np.flatnonzero(a["there"] & b["there"])
             values = [side[field][both] for field in fields for side in (a, b)]
-            rows.add(candidate, family, source.ids[both], *values)
+            if levels[candidate].as_in(levels[asked["baseline"]]):
+                limits = [(b["emergence"] - a["emergence"])[both]] * 2
+            else:
+                limits = [
+                    each[both] for each in _differences(parts[0], parts[1], reach, len(source.ids))
+                ]
+            rows.add(candidate, family, source.ids[both], *values, *limits)
     return rows.table()
 
 
@@ -337,6 +366,23 @@ def _emergence_of(
 ) -> np.ndarray:
     """Per prompt when a family emerges, of what both models reach of the axis."""
     return _family_mean(concepts, lambda each: each.x.clip(*reach), 6, prompts)
+
+
+def _differences(
+    baseline: Sequence[Sequence[Curves]],
+    candidate: Sequence[Sequence[Curves]],
+    reach: tuple[float, float],
+    prompts: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per prompt the lowest and highest difference of a family's emergence that the steps of both models leave open."""
+
+    def ends(concepts: Sequence[Sequence[Curves]]) -> list[np.ndarray]:
+        low = _family_mean(concepts, lambda each: each.between[0].clip(*reach), 6, prompts)
+        high = _family_mean(concepts, lambda each: each.between[1].clip(*reach), 6, prompts)
+        return [low, high]
+
+    (low, high), (other_low, other_high) = ends(baseline), ends(candidate)
+    return other_low - high, other_high - low
 
 
 def _family_mean(

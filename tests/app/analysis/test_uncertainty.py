@@ -120,6 +120,48 @@ def test_intervals_hold_the_estimate(sample: np.ndarray) -> None:
     assert interval.low - 1e-9 <= interval.estimate <= interval.high + 1e-9
 
 
+@pytest.mark.parametrize("shift", [-0.6, -0.1, 0.0, 0.1, 0.6])
+def test_a_difference_is_claimed_only_where_nothing_that_is_open_takes_it_back(
+    shift: float,
+) -> None:
+    baseline, candidate = drawn(60), drawn(60, 1) / 4 + drawn(60) + shift
+    gap = candidate - baseline
+    limits = gap - 0.2, gap + 0.3
+    paired = uncertainty.compare(baseline, candidate, limits=limits)
+    ends = [stats.ttest_1samp(each, 0) for each in limits]
+    assert paired.difference.estimate == pytest.approx(gap.mean())
+    assert paired.difference.low == pytest.approx(ends[0].confidence_interval().low)
+    assert paired.difference.high == pytest.approx(ends[1].confidence_interval().high)
+    expected = ends[0].pvalue if limits[0].mean() > 0 else ends[1].pvalue if limits[1].mean() < 0 else 1.0  # fmt: skip
+    assert paired.p == pytest.approx(expected) == uncertainty.paired_p(baseline, candidate, limits)
+    assert (paired.p < 0.05) == (abs(shift) > 0.5) == np.isfinite(paired.needed)
+    assert paired.open == pytest.approx((0.2, 0.3))
+    sure = uncertainty.sure_part(gap.mean(), paired.open)
+    assert sure == pytest.approx(max(limits[0].mean(), 0) + min(limits[1].mean(), 0))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.5])
+def test_what_is_seen_at_few_levels_is_told_from_a_real_difference(shift: float) -> None:
+    """One event, looked for at 30 and at 8 levels: a model that is looked at less often seems later by half of a step."""
+    rng, claims, naive = np.random.default_rng(0), [], []
+    fine, coarse = np.linspace(-4, 4, 30), np.linspace(-4, 4, 8)
+    for _ in range(100):
+        event = rng.normal(-1, 0.8, 50).clip(-3.9, 2)
+        later = event + shift + rng.normal(0, 0.2, 50)
+        (low, high), (other_low, other_high) = seen(event, fine), seen(later, coarse)
+        paired = uncertainty.compare(high, other_high, limits=(other_low - high, other_high - low))
+        claims.append(paired.p < 0.05)
+        naive.append(uncertainty.compare(high, other_high).p < 0.05)
+        assert paired.difference.low < (later - event).mean() < paired.difference.high
+    assert np.mean(claims) == (shift > 0) and np.mean(naive) > 0.95
+
+
+def seen(event: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The levels between which each event happens."""
+    at = np.searchsorted(levels, event)
+    return levels[at - 1], levels[at]
+
+
 @given(arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)))
 def test_corrections_are_statsmodels_and_never_lower_a_p(p: np.ndarray) -> None:
     assert np.allclose(uncertainty.holm(p), multipletests(p, method="holm")[1])

@@ -327,6 +327,29 @@ def test_a_link_in_a_snapshot_s_place_is_not_read_ahead(three_seeds: Path, tmp_p
         assert set(snapshots.CURVES[connection]._models) > read
 
 
+def test_what_steps_at_other_noise_levels_leave_open(three_seeds: Path, tmp_path: Path) -> None:
+    """Of models with the same steps nothing; of others an emergence is anywhere between the step before and the step at which it shows."""
+    path = tmp_path / "levels.duckdb"
+    path.write_bytes(Path(snapshots.locate(three_seeds).path).read_bytes())
+    with duckdb.connect(str(path)) as writer:
+        writer.execute("UPDATE step SET axis_log_snr = axis_log_snr * 0.8 + 0.3 WHERE model_id = 3")
+    with snapshots.connect(str(path)) as connection:
+        for named in (True, False):
+            assert_same(connection, ["paired_families"], named=named)
+            assert_same(connection, ["paired_families"], named=named, seeds=[1], whole=False)
+        asked = question(connection, baseline=1, candidates=[2, 3], whole=False, seeds=[1])
+        rows = snapshots.answer(connection, "paired_families", asked).dropna()
+        step = connection.execute("SELECT axis_log_snr FROM step WHERE model_id IN (1, 3) ORDER BY model_id, step").df()  # fmt: skip
+    gap = rows["emergence_candidate"] - rows["emergence_baseline"]
+    alike = rows["model_id"] == 2
+    assert alike.any() and not alike.all()
+    assert (rows["lowest"] == gap)[alike].all() and (rows["highest"] == gap)[alike].all()
+    assert (rows["lowest"] <= gap + 1e-5).all() and (rows["highest"] >= gap - 1e-5).all()
+    other = (rows["highest"] - rows["lowest"])[~alike]
+    longest = np.diff(step["axis_log_snr"].to_numpy().reshape(2, -1), axis=1).max(axis=1).sum()
+    assert 0 < other.max() <= longest + 1e-5
+
+
 def test_rows_of_one_family_share_its_text(connection: duckdb.DuckDBPyConnection) -> None:
     with pd.option_context("mode.string_storage", "python"):  # as the app sets it
         families = snapshots.answer(connection, "paired_families", question(connection))["family"]

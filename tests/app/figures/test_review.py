@@ -73,6 +73,28 @@ def test_a_verdict_claims_no_difference_that_is_not_separable(
     assert reviews.judge(criterion, evidence, (1, 2)).verdict == expected
 
 
+@pytest.mark.parametrize(
+    ("below", "above", "margin", "expected", "more"),
+    [
+        (0.02, 0.03, 0.0, UNDECIDED, False),  # zero is possible, however many the prompts
+        (0.02, 0.03, 0.02, PASS, False),
+        (0.004, 0.03, 0.0, PASS, False),
+        (0.004, 0.03, -0.0055, UNDECIDED, True),  # 0.006 is claimed, and too few prompts to be sure
+    ],
+)
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_a_verdict_follows_what_steps_leave_open(
+    direction: str, below: float, above: float, margin: float, expected: str, more: bool
+) -> None:
+    sign = 1 if direction == "higher" else -1
+    gap = sign * np.array([0.0095, 0.0105] * 10 + [0.003, 0.017])
+    ends = gap - sign * below, gap + sign * above
+    limits = np.minimum(*ends), np.maximum(*ends)
+    evidence = {"m": replace(measures_of(list(gap))["m"], limits=limits)}
+    verdict = reviews.judge(Criterion("m", direction, margin), evidence, (1, 2))
+    assert (verdict.verdict, bool(np.isfinite(verdict.more))) == (expected, more)
+
+
 def test_wins_are_in_the_criterions_direction() -> None:
     earlier = measures_of([-1.0, -1.0, -1.0, -1.1, -1.0, -1.0, 0.9, -1.0])
     verdict = reviews.judge(Criterion("m", "lower", 0.0), earlier, (1, 2))
