@@ -161,24 +161,25 @@ def paired_families(source: Source) -> pd.DataFrame:
     sides = {model: _of_families(_curves(source, model, level), source) for model, level in levels.items()}  # fmt: skip
     if asked["baseline"] not in levels:
         return rows.table()
-    side_of = cache(lambda model, family: _side(sides[model][family], len(source.ids)))
+    prompts = len(source.ids)
+    side_of = cache(lambda model, family: _side(sides[model][family], prompts))
+    emergence_of = cache(lambda model, *row: _emergence_of(sides[model][row[0]], row[1], prompts))
+    ends_of = cache(lambda model, *row: _ends(sides[model][row[0]], row[1], prompts))
     for candidate in sorted(set(asked["candidates"]) & set(levels)):
-        reach = _reach([levels[asked["baseline"]], levels[candidate]])
+        models = asked["baseline"], candidate
+        reach = _reach([levels[model] for model in models])
         for family in sorted(set(sides[candidate]) & set(sides[asked["baseline"]])):
-            parts = [sides[model][family] for model in (asked["baseline"], candidate)]
             a, b = (
-                side_of(model, family) | {"emergence": _emergence_of(part, reach, len(source.ids))}
-                for model, part in zip((asked["baseline"], candidate), parts, strict=True)
+                side_of(model, family) | {"emergence": emergence_of(model, family, reach)}
+                for model in models
             )
             both = np.flatnonzero(a["there"] & b["there"])
-            values = [side[field][both] for field in fields for side in (a, b)]
-            if levels[candidate].as_in(levels[asked["baseline"]]):
-                limits = [(b["emergence"] - a["emergence"])[both]] * 2
-            else:
-                limits = [
-                    each[both] for each in _differences(parts[0], parts[1], reach, len(source.ids))
-                ]
-            rows.add(candidate, family, source.ids[both], *values, *limits)
+            limits = [b["emergence"] - a["emergence"]] * 2
+            if not levels[candidate].as_in(levels[asked["baseline"]]):
+                (low, high), (other_low, other_high) = (ends_of(model, family, reach) for model in models)  # fmt: skip
+                limits = [other_low - high, other_high - low]
+            values = [*(side[field] for field in fields for side in (a, b)), *limits]
+            rows.add(candidate, family, source.ids[both], *(each[both] for each in values))
     return rows.table()
 
 
@@ -368,21 +369,12 @@ def _emergence_of(
     return _family_mean(concepts, lambda each: each.x.clip(*reach), 6, prompts)
 
 
-def _differences(
-    baseline: Sequence[Sequence[Curves]],
-    candidate: Sequence[Sequence[Curves]],
-    reach: tuple[float, float],
-    prompts: int,
+def _ends(
+    concepts: Sequence[Sequence[Curves]], reach: tuple[float, float], prompts: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per prompt the lowest and highest difference of a family's emergence that the steps of both models leave open."""
-
-    def ends(concepts: Sequence[Sequence[Curves]]) -> list[np.ndarray]:
-        low = _family_mean(concepts, lambda each: each.between[0].clip(*reach), 6, prompts)
-        high = _family_mean(concepts, lambda each: each.between[1].clip(*reach), 6, prompts)
-        return [low, high]
-
-    (low, high), (other_low, other_high) = ends(baseline), ends(candidate)
-    return other_low - high, other_high - low
+    """Per prompt the lowest and the highest that a family's emergence can be, by the steps between which it is."""
+    low = _family_mean(concepts, lambda each: each.between[0].clip(*reach), 6, prompts)
+    return low, _family_mean(concepts, lambda each: each.between[1].clip(*reach), 6, prompts)
 
 
 def _family_mean(
