@@ -43,6 +43,9 @@ def _need_two(study: FigureStudy) -> tuple[int, list[int]]:
     return baseline, others
 
 
+OPEN_STEPS = ", whose interval also covers what steps at other noise levels leave open"
+
+
 def paired_differences(study: FigureStudy) -> Figure:
     """Paired differences of every headline measure to the baseline, with intervals and a table."""
     baseline, others = _need_two(study)
@@ -70,7 +73,7 @@ def paired_differences(study: FigureStudy) -> Figure:
     parts = [_forest(rows, shown, title) for rows, title in panels if len(rows)]
     caption = (
         f"Differences to {study.label(baseline)}, paired by prompt: mean and {uncertainty.PAIRED}. Concepts "
-        f"{which_pairs(named)}; emergence: restricted mean, in {UNITS[axis]}. Hollow points are "
+        f"{which_pairs(named)}; emergence: restricted mean, in {UNITS[axis]}{OPEN_STEPS if axis == 'log_snr' else ''}. Hollow points are "
         f"not separable (paired t test, p corrected by Holm: {'each' if added else 'the CLIP'} score over all pairs of models, the other measures "
         f"over measures and models; at least {uncertainty.LEAST_PROMPTS} prompts). {SEEDS_FIRST} "
         f"{''.join(score.credit + ' ' for score in added.values())}{sizes(study, table['prompts'])} {study.source_line()}"
