@@ -391,10 +391,9 @@ def family_values(
     ]
 
 
-def _limits(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
-    """What the steps leave open of each prompt's difference of emergence; None of models with the same steps."""
-    lowest, highest = rows["lowest"].to_numpy(), rows["highest"].to_numpy()
-    return None if np.array_equal(lowest, highest, equal_nan=True) else (lowest, highest)
+def _limits(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """What the steps leave open of each prompt's difference of emergence; the difference itself of models with the same steps."""
+    return rows["lowest"].to_numpy(), rows["highest"].to_numpy()
 
 
 def _test(question: Question) -> dict[str, Any]:

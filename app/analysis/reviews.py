@@ -267,7 +267,7 @@ def more_prompts(
     correction has left. NaN where no number would: the difference is on the margin, or unknown. See docs/methods.md,
     "Paired difference".
     """
-    gap, (below, above) = paired.difference, paired.open
+    gap, (below, above) = paired.difference, paired.slack
     sd = uncertainty.deviation(replace(gap, low=gap.low + below, high=gap.high - above), 1 - alpha)
     if not pd.notna(sd):
         return float("nan")
@@ -276,7 +276,7 @@ def more_prompts(
     needed = _needed(room, sd, alpha)
     if (room >= 0) == (criterion.margin < 0):  # better as was asked, or worse than allowed
         left = alpha * min(paired.p / q, 1.0) if q > 0 else alpha
-        needed = max(needed, _needed(uncertainty.sure_part(gap.estimate, paired.open), sd, left))
+        needed = max(needed, _needed(uncertainty.sure_part(gap.estimate, paired.slack), sd, left))
     return max(needed - gap.n, 1.0) if needed < MOST_PROMPTS else float("nan")
 
 

@@ -56,7 +56,7 @@ class Paired:
         win_rate: share of prompts on which the candidate is better, in the measure's own direction; ties
             count half.
         needed: prompts that would separate a difference of this size with a power of 80 %; NaN without one.
-        open: how far the mean of the lowest lies below the mean difference, and that of the highest above; zeros without limits.
+        slack: how far the mean of the lowest lies below the mean difference, and that of the highest above; zeros without limits.
     """
 
     difference: Interval
@@ -66,7 +66,7 @@ class Paired:
     cliffs_delta: float
     win_rate: float
     needed: float
-    open: tuple[float, float] = (0.0, 0.0)
+    slack: tuple[float, float]
 
 
 def t_limits(
@@ -121,23 +121,29 @@ def compare(
     both = np.isfinite(first) & np.isfinite(second)
     first, second = first[both], second[both]
     gap = second - first
-    interval = lowest_mean = highest_mean = t_interval(gap, level)
-    sure = gap
-    if limits is not None:
-        lowest, highest = (np.asarray(each, dtype=float)[both] for each in limits)
-        lowest_mean, highest_mean = t_interval(lowest, level), t_interval(highest, level)
-        sure = _nearest(lowest, highest)
-    mean, effect = interval.estimate, effect_size(sure)
+    ends = _ends(gap, both, limits)
+    mean, low, high = (t_interval(each, level) for each in (gap, *ends))
+    sure = _nearest(*ends)
     return Paired(
-        Interval(mean, lowest_mean.low, highest_mean.high, interval.n),
+        Interval(mean.estimate, low.low, high.high, mean.n),
         _t_test_p(sure),
         wilcoxon_p(gap),
-        effect if limits is None else effect_size(gap),
+        effect_size(gap),
         cliffs_delta(first, second),
         win_rate(-gap if lower_is_better else gap),
-        prompts_needed(effect),
-        (mean - lowest_mean.estimate, highest_mean.estimate - mean),
+        prompts_needed(effect_size(sure)),
+        (mean.estimate - low.estimate, high.estimate - mean.estimate),
     )
+
+
+def _ends(
+    gap: Floats, both: NDArray[np.bool_], limits: tuple[ArrayLike, ArrayLike] | None
+) -> tuple[Floats, Floats]:
+    """The lowest and the highest differences of the pairs that have both sides; the differences themselves without limits."""
+    if limits is None:
+        return gap, gap
+    lowest, highest = (np.asarray(each, dtype=float)[both] for each in limits)
+    return lowest, highest
 
 
 def _nearest(lowest: Floats, highest: Floats) -> Floats:
@@ -153,10 +159,7 @@ def paired_p(
     """`Paired.p` alone, in a twentieth of the time of `compare`."""
     gap = np.subtract(candidate, baseline, dtype=float)
     both = np.isfinite(gap)
-    if limits is None:
-        return _t_test_p(gap[both])
-    lowest, highest = (np.asarray(each, dtype=float)[both] for each in limits)
-    return _t_test_p(_nearest(lowest, highest))
+    return _t_test_p(_nearest(*_ends(gap[both], both, limits)))
 
 
 def _t_test_p(gap: Floats) -> float:
@@ -166,9 +169,9 @@ def _t_test_p(gap: Floats) -> float:
     return float(paired_t_p(gap.mean(), sd, gap.size))
 
 
-def sure_part(difference: float, open: tuple[float, float]) -> float:
+def sure_part(difference: float, slack: tuple[float, float]) -> float:
     """What of a difference is claimed where so much is open below and above it: of what is possible, the nearest to zero."""
-    return max(difference - open[0], 0.0) + min(difference + open[1], 0.0)
+    return max(difference - slack[0], 0.0) + min(difference + slack[1], 0.0)
 
 
 def verdicts(p: ArrayLike, n: ArrayLike) -> NDArray[np.str_]:

@@ -37,7 +37,7 @@ class Level:
     x: np.ndarray
     before: np.ndarray
 
-    def as_in(self, other: Level) -> bool:
+    def matches(self, other: Level) -> bool:
         """Whether another model's steps leave the same open: they are at the same levels, or are compared as steps."""
         return self.axis not in CUT or np.array_equal(self.x, other.x)
 
@@ -175,7 +175,7 @@ def paired_families(source: Source) -> pd.DataFrame:
             )
             both = np.flatnonzero(a["there"] & b["there"])
             limits = [b["emergence"] - a["emergence"]] * 2
-            if not levels[candidate].as_in(levels[asked["baseline"]]):
+            if not levels[candidate].matches(levels[asked["baseline"]]):
                 (low, high), (other_low, other_high) = (ends_of(model, family, reach) for model in models)  # fmt: skip
                 limits = [other_low - high, other_high - low]
             values = [*(side[field] for field in fields for side in (a, b)), *limits]

@@ -30,6 +30,7 @@ from app.figures.source import Figure, FigureStudy, NotMeasured
 MOST_CONCEPTS = 24
 SIDES = {False: "right", True: "left"}  # where the better values are, by whether lower is better
 UNITS = {"log_snr": "log-SNR", "step": "steps", "progress": "share of the steps"}
+OPEN_STEPS = ", whose interval also covers what steps at other noise levels leave open"
 
 
 def _need_two(study: FigureStudy) -> tuple[int, list[int]]:
@@ -41,9 +42,6 @@ def _need_two(study: FigureStudy) -> tuple[int, list[int]]:
             "Leave --models out, or add another [[model]] to the study file and run it again.",
         )
     return baseline, others
-
-
-OPEN_STEPS = ", whose interval also covers what steps at other noise levels leave open"
 
 
 def paired_differences(study: FigureStudy) -> Figure:

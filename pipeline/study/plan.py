@@ -243,6 +243,7 @@ class Plan(Sequence[WorkUnit]):
 
     @cached_property
     def _clip_score(self) -> int:
+        """The version of the CLIP score's definition."""
         return self.definitions.get(CLIP_SCORE, 1)
 
     def _changed(self, model: str, block: int, seed: int) -> bytes:

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import importlib
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -55,15 +56,11 @@ class Side:
 
     def __init__(self, folder: Path, what: str, work_units: int) -> None:
         python = folder / ".venv/bin/python"
-        command = [
-            python if python.exists() else sys.executable,
-            __file__,
-            "--answer",
-            what,
-            work_units,
-        ]
+        self.folder = folder
+        run = str(python) if python.exists() else sys.executable
+        self.command = [run, __file__, "--answer", what, str(work_units)]
         self.process = subprocess.Popen(
-            [str(part) for part in command], cwd=folder, env={**os.environ, "PYTHONPATH": "."},
+            self.command, cwd=folder, env={**os.environ, "PYTHONPATH": "."},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.seconds: list[float] = []
@@ -73,7 +70,11 @@ class Side:
     def ask(self) -> None:
         assert self.process.stdin is not None and self.process.stdout is not None
         print(file=self.process.stdin, flush=True)
-        self.seconds.append(float(self.process.stdout.readline()))
+        if not (answer := self.process.stdout.readline()):
+            raise SystemExit(
+                f"{self.folder} ended without an answer. Run it there to see why: {shlex.join(self.command)}"
+            )
+        self.seconds.append(float(answer))
 
     def end(self) -> None:
         self.process.communicate()

@@ -39,8 +39,7 @@ chosen AS (
     SELECT t.model_id, k.family_id, t.prompt_id, t.concept_id, t.final, t.rise, t.auc,
            CASE WHEN $axis IN ('log_snr', 'timestep')
                THEN l.before + coalesce(t.crossing, 1) * (l.x - l.before) ELSE l.x END AS x,
-           least(l.x, CASE WHEN t.emergence_step IS NULL THEN l.x ELSE l.before END) AS lowest,
-           greatest(l.x, CASE WHEN t.emergence_step IS NULL THEN l.x ELSE l.before END) AS highest
+           CASE WHEN t.emergence_step IS NULL THEN l.x ELSE l.before END AS before, l.x AS at
     FROM trajectory AS t JOIN counted_pair($categories, $slice, $concepts, $named) USING (prompt_id, concept_id)
     JOIN kind AS k USING (concept_id)
     JOIN ending AS e ON e.model_id = t.model_id
@@ -52,8 +51,8 @@ measured AS (
     SELECT t.model_id, n.span_id, t.family_id, t.prompt_id, t.concept_id, t.final,
            CASE WHEN t.rise > 0 THEN t.auc END AS auc,
            CASE WHEN $axis IN ('log_snr', 'timestep') AND t.x IS NOT NULL THEN least(greatest(t.x, n.low), n.high) ELSE t.x END AS x,
-           CASE WHEN t.x IS NOT NULL THEN least(greatest(t.lowest, n.low), n.high) END AS lowest,
-           CASE WHEN t.x IS NOT NULL THEN least(greatest(t.highest, n.low), n.high) END AS highest
+           CASE WHEN t.x IS NOT NULL THEN least(greatest(least(t.before, t.at), n.low), n.high) END AS lowest,
+           CASE WHEN t.x IS NOT NULL THEN least(greatest(t.before, t.at, n.low), n.high) END AS highest
     FROM chosen AS t JOIN needed AS n USING (model_id)
 ),
 unit AS (  -- one seed is its own mean

@@ -135,8 +135,8 @@ def test_a_difference_is_claimed_only_where_nothing_that_is_open_takes_it_back(
     expected = ends[0].pvalue if limits[0].mean() > 0 else ends[1].pvalue if limits[1].mean() < 0 else 1.0  # fmt: skip
     assert paired.p == pytest.approx(expected) == uncertainty.paired_p(baseline, candidate, limits)
     assert (paired.p < 0.05) == (abs(shift) > 0.5) == np.isfinite(paired.needed)
-    assert paired.open == pytest.approx((0.2, 0.3))
-    sure = uncertainty.sure_part(gap.mean(), paired.open)
+    assert paired.slack == pytest.approx((0.2, 0.3))
+    sure = uncertainty.sure_part(gap.mean(), paired.slack)
     assert sure == pytest.approx(max(limits[0].mean(), 0) + min(limits[1].mean(), 0))
 
 
